@@ -1,0 +1,64 @@
+"""Tables of the layers and backbones that a model YAML can name.
+
+Backbone contract: a builder takes keywords only, at least ``reductions`` (the strides wanted, None for all) and
+``in_channels``; it returns a module with ``feature_channels: list[int]`` and ``reductions: tuple[int, ...]`` whose
+``forward((B, in_channels, H, W))`` returns one map ``(B, feature_channels[i], H / reductions[i], W / reductions[i])``
+per wanted reduction, fine to coarse. Nothing deeper than the coarsest wanted level is built. Building loads no weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from utils.registry import Registry
+
+LAYERS = Registry("layer")
+BACKBONES = Registry("backbone")
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A layer class and the way in which a YAML row becomes its constructor arguments (see ``models/yolo.py``)."""
+
+    cls: type[nn.Module]
+    wiring: str  # conv | csp | same | norm | concat | contract | expand | head
+
+
+@dataclass(frozen=True)
+class BackboneEntry:
+    """A backbone builder with what is needed to load its published weights."""
+
+    build: Callable[..., nn.Module]
+    url: str = ""  # of the official weight file; empty where the authors give no direct link
+    head_prefixes: tuple[str, ...] = ()  # keys of the classifier, which a detector does not need
+    convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = None  # other layouts → ours
+    mean: tuple[float, ...] = IMAGENET_MEAN  # input normalisation that the weights expect, RGB, of images in 0–1
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __call__(self, **options: Any) -> nn.Module:
+        return self.build(**options)
+
+
+def register_layer(wiring: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
+    """Return a class decorator that lists a layer under its class name."""
+
+    def decorate(cls: type[nn.Module]) -> type[nn.Module]:
+        LAYERS.register(cls.__name__)(LayerEntry(cls, wiring))
+        return cls
+
+    return decorate
+
+
+def register_backbone(build: Callable | None = None, *, aliases: tuple[str, ...] = (), **facts: Any) -> Callable:
+    """List a builder under its function name; ``facts`` are fields of BackboneEntry. With or without parentheses."""
+
+    def decorate(function: Callable) -> Callable:
+        BACKBONES.register(function.__name__, *aliases)(BackboneEntry(function, **facts))
+        return function
+
+    return decorate if build is None else decorate(build)

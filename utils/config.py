@@ -1,0 +1,129 @@
+"""Declare an option once, as a field of a frozen dataclass; the command line and its help derive from it.
+
+@dataclass(frozen=True)
+class DetectConfig:
+    weights: str = option("", help="weights file", aliases=("--weight",))
+    save: bool = option(True, help="save drawn images", off_aliases=("--nosave",))
+"""
+
+import argparse
+import dataclasses
+import logging
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from utils.errors import ConfigError, UserError
+from utils.registry import suggest
+
+log = logging.getLogger(__name__)
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    aliases: tuple[str, ...] = (),
+    off_aliases: tuple[str, ...] = (),
+    const: Any = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
+    """Return a dataclass field that is also a flag ``--field-name``.
+
+    ``aliases`` are further spellings; ``off_aliases`` are flags that switch a boolean off (``--nosave``);
+    ``const`` is the value of the flag without an argument (``--cache`` alone).
+    """
+    metadata = {"help": help, "aliases": aliases, "off_aliases": off_aliases, "const": const, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def parse_config(config_class: type, argv: Sequence[str], prog: str | None = None) -> Any:
+    """Return an instance of the dataclass filled from ``argv``. Raises: ConfigError; SystemExit(0) after ``--help``."""
+    parser = _parser(config_class, prog)
+    namespace, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise ConfigError(f"unknown argument {unknown[0]!r}", suggest(unknown[0].split("=")[0], flags) or "see --help")
+    values = vars(namespace)
+    return config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, except that a wrong value raises instead of printing the whole usage."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigError(message, "see --help")
+
+
+def _parser(config_class: type, prog: str | None) -> _Parser:
+    doc = sys.modules[config_class.__module__].__doc__ if prog is None else None
+    main = sys.modules.get("__main__")
+    parser = _Parser(
+        prog=prog,
+        description=getattr(main, "__doc__", None) or doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        _add_flag(parser, field, hints[field.name])
+    return parser
+
+
+def _add_flag(parser: _Parser, field: dataclasses.Field, hint: Any) -> None:
+    meta = field.metadata
+    flag = "--" + field.name.replace("_", "-")
+    spellings = dict.fromkeys([flag, "--" + field.name, *meta["aliases"]])
+    if hint is bool:
+        group = parser.add_mutually_exclusive_group()
+        shown = f"{meta['help']} (default: {'on' if field.default else 'off'})"
+        off = dict.fromkeys(["--no-" + field.name.replace("_", "-"), *meta["off_aliases"]])
+        group.add_argument(*spellings, dest=field.name, action="store_true", default=field.default, help=shown)
+        group.add_argument(
+            *off, dest=field.name, action="store_false", default=field.default, help=f"switch off {flag}"
+        )
+        return
+    kind, many = _value_type(hint)
+    keywords: dict[str, Any] = {
+        "dest": field.name,
+        "default": field.default,
+        "type": kind,
+        "metavar": kind.__name__.upper(),
+    }
+    if meta["choices"]:
+        keywords["choices"] = meta["choices"]
+        keywords.pop("metavar")
+    if many:
+        keywords["nargs"] = "+"
+    elif meta["const"] is not None:
+        keywords |= {"nargs": "?", "const": meta["const"]}
+    default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    shown = meta["help"].replace("%", "%%") + (f" (default: {default})" if default not in (None, "") else "")
+    parser.add_argument(*spellings, help=shown, **keywords)
+
+
+def _value_type(hint: Any) -> tuple[type, bool]:
+    """Return (type of one value, several allowed) of ``int``, ``str | None`` or ``tuple[int, ...]``."""
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0], True
+    return hint, False
+
+
+def run_command(main: Callable[[Any], Any], config_class: type) -> typing.NoReturn:
+    """Parse the flags, set up logging, call ``main(config)`` and exit: 0 done, 2 bad input, 130 interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        main(parse_config(config_class, sys.argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    sys.exit(0)

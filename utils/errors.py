@@ -1,0 +1,42 @@
+"""The errors that a user can cause and mend; scripts print them as one sentence and exit with their code."""
+
+
+class UserError(Exception):
+    """Ends a script with ``error: what`` and ``fix: how``, exit code 2 and no traceback.
+
+    ``what`` names the thing, the place and the offending value; ``fix`` is one action that mends it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\nfix: {self.fix}" if self.fix else self.what
+
+
+class ConfigError(UserError):
+    """A flag, a model YAML, a data-set YAML or a hyper-parameter file says something impossible."""
+
+
+class DataError(UserError):
+    """Images or labels are missing or unreadable."""
+
+
+class CheckpointError(UserError):
+    """A weights file is damaged, foreign or does not fit the model."""
+
+
+class DivergedError(UserError):
+    """Training produced a loss that is not finite."""
+
+    exit_code = 4
+
+
+class StorageError(UserError):
+    """The disk is full or read-only."""
+
+    exit_code = 5

@@ -1,0 +1,93 @@
+"""Run folders (runs/train/exp, exp2, …), atomic files, and where caches live."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.errors import ConfigError, StorageError
+
+ROOT = Path(__file__).resolve().parents[1]  # the clone
+CACHE_NAME = "yolo-backbones"
+
+
+def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
+    """Create and return ``project/name``, or ``name2``, ``name3``, … where that is taken, without a race."""
+    first = Path(project) / name
+    for candidate in _candidates(first):
+        try:
+            candidate.mkdir(parents=True, exist_ok=exist_ok)
+        except FileExistsError:
+            if exist_ok:
+                raise ConfigError(
+                    f"{candidate}: is a file, not a folder", "choose another --project or --name"
+                ) from None
+            continue
+        except OSError as error:
+            raise StorageError(
+                f"{candidate}: cannot make this folder ({error.strerror})", "choose a --project that you may write to"
+            ) from error
+        return candidate
+    raise AssertionError("unreachable: the candidates never end")
+
+
+def _candidates(first: Path) -> Iterator[Path]:
+    yield first
+    number = 2
+    while True:
+        yield first.with_name(f"{first.name}{number}")
+        number += 1
+
+
+def newest(pattern: str, root: Path = ROOT) -> Path | None:
+    """Return the file matching a glob below ``root`` that was written last, or None."""
+    return max(root.glob(pattern), key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is synced to disk and renamed, on failure removed.
+
+    Raises: StorageError when the disk is full or read-only; the old file is then intact.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _publish(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG):
+            raise StorageError(
+                f"{path}: cannot be written ({error.strerror})", "free some space or choose another folder"
+            ) from error
+        raise
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 would hide results from other users
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def cache_dir(*parts: str) -> Path:
+    """Return (and make) a folder for caches, outside the clone and outside every data set."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base.joinpath(CACHE_NAME, *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
