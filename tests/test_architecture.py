@@ -1,0 +1,179 @@
+"""The floors of ARCHITECTURE.md, the sizes of STYLE.md, and what no file may do."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted(
+    path
+    for path in [
+        *ROOT.glob("*.py"),
+        *ROOT.glob("models/**/*.py"),
+        *ROOT.glob("utils/**/*.py"),
+        *ROOT.glob("tools/*.py"),
+    ]
+    if "__pycache__" not in path.parts
+)
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 50
+
+FLOORS = {  # a prefix of the dotted module name → its floor; the longest prefix counts
+    "utils.errors": -1,
+    "utils": 0,
+    "models": 1,
+    "utils.data": 1,
+    "utils.losses": 1,
+    "utils.metrics": 1,
+    "utils.loggers": 1,
+    "utils.plots": 1,
+    "utils.checkpoint": 2,
+    "utils.engine": 3,
+    "utils.export": 3,
+    "utils.backends": 3,
+}
+SCRIPT_FLOOR = 4
+CONFIG_TYPES_FLOOR = 3
+INSIDE_MODELS = {  # models.x may import these parts of models
+    "registry": set(),
+    "layers": {"registry", "layers"},
+    "heads": {"registry", "layers", "heads"},
+    "backbones": {"registry", "layers", "backbones"},
+    "common": {"layers", "heads", "registry"},
+}
+# ids of the code objects that may never be called, whatever they are called on
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint", "print"}
+FORBIDDEN_ATTRIBUTES = {
+    ("pickle", "load"),
+    ("pickle", "loads"),
+    ("pickle", "Unpickler"),
+    ("os", "system"),
+    ("os", "popen"),
+}
+MAY_PRINT = {"utils/config.py"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def package_and_floor(module: str) -> tuple[str, int]:
+    """Return the unit that siblings must not import (``utils.data``, ``models``, …) and its floor."""
+    matches = [prefix for prefix in FLOORS if module == prefix or module.startswith(prefix + ".")]
+    if not matches:
+        return module, SCRIPT_FLOOR
+    best = max(matches, key=len)
+    return best, FLOORS[best]
+
+
+def imports(tree: ast.AST):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.fixture(params=SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def source(request):
+    path = request.param
+    return path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_imports_go_down_the_floors(source):
+    path, tree = source
+    unit, floor = package_and_floor(module_name(path))
+    for name in imports(tree):
+        if not name.startswith(("utils", "models")):
+            continue
+        other_unit, other_floor = package_and_floor(name)
+        assert other_floor < floor or other_unit == unit or floor == SCRIPT_FLOOR, f"{path}: {unit} imports {name}"
+
+
+def test_parts_of_models_import_downwards(source):
+    path, tree = source
+    parts = module_name(path).split(".")
+    if parts[0] != "models" or len(parts) < 2 or parts[1] not in INSIDE_MODELS:
+        return
+    for name in imports(tree):
+        other = name.split(".")
+        if other[0] == "models" and len(other) > 1:
+            assert other[1] == parts[1] or other[1] in INSIDE_MODELS[parts[1]], f"{path} imports {name}"
+
+
+def test_config_types_stay_on_the_upper_floors(source):
+    path, tree = source
+    _, floor = package_and_floor(module_name(path))
+    names = {name.split(".")[-1] for name in imports(tree)}
+    if floor < CONFIG_TYPES_FLOOR:
+        assert not [name for name in names if name.endswith("Config") and name not in {"AugmentConfig"}], path
+
+
+def test_files_and_functions_are_short(source):
+    path, tree = source
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES, path
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+def test_nothing_is_executed_from_strings_or_unpickled(source):
+    path, tree = source
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name):
+            prints = str(path.relative_to(ROOT)) in MAY_PRINT or path.parent.name == "tools"
+            allowed = node.func.id not in FORBIDDEN_CALLS or (node.func.id == "print" and prints)
+            assert allowed, f"{path}:{node.lineno} {node.func.id}()"
+        if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            assert (node.func.value.id, node.func.attr) not in FORBIDDEN_ATTRIBUTES, f"{path}:{node.lineno}"
+        for keyword in node.keywords:
+            value = getattr(keyword.value, "value", None)
+            unsafe = (keyword.arg, value) in {("weights_only", False), ("shell", True), ("allow_pickle", True)}
+            assert not unsafe, f"{path}:{node.lineno} {keyword.arg}={value}"
+
+
+def test_every_module_says_what_it_owns(source):
+    path, tree = source
+    assert ast.get_docstring(tree) or not tree.body, f"{path}: no module docstring"
+
+
+PROBE = """
+import importlib, os, random, signal, sys, threading
+import cv2, matplotlib, numpy, torch
+
+def state():
+    yield dict(os.environ)
+    yield os.getcwd(), sorted(os.listdir('.'))
+    yield random.getstate(), str(numpy.random.get_state()), torch.get_rng_state().tolist()
+    yield torch.get_num_threads(), cv2.getNumThreads(), threading.active_count()
+    yield matplotlib.get_backend(auto_select=False), signal.getsignal(signal.SIGINT)
+    yield torch.is_grad_enabled(), torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled()
+    yield list(sys.path)
+
+before = list(state())
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+for old, new in zip(before, state()):
+    assert old == new, (str(old)[:200], str(new)[:200])
+"""
+
+
+def test_importing_changes_nothing_in_the_process(tmp_path):
+    modules = [module_name(path) for path in SOURCES if path.parent.name != "tools"]
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, *modules],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout == "", "importing printed something"

@@ -1,0 +1,130 @@
+"""Learning rate, warm-up, early stopping, EMA and parameter groups follow the figures of the reference."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from utils.engine.autoanchor import check_anchors, coverage, fit_anchors
+from utils.engine.ema import ModelEMA
+from utils.engine.optim import Stepper, build_optimizer, parameter_groups
+from utils.engine.schedule import EarlyStopping, Schedule, lr_factor
+
+HYP = {
+    "lrf": 0.01,
+    "warmup_epochs": 3,
+    "warmup_bias_lr": 0.1,
+    "warmup_momentum": 0.8,
+    "momentum": 0.937,
+    "nominal_batch": 64,
+}
+STANDARD_ANCHORS = np.array(
+    [(10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326)], float
+)
+
+
+def small_net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, bias=False))
+
+
+@pytest.mark.parametrize(
+    ("cosine", "expected"), [(False, (1, 0.9967, 0.505, 0.0133)), (True, (1, 0.999973, 0.505, 0.010027))]
+)
+def test_learning_rate_factor_follows_the_published_schedule(cosine, expected):
+    factors = [lr_factor(epoch, 300, 0.01, cosine) for epoch in (0, 1, 150, 299)]
+    assert factors == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "accumulate", "bias_lr", "other_lr", "momentum"),
+    [(250, 2, 0.0775, 0.0025, 0.83425), (500, 2, 0.055, 0.005, 0.8685), (1000, 4, 0.01, 0.01, 0.937)],
+)
+def test_warmup_ramps_rates_momentum_and_accumulation(step, accumulate, bias_lr, other_lr, momentum):
+    optimizer = build_optimizer(small_net(), "SGD", 0.01, 0.937, 0.0005)
+    schedule = Schedule(optimizer, HYP | {"warmup_epochs": 10}, epochs=300, steps=100, batch_size=16, cosine=False)
+
+    assert schedule.set(step, 0) == accumulate
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([bias_lr, other_lr, other_lr])
+    assert optimizer.param_groups[0]["momentum"] == pytest.approx(momentum)
+
+
+def test_the_rate_after_warmup_depends_on_the_epoch_alone():
+    optimizer = build_optimizer(small_net(), "AdamW", 0.002, 0.9, 0.0)
+    schedule = Schedule(optimizer, HYP, epochs=10, steps=100, batch_size=64, cosine=False)
+
+    assert schedule.set(901, 9) == 1
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.002 * lr_factor(9, 10, 0.01, False)] * 3)
+
+
+def test_only_weights_of_convolutions_decay():
+    groups = parameter_groups(small_net(), 0.1)
+    assert [len(g["params"]) for g in groups] == [2, 2, 1]
+    assert [g["weight_decay"] for g in groups] == [0, 0.1, 0]
+
+
+@pytest.mark.parametrize(
+    ("updates", "decay"), [(1, 0.00049983), (10, 0.00498702), (100, 0.0487657), (2000, 0.63205735), (10000, 0.99316273)]
+)
+def test_the_average_moves_by_the_published_decay(updates, decay):
+    model = small_net()
+    ema = ModelEMA(model)
+    before = copy.deepcopy(ema.ema.state_dict())
+    ema.updates = updates - 1
+    with torch.no_grad():
+        model[0].weight.add_(1)
+        model[1].running_mean.add_(1)
+    ema.update()
+
+    after = ema.ema.state_dict()
+    assert (after["0.weight"] - before["0.weight"]).numpy() == pytest.approx(1 - decay, abs=1e-5)
+    assert (after["1.running_mean"] - before["1.running_mean"]).numpy() == pytest.approx(1 - decay, abs=1e-5)
+    assert torch.equal(after["2.weight"], before["2.weight"])
+
+
+def test_gradients_of_several_batches_make_one_step():
+    model = small_net()
+    optimizer = build_optimizer(model, "SGD", 0.1, 0.9, 0.0)
+    stepper = Stepper(model, optimizer, ModelEMA(model), scaled=False)
+    start = model[0].weight.clone()
+    for step, expected in enumerate([False, True, False, True]):
+        stepper.backward(model(torch.rand(2, 3, 4, 4)).square().sum())
+        assert stepper.step(step, accumulate=2) is expected
+        assert torch.equal(model[0].weight, start) is (step == 0)
+    assert stepper.ema.updates == 2
+
+
+def test_training_stops_after_patience_epochs_without_improvement():
+    stopper = EarlyStopping(patience=2)
+    assert [stopper.stops(epoch, fitness) for epoch, fitness in enumerate([0.1, 0.2, 0.2, 0.1])] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert stopper.best_epoch == 1
+    assert not any(EarlyStopping(patience=0).stops(epoch, 0.0) for epoch in range(1000))
+
+
+def test_coverage_of_the_standard_anchors_matches_the_worked_example():
+    sizes = np.array([(10, 13), (200, 50), (7, 90), (300, 300), (33, 23)], float)
+    recall, per_box = coverage(sizes, STANDARD_ANCHORS, 4)
+    assert (recall, per_box) == (1.0, 3.4)
+
+
+def test_fitted_anchors_find_the_sizes_that_boxes_have():
+    rng = np.random.default_rng(0)
+    truth = np.array([(20, 20), (60, 200), (300, 80)], float)
+    sizes = np.concatenate([size * rng.uniform(0.95, 1.05, (50, 2)) for size in truth])
+    fitted = fit_anchors(sizes, 3, 640, 4.0, rng, generations=100)
+    assert fitted == pytest.approx(truth[np.argsort(truth.prod(1))], rel=0.1)
+
+
+def test_good_anchors_are_kept_and_poor_ones_replaced():
+    rng = np.random.default_rng(0)
+    sizes = rng.uniform(10, 300, (200, 2))
+    assert check_anchors(sizes, STANDARD_ANCHORS, 640, 4.0, rng) is None
+    tiny = check_anchors(sizes, STANDARD_ANCHORS / 40, 640, 4.0, rng)
+    assert coverage(sizes, tiny, 4.0)[0] > 0.98

@@ -1,0 +1,51 @@
+"""Choose where and in which precision a model runs."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+
+from utils.errors import ConfigError
+
+
+def select_device(name: str = "") -> torch.device:
+    """Return the device called ``cpu``, ``mps``, ``cuda`` or ``0``; an empty name means the best that is there.
+
+    Raises: ConfigError when it is not there.
+    """
+    name = name.strip().lower().removeprefix("cuda:")
+    if not name:
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "mps" and torch.backends.mps.is_available():
+        return torch.device("mps")
+    index = "0" if name == "cuda" else name
+    if index.isdigit() and int(index) < torch.cuda.device_count():
+        return torch.device(f"cuda:{index}")
+    found = ", ".join(["cpu", *(str(i) for i in range(torch.cuda.device_count()))])
+    raise ConfigError(f"--device {name!r} is not on this machine", f"choose one of: {found}")
+
+
+def autocast_dtype(device: torch.device, amp: bool) -> torch.dtype | None:
+    """Return bfloat16 where the hardware computes in it, float16 on other GPUs, None for plain float32."""
+    if not amp:
+        return None
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    if device.type == "cpu" and _cpu_has_bf16():
+        return torch.bfloat16
+    return None
+
+
+def _cpu_has_bf16() -> bool:
+    """True where Linux lists AVX512-BF16, AMX or Arm BF16 instructions; elsewhere bfloat16 is emulated and slow."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
+    """Return the context in which a forward pass runs in ``dtype``; nothing for None."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)

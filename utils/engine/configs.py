@@ -1,0 +1,49 @@
+"""The options of ``train.py`` and ``export.py``."""
+
+from dataclasses import dataclass
+
+from utils.config import option
+
+IMGSZ_ALIASES = ("--img", "--img-size")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every flag of ``python train.py``."""
+
+    cfg: str = option("", help="model YAML; without it the model of --weights, or models/yolov5s-emo.yaml")
+    weights: str = option("", help="checkpoint to start from (ours or an official YOLOv5 .pt); empty = from scratch")
+    data: str = option("data/shapes.yaml", help="data-set YAML")
+    hyp: str = option("", help="hyper-parameter YAML; without it the data set's own, or hyp.scratch-low.yaml")
+    epochs: int = option(100, help="passes over the training images")
+    batch_size: int = option(16, help="images per batch", aliases=("--batch",))
+    imgsz: int = option(640, help="longer side of the images, in pixels", aliases=IMGSZ_ALIASES)
+    device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
+    optimizer: str = option("SGD", help="optimizer", choices=("SGD", "Adam", "AdamW"))
+    cos_lr: bool = option(False, help="cosine instead of linear learning-rate schedule")
+    patience: int = option(100, help="epochs without improvement before training stops; 0 = never")
+    workers: int = option(8, help="processes that load images, at most one per core")
+    cache: str = option("", help="keep decoded images in memory or on disk", const="ram", choices=("ram", "disk", ""))
+    seed: int = option(0, help="seed of every random draw")
+    amp: bool = option(True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)")
+    autoanchor: bool = option(
+        True, help="fit the anchors to the data if they are poor", off_aliases=("--noautoanchor",)
+    )
+    val: bool = option(True, help="validate after every epoch, not only the last", off_aliases=("--noval",))
+    save: bool = option(True, help="save after every epoch, not only the last", off_aliases=("--nosave",))
+    plots: bool = option(True, help="draw plots and pictures", off_aliases=("--noplots",))
+    project: str = option("runs/train", help="folder of the runs")
+    name: str = option("exp", help="folder of this run; a number is added where it is taken")
+    exist_ok: bool = option(False, help="write into the folder even if it exists")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Every flag of ``python export.py``."""
+
+    weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt")
+    include: tuple[str, ...] = option(("onnx",), help="formats to write", choices=("onnx",))
+    imgsz: tuple[int, ...] = option((640,), help="height width, or one number for both", aliases=IMGSZ_ALIASES)
+    batch_size: int = option(1, help="images per call", aliases=("--batch",))
+    dynamic: bool = option(False, help="leave batch, height and width open")
+    opset: int = option(17, help="ONNX operator set")

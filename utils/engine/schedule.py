@@ -1,0 +1,67 @@
+"""Learning rate over epochs, warm-up over the first steps, and when to stop."""
+
+import math
+
+import numpy as np
+from torch.optim import Optimizer
+
+MIN_WARMUP_STEPS = 100
+
+
+def lr_factor(epoch: int, epochs: int, lrf: float, cosine: bool) -> float:
+    """Return the factor of the initial learning rate, from 1 down to ``lrf``."""
+    if cosine:
+        return (1 - math.cos(math.pi * epoch / epochs)) / 2 * (lrf - 1) + 1
+    return (1 - epoch / epochs) * (1 - lrf) + lrf
+
+
+class Schedule:
+    """Sets learning rate and momentum of every parameter group, and says after how many batches to step.
+
+    The first group holds the biases: it warms up from a high rate, the others from 0.
+    """
+
+    def __init__(self, optimizer: Optimizer, hyp: dict, *, epochs: int, steps: int, batch_size: int, cosine: bool):
+        """``steps`` are the batches of one epoch; ``hyp['nominal_batch']`` images make one optimizer step."""
+        self.optimizer = optimizer
+        self.hyp = hyp
+        self.epochs = epochs
+        self.cosine = cosine
+        self.batches_per_update = max(1, round(hyp["nominal_batch"] / batch_size))
+        self.full_ratio = hyp["nominal_batch"] / batch_size
+        self.warmup_steps = max(round(hyp["warmup_epochs"] * steps), MIN_WARMUP_STEPS) if hyp["warmup_epochs"] else 0
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
+
+    def set(self, step: int, epoch: int) -> int:
+        """Prepare the optimizer for batch number ``step`` of the run; return the batches to accumulate."""
+        factor = lr_factor(epoch, self.epochs, self.hyp["lrf"], self.cosine)
+        warm = step <= self.warmup_steps and self.warmup_steps > 0
+        for index, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs, strict=True)):
+            start = self.hyp["warmup_bias_lr"] if index == 0 else 0.0
+            group["lr"] = self._ramp(step, start, base * factor) if warm else base * factor
+            if "momentum" in group:
+                target = self.hyp["momentum"]
+                group["momentum"] = self._ramp(step, self.hyp["warmup_momentum"], target) if warm else target
+        return max(1, round(self._ramp(step, 1, self.full_ratio))) if warm else self.batches_per_update
+
+    def _ramp(self, step: int, start: float, end: float) -> float:
+        return float(np.interp(step, [0, self.warmup_steps], [start, end]))
+
+
+class EarlyStopping:
+    """Stops when ``patience`` epochs have brought no strictly better fitness; patience 0 never stops."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience or math.inf
+        self.best_fitness = -1.0
+        self.best_epoch = 0
+
+    def may_stop_at(self, epoch: int) -> bool:
+        """True when this epoch could be the last, so that it has to be validated."""
+        return epoch - self.best_epoch >= self.patience
+
+    def stops(self, epoch: int, fitness: float | None) -> bool:
+        """Record the fitness of an epoch (None: not validated) and return whether to stop."""
+        if fitness is not None and fitness > self.best_fitness:
+            self.best_fitness, self.best_epoch = fitness, epoch
+        return epoch - self.best_epoch >= self.patience
