@@ -49,3 +49,8 @@ def _cpu_has_bf16() -> bool:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:
     """Return the context in which a forward pass runs in ``dtype``; nothing for None."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def to_float_images(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return (B, 3, H, W) uint8 images as floats in 0–1 on the device; the memory format is kept."""
+    return images.to(device, non_blocking=True).float().div_(255)

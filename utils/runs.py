@@ -1,6 +1,7 @@
 """Run folders (runs/train/exp, exp2, …), atomic files, and where caches live."""
 
 import errno
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import ConfigError, StorageError
+
+log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]  # the clone
 CACHE_NAME = "yolo-backbones"
@@ -91,3 +94,20 @@ def cache_dir(*parts: str) -> Path:
     folder = base.joinpath(CACHE_NAME, *parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def newest_weights() -> Path:
+    """Return the best checkpoint of the newest training run, and log which. Raises: ConfigError if there is none."""
+    path = newest("runs/train/*/weights/best.pt")
+    if path is None:
+        raise ConfigError(
+            "no --weights given, and there is no runs/train/*/weights/best.pt", "train first, or name a file"
+        )
+    log.info("weights: %s (newest training run)", path.relative_to(ROOT))
+    return path

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from utils.errors import ConfigError
-from utils.runs import atomic_write
+from utils.runs import write_text
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
@@ -88,5 +88,4 @@ def _check_size(root: yaml.Node | None, source: str) -> None:
 
 def write_yaml(path: str | Path, data: Any) -> None:
     """Write plain data, atomically, keeping the order of keys."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
