@@ -1,0 +1,158 @@
+"""Suppression in growing prefixes keeps the rows that ranking every candidate would keep."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import nms
+
+from utils.boxes import cxcywh_to_xyxy
+from utils.errors import ConfigError
+from utils.nms import BLOCK, CLASS_OFFSET, MAX_CANDIDATES, non_max_suppression
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def crowded_predictions(boxes: int, nc: int, objects: int, score_steps: int | None = None) -> torch.Tensor:
+    """Boxes that crowd around few objects, so that many candidates leave few survivors; equal scores on demand."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.rand(objects, 2, generator=generator) * 640
+    owner = torch.randint(objects, (boxes,), generator=generator)
+    centre = centres[owner] + torch.randn(boxes, 2, generator=generator) * 4
+    size = 60 + torch.randn(boxes, 2, generator=generator) * 3
+    scores = torch.rand(boxes, 1 + nc, generator=generator) * 0.9 + 0.1
+    if score_steps:
+        scores = (scores * score_steps).ceil() / score_steps
+    return torch.cat((centre, size, scores), dim=1)[None]
+
+
+def rank_everything(image, conf_thres, iou_thres, agnostic=False, max_det=300):
+    """The multi-label rule as it is written, on every candidate at once."""
+    confidence = image[:, 5:] * image[:, 4:5]
+    box, class_id = ((confidence > conf_thres) & (image[:, 4:5] > conf_thres)).nonzero(as_tuple=True)
+    xyxy = cxcywh_to_xyxy(image[:, :4])[box]
+    rows = torch.cat((xyxy, confidence[box, class_id, None], class_id[:, None]), dim=1)
+    rows = rows[rows[:, 4].argsort(descending=True, stable=True)[:MAX_CANDIDATES]]
+    shifted = rows[:, :4] + (0 if agnostic else rows[:, 5:] * CLASS_OFFSET)
+    return rows[nms(shifted, rows[:, 4], iou_thres)[:max_det]]
+
+
+@pytest.mark.parametrize("name", ["detect", "val", "agnostic"])
+def test_rows_equal_the_golden_figures(name):
+    golden = np.load(GOLDEN / f"nms_{name}.npz")
+
+    detections = non_max_suppression(torch.from_numpy(golden["prediction"]), **json.loads(str(golden["kwargs"])))
+
+    for image, rows in enumerate(detections):
+        np.testing.assert_array_equal(rows, golden[f"out{image}"])
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "total"),
+    [
+        ({}, 26, 11131.897),
+        ({"multi_label": True}, 39, 16165.508),
+        ({"agnostic": True}, 22, 9092.0863),
+        ({"classes": [0, 2], "max_det": 3}, 3, 1335.8484),
+    ],
+)
+def test_a_formula_of_the_reference(options, count, total):
+    k, c = np.arange(40)[:, None], np.arange(3)
+    columns = (
+        100 + 60 * np.sin(0.9 * k),
+        100 + 60 * np.cos(1.3 * k),
+        60 + 20 * np.sin(2.1 * k),
+        60 + 20 * np.cos(0.7 * k),
+        0.5 + 0.5 * np.sin(1.7 * k),
+        0.5 + 0.5 * np.sin(0.5 * k + 2 * c),
+    )
+    predictions = torch.from_numpy(np.concatenate(columns, axis=1)).float()[None]
+
+    (rows,) = non_max_suppression(predictions, 0.25, 0.45, **options)
+
+    assert len(rows) == count
+    assert rows.double().sum().item() == pytest.approx(total, rel=1e-6)
+    if not options:
+        np.testing.assert_allclose(rows[0], [10.4717, 15.5422, 71.8159, 65.1565, 0.9946, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+@pytest.mark.parametrize(
+    ("boxes", "nc", "objects", "score_steps"),
+    [
+        (50, 3, 20, None),  # a single block
+        (9000, 3, 12, None),  # never reaches max_det: all prefixes are used
+        (9000, 4, 12, None),  # more candidates than the limit
+        (9000, 3, 12, 5),  # nearly all confidences occur many times
+        (4 * BLOCK, 3, 3000, None),  # reaches max_det within the first prefix
+    ],
+)
+def test_prefixes_keep_the_rows_of_a_full_ranking(boxes, nc, objects, score_steps, agnostic):
+    predictions = crowded_predictions(boxes, nc, objects, score_steps)
+
+    (rows,) = non_max_suppression(predictions, 0.001, 0.6, agnostic=agnostic, multi_label=True)
+
+    assert torch.equal(rows, rank_everything(predictions[0], 0.001, 0.6, agnostic))
+
+
+def test_one_label_per_box_is_the_best_class():
+    predictions = crowded_predictions(300, 4, 40)
+    only_best = predictions.clone()
+    only_best[..., 5:] *= predictions[..., 5:] == predictions[..., 5:].amax(dim=-1, keepdim=True)
+
+    (rows,) = non_max_suppression(predictions, 0.2, 0.5)
+
+    assert torch.equal(rows, rank_everything(only_best[0], 0.2, 0.5))
+
+
+def test_a_box_whose_best_class_is_not_wanted_is_dropped():
+    predictions = torch.tensor([[[50.0, 50, 20, 20, 1, 0.9, 0.8], [200, 50, 20, 20, 1, 0.3, 0.7]]])
+
+    (rows,) = non_max_suppression(predictions, classes=[1])
+    (labels,) = non_max_suppression(predictions, classes=[1], multi_label=True)
+
+    assert rows[:, 4:].tolist() == [[pytest.approx(0.7), 1]]
+    assert labels[:, 4:].tolist() == [[pytest.approx(0.8), 1], [pytest.approx(0.7), 1]]
+
+
+def test_thresholds_are_exceeded_not_reached():
+    predictions = torch.tensor([[[50.0, 50, 20, 20, 0.5, 1.0], [200, 50, 20, 20, 1.0, 0.5], [90, 90, 9, 9, 1.0, 0.75]]])
+
+    (rows,) = non_max_suppression(predictions, conf_thres=0.5)
+
+    assert rows[:, 4].tolist() == [0.75]
+
+
+def test_every_image_of_a_batch_is_answered():
+    crowd = crowded_predictions(2000, 2, 100)
+    nothing = torch.zeros_like(crowd)
+
+    first, second, third = non_max_suppression(torch.cat((crowd, nothing, crowd)), 0.001, multi_label=True)
+
+    assert len(first) > 0
+    assert torch.equal(first, third)
+    assert second.shape == (0, 6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_predictions_are_judged_in_float32(dtype):
+    predictions = crowded_predictions(500, 3, 30).to(dtype)
+
+    (rows,) = non_max_suppression(predictions, 0.1, multi_label=True)
+
+    assert rows.dtype == torch.float32
+    assert torch.equal(rows, rank_everything(predictions[0].float(), 0.1, 0.45))
+
+
+def test_no_boxes_at_all_give_no_detections():
+    (rows,) = non_max_suppression(torch.zeros(1, 0, 8))
+
+    assert rows.shape == (0, 6)
+
+
+@pytest.mark.parametrize("option", ["conf_thres", "iou_thres"])
+def test_a_threshold_outside_its_range_is_refused(option):
+    with pytest.raises(ConfigError, match=rf"{option} is 1\.5"):
+        non_max_suppression(torch.zeros(1, 1, 6), **{option: 1.5})
