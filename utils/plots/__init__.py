@@ -1,0 +1,1 @@
+"""Everything that is drawn: boxes on images, mosaics of batches, curves and charts."""

@@ -1,0 +1,79 @@
+"""Boxes and labels lie where they belong, in colours that can be read."""
+
+import numpy as np
+import pytest
+
+from utils.plots.annotate import DARK, PALETTE, WHITE, color_of, draw_boxes, line_width_for, text_color_on
+
+GRAY = np.full((100, 200, 3), 120, dtype=np.uint8)
+BLUE = (4, 42, 255)
+
+
+def test_colours_repeat_after_the_twentieth_class():
+    assert color_of(0) == (0x04, 0x2A, 0xFF)
+    assert color_of(19) == (0xA2, 0xFF, 0x0B)
+    assert color_of(20) == color_of(0)
+
+
+def test_exactly_the_light_colours_of_the_palette_get_dark_text():
+    light = {"0BDBEB", "F3F3F3", "00DFB7", "FF6FDD", "CCED00", "00F344", "00FFFF", "01FFB3", "A2FF0B"}
+
+    assert {bytes(color).hex().upper() for color in PALETTE if text_color_on(color) == DARK} == light
+    assert text_color_on(BLUE) == WHITE
+
+
+@pytest.mark.parametrize(("height", "width", "expected"), [(480, 640, 2), (1080, 1920, 5), (10, 10, 2)])
+def test_the_line_width_follows_the_image(height, width, expected):
+    assert line_width_for(np.zeros((height, width, 3), np.uint8)) == expected
+
+
+def test_the_image_given_stays_as_it_is():
+    image = GRAY.copy()
+
+    drawn = draw_boxes(image, np.array([[20, 30, 80, 90]]), ["star 0.9"], [BLUE])
+
+    assert (image == GRAY).all()
+    assert (drawn != image).any()
+
+
+def test_a_box_without_text_is_only_its_outline():
+    drawn = draw_boxes(GRAY, np.array([[50, 40, 150, 90]]), [""], [BLUE], line_width=2)
+
+    assert drawn[40, 100].tolist() == list(BLUE)
+    assert drawn[65, 50].tolist() == list(BLUE)
+    assert (drawn[45:85, 55:145] == 120).all()
+    assert (drawn[:35] == 120).all()
+
+
+@pytest.mark.parametrize("text", ["cat", "круг"])
+def test_a_label_stands_above_its_box_or_inside_at_the_top_edge(text):
+    below = draw_boxes(GRAY, np.array([[50, 60, 150, 95]]), [text], [BLUE], line_width=2)
+    at_top = draw_boxes(GRAY, np.array([[50, 1, 150, 95]]), [text], [BLUE], line_width=2)
+
+    def blue(part):
+        return (part == BLUE).all(axis=-1).mean()
+
+    assert blue(below[50:58, 51:70]) > 0.3
+    assert (below[:30] == 120).all()
+    assert blue(at_top[4:12, 52:70]) > 0.3
+
+
+def test_a_label_is_shifted_and_cut_to_stay_inside_the_image():
+    drawn = draw_boxes(GRAY, np.array([[190, 60, 199, 90]]), ["person 0.99"], [BLUE], line_width=2)
+    tiny = draw_boxes(GRAY[:8, :8], np.array([[0, 0, 7, 7]]), ["person 0.99"], [BLUE])
+
+    assert (drawn[50, 140:] != 120).any(axis=-1).sum() > 40
+    assert tiny.shape == (8, 8, 3)
+
+
+def test_letters_beyond_ascii_are_drawn_as_glyphs():
+    first = draw_boxes(GRAY, np.array([[20, 60, 90, 90]]), ["круг"], [BLUE])
+    second = draw_boxes(GRAY, np.array([[20, 60, 90, 90]]), ["ключ"], [BLUE])
+
+    assert (first != second).any(), "both are question marks or blank signs"
+
+
+def test_a_character_that_no_font_has_is_reported(caplog):
+    draw_boxes(GRAY, np.array([[20, 60, 90, 90]]), ["\U0010fffd"], [BLUE])
+
+    assert "no installed font shows" in caplog.text

@@ -1,0 +1,39 @@
+"""TensorBoard event files: ``tensorboard --logdir runs``."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+
+from utils.loggers._contract import LOGGERS
+
+
+@LOGGERS.register("tensorboard")
+def tensorboard() -> "TensorBoardLogger | None":
+    """Return the logger where the package is installed."""
+    return TensorBoardLogger() if importlib.util.find_spec("tensorboard") else None
+
+
+class TensorBoardLogger:
+    """Writes a curve per column of results.csv, and the pictures."""
+
+    def start(self, run_dir: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # optional and slow to import: only when a run starts
+
+        self.writer = SummaryWriter(str(run_dir))
+        self.last_epoch = 0
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        self.last_epoch = int(row["epoch"])
+        for heading, value in row.items():
+            if heading != "epoch":
+                self.writer.add_scalar(heading, value, self.last_epoch)
+        self.writer.flush()
+
+    def image(self, name: str, path: Path) -> None:
+        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        self.writer.add_image(name, picture, self.last_epoch, dataformats="HWC")
+
+    def finish(self) -> None:
+        self.writer.close()

@@ -1,0 +1,30 @@
+"""results.png: losses and metrics over the epochs, from results.csv."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from utils.plots.figure import BLUE, GREY, figure_file
+
+COLUMNS = (1, 2, 3, 4, 5, 8, 9, 10, 6, 7)  # of results.csv, in reading order of the 2 × 5 charts
+SMOOTHING = 3  # standard deviation in epochs
+
+
+def plot_results(csv_path: Path, path: Path) -> None:
+    """Draw ten columns of a results.csv over its first one, each with a smoothed line."""
+    with Path(csv_path).open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    values = np.array(rows, dtype=float).reshape(-1, len(header))
+    epochs = values[:, 0]
+    with figure_file(path, 2, 5, size=(15, 6)) as (_, axes):
+        for chart, column in zip(axes.flat, COLUMNS, strict=True):
+            known = np.isfinite(values[:, column])
+            x, y = epochs[known], values[known, column]
+            chart.plot(x, y, marker=".", markersize=5, linewidth=1.5, color=BLUE, label="each epoch")
+            if len(y):
+                chart.plot(x, gaussian_filter1d(y, sigma=SMOOTHING), ":", linewidth=2, color=GREY, label="smoothed")
+            chart.set(title=header[column].strip(), xlabel="epoch")
+            chart.xaxis.get_major_locator().set_params(integer=True)
+        axes[0, 0].legend()
