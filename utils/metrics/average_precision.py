@@ -1,0 +1,125 @@
+"""Precision, recall and average precision per class, from detections marked as correct or not; numpy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CURVE_POINTS = 1000  # of every curve that is returned
+RECALL_POINTS = 101  # at which the precision is integrated
+SMOOTHING_POINTS = 101  # of the F1 curve, before its maximum is looked for
+EPS = 1e-16
+
+
+@dataclass(frozen=True)
+class MetricsResult:
+    """Results of a data set, one row for each of the K classes that have labels; everything is 0 where K is 0.
+
+    ``p``, ``r`` and ``f1`` hold at one confidence threshold for all classes, that of the best mean F1 (smoothed).
+    The curves are those at the first IoU level, 0.5.
+    """
+
+    class_ids: np.ndarray  # (K,) int64, ascending
+    labels_per_class: np.ndarray  # (K,) int64
+    ap: np.ndarray  # (K, 10) average precision at each IoU level
+    p: np.ndarray  # (K,)
+    r: np.ndarray  # (K,)
+    f1: np.ndarray  # (K,)
+    px: np.ndarray  # (1000,) from 0 to 1: confidence of the next three, recall of ``py``
+    p_curve: np.ndarray  # (K, 1000) precision
+    r_curve: np.ndarray  # (K, 1000) recall
+    f1_curve: np.ndarray  # (K, 1000)
+    py: np.ndarray  # (K, 1000) precision, made monotone, over recall
+
+    @property
+    def precision(self) -> float:
+        return _mean(self.p)
+
+    @property
+    def recall(self) -> float:
+        return _mean(self.r)
+
+    @property
+    def ap50(self) -> np.ndarray:
+        return self.ap[:, 0]
+
+    @property
+    def map50(self) -> float:
+        return _mean(self.ap[:, 0])
+
+    @property
+    def map(self) -> float:
+        """Mean over classes and IoU levels, the mAP@0.5:0.95."""
+        return _mean(self.ap)
+
+    def maps(self, nc: int) -> np.ndarray:
+        """Return the AP ``(nc,)`` of every class; that of a class without labels is the mean of the others."""
+        maps = np.full(nc, self.map)
+        maps[self.class_ids] = self.ap.mean(axis=1)
+        return maps
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+def ap_per_class(
+    correct: np.ndarray, confidence: np.ndarray, predicted: np.ndarray, labelled: np.ndarray
+) -> MetricsResult:
+    """Return the metrics of n detections and m labels of a whole data set.
+
+    ``correct (n, 10)`` says whether a detection is right at each IoU level, ``confidence (n,)`` and ``predicted (n,)``
+    are its confidence and class; ``labelled (m,)`` are the classes of the labels.
+    """
+    class_ids, n_labels = np.unique(labelled.astype(np.int64), return_counts=True)
+    order = np.lexsort((-confidence, predicted))  # by class, then the most confident first
+    correct, confidence, predicted = correct[order], confidence[order], predicted[order]
+    first, last = np.searchsorted(predicted, class_ids), np.searchsorted(predicted, class_ids, side="right")
+
+    px = np.linspace(0, 1, CURVE_POINTS)
+    ap = np.zeros((len(class_ids), correct.shape[1]))
+    p_curve, r_curve, py = np.zeros((3, len(class_ids), CURVE_POINTS))
+    for k in np.flatnonzero(last > first):
+        own = slice(first[k], last[k])
+        hits = correct[own].cumsum(axis=0)  # (n, 10)
+        recall = hits / (n_labels[k] + EPS)
+        precision = hits / np.arange(1, len(hits) + 1)[:, None]
+        r_curve[k] = np.interp(-px, -confidence[own], recall[:, 0], left=0)  # np.interp wants ascending abscissae
+        p_curve[k] = np.interp(-px, -confidence[own], precision[:, 0], left=1)
+        envelopes = [_envelope(*curve) for curve in zip(recall.T, precision.T, strict=True)]
+        ap[k] = [_area(*envelope) for envelope in envelopes]
+        py[k] = np.interp(px, *envelopes[0])
+
+    f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + EPS)
+    best = _smooth(f1_curve.sum(axis=0) / max(len(class_ids), 1)).argmax()
+    return MetricsResult(
+        class_ids=class_ids,
+        labels_per_class=n_labels,
+        ap=ap,
+        p=p_curve[:, best],
+        r=r_curve[:, best],
+        f1=f1_curve[:, best],
+        px=px,
+        p_curve=p_curve,
+        r_curve=r_curve,
+        f1_curve=f1_curve,
+        py=py,
+    )
+
+
+def _envelope(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return recall ``(n + 2,)`` from 0 to 1 and, at each, the highest precision at that or a greater recall."""
+    recall = np.concatenate(([0.0], recall, [1.0]))
+    precision = np.concatenate(([1.0], precision, [0.0]))
+    return recall, np.maximum.accumulate(precision[::-1])[::-1]
+
+
+def _area(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Return the area under precision over recall by the trapezoidal rule on 101 points."""
+    heights = np.interp(np.linspace(0, 1, RECALL_POINTS), recall, precision)
+    return float((heights[:-1] + heights[1:]).sum() / 2 / (RECALL_POINTS - 1))
+
+
+def _smooth(curve: np.ndarray) -> np.ndarray:
+    """Return the moving average of a curve whose ends are continued."""
+    padded = np.pad(curve, SMOOTHING_POINTS // 2, mode="edge")
+    return np.convolve(padded, np.full(SMOOTHING_POINTS, 1 / SMOOTHING_POINTS), mode="valid")
