@@ -23,7 +23,9 @@ class TrainConfig:
     cos_lr: bool = option(False, help="cosine instead of linear learning-rate schedule")
     patience: int = option(100, help="epochs without improvement before training stops; 0 = never")
     workers: int = option(8, help="processes that load images, at most one per core")
-    cache: str = option("", help="keep decoded images in memory or on disk", const="ram", choices=("ram", "disk", ""))
+    cache: str | None = option(
+        None, help="keep decoded images in memory (ram) or on disk", const="ram", choices=("ram", "disk")
+    )
     seed: int = option(0, help="seed of every random draw")
     amp: bool = option(True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)")
     autoanchor: bool = option(

@@ -1,0 +1,76 @@
+"""One pass over the training images."""
+
+import logging
+import math
+import resource
+import sys
+import time
+
+import torch
+from tqdm import tqdm
+
+from utils.device import autocast, to_float_images
+from utils.engine.build import Session
+from utils.errors import DivergedError
+from utils.plots.batches import plot_batch
+
+log = logging.getLogger(__name__)
+
+HEADER = ("%11s" * 7) % ("Epoch", "Memory", "box_loss", "obj_loss", "cls_loss", "Instances", "Size")
+REFRESH_S = 0.2  # reading the losses more often would make a GPU wait
+BATCHES_DRAWN = 3
+
+
+def train_epoch(session: Session, epoch: int) -> list[float]:
+    """Train one epoch and return its mean box, objectness and class loss. Raises: DivergedError."""
+    s = session
+    s.model.train()
+    s.train_loader.set_epoch(epoch)
+    steps = len(s.train_loader)
+    total = torch.zeros(3, device=s.device)
+    shown_at = 0.0
+    log.info("\n%s", HEADER)
+    progress = tqdm(s.train_loader, total=steps, bar_format="{l_bar}{bar:10}{r_bar}", file=sys.stdout)
+    for index, batch in enumerate(progress):
+        step = index + epoch * steps
+        accumulate = s.schedule.set(step, epoch)
+
+        images = to_float_images(batch.images, s.device)
+        with autocast(s.device, s.amp_dtype):
+            maps = s.model(images)
+        loss, items = s.loss([level.float() for level in maps], batch.targets.to(s.device))
+        s.stepper.backward(loss)
+        s.stepper.step(step, accumulate)
+
+        total += items
+        if time.monotonic() - shown_at > REFRESH_S or index + 1 == steps:
+            shown_at = time.monotonic()
+            means = _finite((total / (index + 1)).tolist(), epoch, index)
+            progress.set_description(_line(s, epoch, means, batch))
+        if epoch == 0 and index < BATCHES_DRAWN and s.cfg.plots:
+            picture = s.run_dir / f"train_batch{index}.jpg"
+            plot_batch(batch.images, batch.targets, picture, paths=batch.paths, names=s.spec.names)
+    return means
+
+
+def _finite(means: list[float], epoch: int, index: int) -> list[float]:
+    if not all(map(math.isfinite, means)):
+        raise DivergedError(
+            f"training diverged: a loss of epoch {epoch} is not finite at batch {index}",
+            "lower lr0 in the hyper-parameters, or look for broken labels; the last good checkpoint is kept",
+        )
+    return means
+
+
+def _line(session: Session, epoch: int, means: list[float], batch) -> str:
+    name = f"{epoch}/{session.cfg.epochs - 1}"
+    numbers = (*means, len(batch.targets), batch.images.shape[-1])
+    return ("%11s" * 2 + "%11.4g" * 5) % (name, f"{memory_gb(session.device):.3g}G", *numbers)
+
+
+def memory_gb(device: torch.device) -> float:
+    """Return the GPU memory reserved, or without a GPU the peak resident memory of this process, in GB."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device) / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9
