@@ -1,0 +1,1 @@
+"""Losses: targets and raw maps in, a number to minimise out."""

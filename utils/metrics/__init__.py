@@ -1,0 +1,1 @@
+"""Metrics: detections and labels in, figures and curves out."""
