@@ -1,0 +1,213 @@
+"""The data-set YAML: where paths lead, what the names may be, and that nothing in it is executed."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from utils.data import spec as spec_module
+from utils.data.spec import load_data_spec
+from utils.errors import ConfigError, DataError
+from utils.runs import ROOT
+from utils.yaml_file import read_yaml
+
+NAMES = "names: {0: cat, 1: dog}\n"
+BASIC = "train: images/train\nval: images/val\n" + NAMES
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes data.yaml into a folder of its own, which has images/{train,val}."""
+    folder = tmp_path / "set"
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+
+    def write(text):
+        (folder / "data.yaml").write_text(text)
+        return folder / "data.yaml"
+
+    write.folder = folder
+    return write
+
+
+def test_paths_are_relative_to_the_yaml_file_and_not_to_the_current_folder(write, monkeypatch):
+    monkeypatch.chdir("/")
+
+    spec = load_data_spec(write(BASIC))
+
+    assert spec.root == write.folder
+    assert spec.train == [write.folder / "images/train"]
+    assert spec.val == [write.folder / "images/val"]
+    assert spec.test == []
+    assert (spec.names, spec.nc) == ({0: "cat", 1: "dog"}, 2)
+
+
+def test_path_is_the_root_of_the_splits_and_a_split_may_be_a_list(write):
+    spec = load_data_spec(write("path: images\ntrain: [train, val]\nval: ./val\n" + NAMES))
+
+    assert spec.root == write.folder / "images"
+    assert spec.train == [write.folder / "images/train", write.folder / "images/val"]
+    assert spec.val == [write.folder / "images/val"]
+
+
+def test_where_nothing_lies_beside_the_yaml_the_clone_is_the_root(write, tmp_path, monkeypatch):
+    clone = tmp_path / "clone"
+    (clone / "sets" / "train").mkdir(parents=True)
+    monkeypatch.setattr(spec_module, "ROOT", clone)
+
+    spec = load_data_spec(write("path: sets\ntrain: train\nval: train\n" + NAMES))
+
+    assert spec.root == clone / "sets"
+
+
+def test_two_dots_that_lead_nowhere_are_left_out(write):
+    """Some exporters write ../train/images although the folder lies beside the YAML."""
+    spec = load_data_spec(write("train: ../images/train\nval: ../images/val\n" + NAMES))
+
+    assert spec.train == [write.folder / "images/train"]
+
+
+def test_absolute_paths_stay(write, tmp_path):
+    spec = load_data_spec(write(f"path: {tmp_path}/set\ntrain: {tmp_path}/set/images/train\nval: images/val\n{NAMES}"))
+
+    assert spec.train == [tmp_path / "set/images/train"]
+
+
+def test_links_in_a_path_stay_because_labels_are_found_by_it(write, tmp_path):
+    (tmp_path / "pool").mkdir()
+    (write.folder / "images" / "linked").symlink_to(tmp_path / "pool", target_is_directory=True)
+
+    spec = load_data_spec(write("train: images/linked\nval: images/val\n" + NAMES))
+
+    assert spec.train == [write.folder / "images/linked"]
+
+
+def test_names_may_be_a_list_and_numbers(write):
+    assert load_data_spec(write(BASIC.replace(NAMES, "names: [cat, 7]\n"))).names == {0: "cat", 1: "7"}
+
+
+def test_equal_names_are_a_warning(write, caplog):
+    load_data_spec(write(BASIC.replace(NAMES, "names: [cat, cat]\n")))
+
+    assert "same name" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no keys"),
+        ("- a\n- b\n", "holds no keys"),
+        ("trian: images/train\nval: images/val\n" + NAMES, "'train' is missing; did you mean trian"),
+        ("train: images/train\n" + NAMES, "'val' is missing"),
+        ("train: images/train\nval:\n" + NAMES, "val is empty"),
+        ("train: images/train\nval: images/val\n", "'names' is missing"),
+        (BASIC + "nc: 3\n", "nc is 3, but names has 2 classes"),
+        (BASIC.replace(NAMES, "names: {0: a, 2: b}\n"), "keys 0 to 1, but 1 is missing among 0, 2"),
+        (BASIC.replace(NAMES, "names: {'0': a}\n"), "keys 0 to 0, but 0 is missing among '0'"),
+        (BASIC.replace(NAMES, "names: cat\n"), "names is 'cat', not a list or mapping"),
+        (BASIC.replace(NAMES, "names: []\n"), "names is empty"),
+        (BASIC.replace(NAMES, "names: [yes, no]\n"), "name of class 0 as True"),
+        (BASIC.replace("images/train", "3"), "train is 3, not a path"),
+        (BASIC.replace("images/train", "[images/train, 3]"), "not a path or a list of paths"),
+        (BASIC + "path: 123\n", "path is 123, not a folder"),
+        (BASIC + "generator: circles\n", "unknown generator 'circles'"),
+        (BASIC + "hyp: 3\n", "hyp is 3, not a file"),
+        (BASIC + "nc: 2\nnc: 2\n", "stands twice"),
+    ],
+)
+def test_a_wrong_file_is_answered_with_its_path_and_the_value(write, text, message):
+    file = write(text)
+
+    with pytest.raises(ConfigError) as caught:
+        load_data_spec(file)
+
+    assert message in caught.value.what
+    assert str(file) in caught.value.what
+
+
+def test_missing_images_are_named_with_key_value_and_the_place_looked_at(write):
+    file = write("path: here\ntrain: images/train\nval: images/train\n" + NAMES)
+
+    with pytest.raises(DataError) as caught:
+        load_data_spec(file)
+
+    assert f"{file}: train: images/train does not exist" in caught.value.what
+    assert str(write.folder / "here/images/train") in caught.value.what
+    assert str(ROOT / "here/images/train") in caught.value.what
+
+
+def test_only_the_splits_that_are_needed_must_exist(write):
+    spec = load_data_spec(write("train: gone\nval: images/val\ntest: gone too\n" + NAMES), required=("val",))
+
+    assert spec.val == [write.folder / "images/val"]
+
+
+def test_a_download_script_is_never_executed(write, tmp_path):
+    script = f"open({str(tmp_path / 'proof')!r}, 'w')"
+    for download in (script, f"bash touch {tmp_path / 'proof'}"):
+        with pytest.raises(DataError) as caught:
+            load_data_spec(write(f'train: gone\nval: gone\ndownload: "{download}"\n' + NAMES))
+        assert "never executed" in caught.value.fix
+    assert not (tmp_path / "proof").exists()
+
+
+def test_a_download_address_becomes_a_hint(write):
+    with pytest.raises(DataError) as caught:
+        load_data_spec(write("train: gone\nval: gone\ndownload: https://example.com/set.zip\n" + NAMES))
+
+    assert f"get the data from https://example.com/set.zip and put them into {write.folder}" in caught.value.fix
+
+
+def test_a_generator_draws_into_the_root_before_it_is_looked_for(write, monkeypatch):
+    drawn = []
+
+    def draw(root):
+        drawn.append(root)
+        (root / "images").mkdir(parents=True)
+
+    monkeypatch.setattr(spec_module, "draw_shapes_dataset", draw)
+    spec = load_data_spec(write("path: ../drawn\ngenerator: shapes\ntrain: images\nval: images\n" + NAMES))
+
+    assert drawn == [spec.root] == [write.folder.parent / "drawn"]
+
+
+def test_a_hyper_parameter_file_may_lie_beside_the_yaml(write):
+    (write.folder / "my.yaml").write_text("lr0: 0.1")
+
+    assert load_data_spec(write(BASIC + "hyp: my.yaml\n")).hyp == str(write.folder / "my.yaml")
+    assert load_data_spec(write(BASIC + "hyp: hyp.VOC\n")).hyp == "hyp.VOC"
+    assert load_data_spec(write(BASIC)).hyp == ""
+
+
+CLASS_COUNTS = {
+    "shapes": 6,
+    "coco": 80,
+    "coco128": 80,
+    "VOC": 20,
+    "VisDrone": 10,
+    "Argoverse": 8,
+    "GlobalWheat2020": 1,
+    "SKU-110K": 1,
+    "xView": 60,
+}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "data").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_data_yaml_of_the_clone_is_found_by_name_and_says_where_its_data_belong(file, monkeypatch):
+    monkeypatch.setattr(spec_module, "draw_shapes_dataset", lambda root: None)
+    monkeypatch.setattr(spec_module, "ROOT", Path("/nowhere"))
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+
+    with pytest.raises(DataError) as caught:
+        load_data_spec(file.name)
+
+    assert str(ROOT / "datasets") in caught.value.what
+    assert len(read_yaml(file)["names"]) == CLASS_COUNTS[file.stem]
+
+
+def test_a_good_file_logs_nothing(write, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    load_data_spec(write(BASIC))
+
+    assert not caplog.records

@@ -1,0 +1,107 @@
+"""Find the images of a data set, and the label file that belongs to an image."""
+
+import logging
+import os
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.data.image import IMAGE_SUFFIXES
+from utils.errors import DataError
+
+log = logging.getLogger(__name__)
+
+
+def find_images(sources: Sequence[str | Path]) -> list[str]:
+    """Return the images of folders (searched recursively) and list files as sorted absolute paths.
+
+    Hidden files are left out, links are followed, and each real file is returned once. Raises: DataError.
+    """
+    found = [file for source in sources for file in _files_of(Path(source).absolute())]
+    first: dict[Hashable, str] = {}
+    for file in sorted(found):
+        first.setdefault(file.identity, file.path)
+    if len(first) < len(found):
+        log.warning("%d paths lead to images that were already found, and are left out", len(found) - len(first))
+    if not first:
+        places = ", ".join(str(Path(source).absolute()) for source in sources)
+        raise DataError(f"no images in {places}", f"images are files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
+    return sorted(first.values())
+
+
+def label_path(image: str) -> str:
+    """Return the label file of an image: the last ``/images/`` becomes ``/labels/``, the suffix ``.txt``."""
+    inside, outside = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
+    return outside.join(image.rsplit(inside, 1)).rpartition(".")[0] + ".txt"
+
+
+def read_list_file(path: Path) -> list[tuple[int, Path]]:
+    """Return (line number, path) of every entry of a text file with one path per line.
+
+    Entries are relative to the list file; blank lines and lines that start with # are left out. Raises: DataError.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})", "write one path per line") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from error
+    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
+    return [
+        (number, Path(os.path.normpath(path.parent / entry)))
+        for number, entry in entries
+        if entry and not entry.startswith("#")
+    ]
+
+
+def _is_image_name(name: str) -> bool:
+    _, dot, suffix = name.rpartition(".")
+    return not name.startswith(".") and (dot + suffix).lower() in IMAGE_SUFFIXES
+
+
+class _File(NamedTuple):
+    """A path; sorting puts links behind what they lead to."""
+
+    is_link: bool
+    path: str
+    identity: Hashable  # equal for paths that lead to one file
+
+
+def _files_of(source: Path) -> Iterator[_File]:
+    if source.is_dir():
+        yield from _walk(str(source))
+    elif source.is_file():
+        for _, entry in read_list_file(source):
+            if _is_image_name(entry.name):
+                yield _File(entry.is_symlink(), str(entry), _identity(entry, str(entry)))
+    else:
+        raise DataError(f"{source}: no such folder or list file", "correct the path in the data-set YAML")
+
+
+def _walk(root: str) -> Iterator[_File]:
+    """Yield the images below a folder; every real folder is entered once, under its own name rather than a link's."""
+    folders, links, seen = [root], [], set()
+    while folders or links:
+        folder = folders.pop() if folders else links.pop()
+        identity = _identity(Path(folder), folder)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be listed ({error.strerror})", "check its permissions") from error
+        for entry in entries:
+            if entry.is_dir():
+                if not entry.name.startswith("."):
+                    (links if entry.is_symlink() else folders).append(entry.path)
+            elif _is_image_name(entry.name):
+                yield _File(entry.is_symlink(), entry.path, _identity(entry, entry.path))
+
+
+def _identity(entry: Path | os.DirEntry, path: str) -> Hashable:
+    try:
+        facts = entry.stat()
+    except OSError:  # a link to nothing; the scan reports it
+        return path
+    return (facts.st_dev, facts.st_ino) if facts.st_ino else path  # a DirEntry of Windows knows no inode

@@ -1,0 +1,63 @@
+"""What a scan finds: the images of a data set with their labels, and what had to be left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+SHOWN_PROBLEMS = 20  # in an error
+
+
+class Problem(NamedTuple):
+    """Something that was left out; ``line`` counts from 1, and 0 means the whole file."""
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line} {self.message}" if self.line else f"{self.path}: {self.message}"
+
+
+def show(problems: Sequence[Problem]) -> str:
+    """Return the first problems, one per line, for an error."""
+    lines = [f"  {problem}" for problem in problems[:SHOWN_PROBLEMS]]
+    if len(problems) > SHOWN_PROBLEMS:
+        lines.append(f"  … and {len(problems) - SHOWN_PROBLEMS} more")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """The N usable images of a data set with their labels.
+
+    ``segments[i]`` has one polygon (k, 2), 0–1, for each row of ``labels[i]``, without points where the row was a box.
+    """
+
+    image_paths: list[str]
+    labels: list[np.ndarray]  # (n, 5) float32 [class, cx, cy, w, h], 0–1
+    shapes: np.ndarray  # (N, 2) int32 [height, width], upright
+    segments: list[list[np.ndarray]]
+    found: int  # images with a label file
+    missing: int  # images without one: backgrounds
+    empty: int  # images whose label file has no usable row: backgrounds too
+    unreadable: int  # images left out
+    dropped_rows: int  # label rows left out
+    duplicates: int  # repeated label rows, of which one is kept
+    rounded: int  # label rows that were clipped by a rounding error
+    problems: list[Problem]
+    cached: bool
+
+    def __len__(self) -> int:
+        return len(self.image_paths)
+
+    def summary(self) -> str:
+        parts = {
+            "images": len(self),
+            "backgrounds": self.missing + self.empty,
+            "unreadable": self.unreadable,
+        }
+        repairs = {"bad rows": self.dropped_rows, "repeated rows": self.duplicates, "rounded rows": self.rounded}
+        parts |= {what: count for what, count in repairs.items() if count}
+        return ", ".join(f"{count} {what}" for what, count in parts.items()) + (" (cached)" if self.cached else "")

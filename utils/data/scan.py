@@ -1,0 +1,109 @@
+"""Scan a data set: find its images, verify them and their labels, report what is wrong.
+
+The data set is only read; the result is cached elsewhere (``scan_cache``). What is bad is left out and listed, as long
+as it is little.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.data.discovery import find_images, label_path
+from utils.data.labels import Problem, ScanResult, show
+from utils.data.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
+from utils.data.verify import verify_files
+from utils.errors import DataError
+
+log = logging.getLogger(__name__)
+
+MAX_BAD_IMAGES = 0.10
+MAX_BAD_ROWS = 0.01
+LOGGED_PROBLEMS = 5
+
+
+def scan_dataset(
+    sources: Sequence[str | Path],
+    nc: int,
+    *,
+    workers: int = 8,
+    max_bad_images: float = MAX_BAD_IMAGES,
+    max_bad_rows: float = MAX_BAD_ROWS,
+) -> ScanResult:
+    """Return the images and labels of folders and list files, from the cache where no file has changed.
+
+    Raises: DataError when more than the given shares of the images or label rows are bad, for a class id outside
+    0…nc-1, for two images with one label file, and when nothing is labelled.
+    """
+    images = find_images(sources)
+    label_files = _label_files(images)
+    file, digest = cache_file(sources), facts_digest([*images, *label_files], nc)
+    table = load_table(file, digest)
+    cached = table is not None
+    if table is None:
+        log.info("scanning %d images", len(images))
+        table = verify_files(images, label_files, nc, workers)
+        store_table(file, digest, table)
+    result = _result(images, table, cached)
+    log.info("%s", result.summary())
+    _check_limits(result, max_bad_images, max_bad_rows)
+    if not len(table["labels"]):
+        raise DataError(
+            f"none of the {len(images)} images has a label; the first label file would be {label_files[0]}",
+            "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt",
+        )
+    for problem in result.problems[:LOGGED_PROBLEMS]:
+        log.warning("left out: %s", problem)
+    if len(result.problems) > LOGGED_PROBLEMS:
+        log.warning("left out: %d more", len(result.problems) - LOGGED_PROBLEMS)
+    return result
+
+
+def _label_files(images: list[str]) -> list[str]:
+    """Return the label file of each image. Raises: DataError where two images would share one."""
+    owner: dict[str, str] = {}
+    for image in images:
+        other = owner.setdefault(label_path(image), image)
+        if other != image:
+            raise DataError(
+                f"{other} and {image} would share the labels in {label_path(image)}", "rename or remove one of the two"
+            )
+    return list(owner)
+
+
+def _result(images: list[str], table: Table, cached: bool) -> ScanResult:
+    counts = table["counts"].tolist()
+    ends = np.cumsum(table["counts"]).tolist()
+    polygons = _split(table["points"], table["corners"])
+    return ScanResult(
+        image_paths=[images[index] for index in table["kept"]],
+        labels=_split(table["labels"], table["counts"]),
+        shapes=table["shapes"],
+        segments=[polygons[end - count : end] for end, count in zip(ends, counts, strict=True)],
+        unreadable=len(images) - len(table["kept"]),
+        problems=[Problem(*problem) for problem in unpack(table["problems"])],
+        cached=cached,
+        **unpack(table["tallies"]),
+    )
+
+
+def _split(rows: np.ndarray, counts: np.ndarray) -> list:
+    """Return consecutive groups of rows, as views; the empty ones are one object, because there may be a million."""
+    nothing = rows[:0]
+    ends = np.cumsum(counts).tolist()
+    return [rows[end - count : end] if count else nothing for end, count in zip(ends, counts.tolist(), strict=True)]
+
+
+def _check_limits(result: ScanResult, max_bad_images: float, max_bad_rows: float) -> None:
+    images = len(result) + result.unreadable
+    rows = sum(map(len, result.labels)) + result.duplicates + result.dropped_rows
+    limits = (
+        ("images cannot be used", result.unreadable, images, max_bad_images),
+        ("label rows are wrong", result.dropped_rows, rows, max_bad_rows),
+    )
+    for what, bad, total, limit in limits:
+        if bad > limit * total:
+            raise DataError(
+                f"{bad} of {total} {what} (limit {limit:.0%})\n{show(result.problems)}", "correct or remove these"
+            )

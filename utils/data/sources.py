@@ -1,0 +1,144 @@
+"""The images that detection runs on: a file, a folder, a glob, a list file, or videos frame by frame."""
+
+import glob
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.data.discovery import read_list_file
+from utils.data.image import IMAGE_SUFFIXES, ImageError, read_image
+from utils.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset(
+    {".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+)
+STREAM_STARTS = ("http://", "https://", "rtsp://", "rtmp://", "screen")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image to look at, alone or out of a video."""
+
+    path: Path
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    index: int  # of the file in the source, from 0
+    count: int  # files in the source
+    is_video: bool = False
+    frame_number: int = 0  # in the video, from 0, counting only frames that are looked at
+    frame_count: int = 1  # what the video announces, 0 where it does not
+    fps: float | None = None  # of the frames that are looked at; None for images and where a video does not say
+
+
+class ImageSource:
+    """Iterates over the frames of a source, images before videos.
+
+    A file that cannot be read is left out, logged and kept in ``skipped`` with the reason; if it is the only one, that
+    is a DataError.
+    """
+
+    def __init__(self, source: str | Path, vid_stride: int = 1) -> None:
+        """Take every ``vid_stride``-th frame of videos. Raises: ConfigError, DataError where nothing can be read."""
+        if vid_stride < 1:
+            raise ConfigError(f"vid_stride is {vid_stride}", "give 1 or more")
+        self.files = _files_of(str(source))
+        self.vid_stride = vid_stride
+        self.skipped: list[tuple[Path, str]] = []
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.skipped.clear()
+        for index, path in enumerate(self.files):
+            try:
+                if _is_video(path):
+                    yield from self._video(path, index)
+                else:
+                    yield Frame(path, read_image(path), index, len(self))
+            except ImageError as error:
+                if len(self) == 1:
+                    raise
+                log.warning("left out: %s", error.what)
+                self.skipped.append((path, error.reason))
+
+    def _video(self, path: Path, index: int) -> Iterator[Frame]:
+        """Yield the last of every ``vid_stride`` frames."""
+        if not path.is_file():  # a pipe would be waited for
+            raise ImageError(path, "not a regular file")
+        video = cv2.VideoCapture(str(path))
+        try:
+            announced = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+            fps = video.get(cv2.CAP_PROP_FPS) / self.vid_stride
+            number = grabbed = 0
+            while video.grab():
+                grabbed += 1
+                if grabbed % self.vid_stride:
+                    continue
+                decoded, image = video.retrieve()
+                if not decoded:
+                    break
+                image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                frames = announced // self.vid_stride
+                yield Frame(path, image, index, len(self), True, number, frames, fps if fps > 0 else None)
+                number += 1
+        finally:
+            video.release()
+        if not grabbed:
+            raise ImageError(path, "not a video that OpenCV can open, or one without frames")
+        if grabbed < announced:
+            log.warning("%s: %d of %d frames could be read", path, grabbed, announced)
+
+
+def _files_of(source: str) -> list[Path]:
+    path = Path(source)
+    if path.is_dir():
+        visible = (file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
+        files = _sorted(filter(_is_known, visible))
+        nothing = f"{path.absolute()}: no images or videos in this folder"
+    elif path.suffix.lower() == ".txt" and path.is_file():
+        files = _sorted(_listed(path))
+        nothing = f"{path}: names no images or videos"
+    elif path.exists():
+        files = [path] if _is_known(path) else []
+        nothing = f"{path}: neither an image nor a video, by its suffix"
+    elif source.isdigit() or source.lower().startswith(STREAM_STARTS) or source.lower().endswith(".streams"):
+        raise ConfigError(f"{source}: cameras, screens and network streams are not supported", "give files or folders")
+    else:
+        files = _sorted(filter(_is_known, map(Path, _matches(source))))
+        nothing = f"{source}: no such file or folder, and as a pattern it matches no image or video"
+    if not files:
+        known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+        raise DataError(nothing, f"give a file, folder, pattern or .txt list of these kinds: {known}")
+    return files
+
+
+def _matches(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob needs a folder to start at
+
+
+def _listed(path: Path) -> list[Path]:
+    """Return the entries of a list file. Raises: DataError naming the line of an entry that does not exist."""
+    entries = read_list_file(path)
+    for line, entry in entries:
+        if not entry.is_file():
+            raise DataError(f"{path}:{line} {entry} is not a file", "paths are relative to the list file")
+    return list(filter(_is_known, (entry for _, entry in entries)))
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _is_known(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
+
+def _sorted(files: Iterable[Path]) -> list[Path]:
+    return sorted(files, key=lambda file: (_is_video(file), str(file)))
