@@ -13,7 +13,7 @@ from utils.plots.annotate import Color, color_of, draw_boxes, draw_label_
 from utils.plots.image_file import write_image
 
 MAX_IMAGES = 16
-MAX_SIDE = 1920  # pixels of the whole mosaic
+MAX_SIDE, MIN_TILE = 1920, 400  # pixels of the whole mosaic, and up to which its parts are enlarged
 MIN_CONFIDENCE = 0.25
 NAME_LENGTH, NAME_COLOR = 40, (64, 64, 64)
 Marks = tuple[np.ndarray, list[str], list[Color]]  # boxes (n, 4) xyxy in pixels, texts, colours
@@ -48,7 +48,8 @@ def _mosaic(images: Tensor, marks: Sequence[Marks], paths: Sequence[str]) -> np.
     """Return the drawn images in a square grid, column by column."""
     tiles = images[: len(marks)].permute(0, 2, 3, 1).cpu().numpy()
     cells = math.ceil(math.sqrt(len(tiles)))
-    scale = min(1.0, MAX_SIDE / cells / max(tiles.shape[1:3]))
+    side = max(tiles.shape[1:3])
+    scale = min(max(1.0, MIN_TILE / side), MAX_SIDE / cells / side)
     height, width = (max(1, int(side * scale)) for side in tiles.shape[1:3])
     canvas = np.full((cells * height, cells * width, 3), 255, dtype=np.uint8)
     for index, (tile, mark, name) in enumerate(zip(tiles, marks, paths, strict=False)):
@@ -59,7 +60,7 @@ def _mosaic(images: Tensor, marks: Sequence[Marks], paths: Sequence[str]) -> np.
 
 def _tile(image: np.ndarray, marks: Marks, scale: float, size: tuple[int, int], name: str) -> np.ndarray:
     boxes, texts, colors = marks
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     tile = draw_boxes(image, boxes * scale, texts, colors, line_width=2)
     draw_label_(tile, 5, 5, name[:NAME_LENGTH], NAME_COLOR, line_width=2)
     cv2.rectangle(tile, (0, 0), (size[0] - 1, size[1] - 1), (255, 255, 255), thickness=2)

@@ -21,11 +21,11 @@ def mosaic_of(path):
 
 
 def test_images_fill_a_square_grid_column_by_column(tmp_path):
-    plot_batch(flat_images(3, 64, 96), torch.zeros(0, 6), tmp_path / "b.png", paths=["a"] * 3, names=NAMES)
+    plot_batch(flat_images(3, 256, 416), torch.zeros(0, 6), tmp_path / "b.png", paths=["a"] * 3, names=NAMES)
 
     mosaic = mosaic_of(tmp_path / "b.png")
-    assert mosaic.shape == (128, 192, 3)
-    centres = [mosaic[y, x, 0] for y, x in [(48, 48), (112, 48), (48, 144), (112, 144)]]
+    assert mosaic.shape == (512, 832, 3)
+    centres = [mosaic[y, x, 0] for y, x in [(128, 208), (384, 208), (128, 624), (384, 624)]]
     assert centres == [20, 40, 60, 255]
 
 
@@ -38,13 +38,24 @@ def test_at_most_sixteen_images_are_drawn_within_1920_pixels(tmp_path):
 
 
 def test_targets_are_drawn_on_their_own_image(tmp_path):
-    targets = torch.tensor([[1, 0, 0.5, 0.5, 0.5, 0.25]])  # in a 200 × 100 image: x 50–150, y 37.5–62.5
+    targets = torch.tensor([[1, 0, 0.5, 0.5, 0.5, 0.25]])  # in a 400 × 200 image: x 100–300, y 75–125
 
-    plot_batch(flat_images(2, 100, 200), targets, tmp_path / "b.png", paths=["a", "b"], names=NAMES)
+    plot_batch(flat_images(2, 200, 400), targets, tmp_path / "b.png", paths=["a", "b"], names=NAMES)
 
     mosaic = mosaic_of(tmp_path / "b.png")
-    assert mosaic[100 + 62, 100].tolist() == [0x04, 0x2A, 0xFF]
-    assert (mosaic[30:95, 10:190] == 20).all()
+    assert mosaic[200 + 125, 200].tolist() == [0x04, 0x2A, 0xFF]
+    assert mosaic[200 + 100, 100].tolist() == [0x04, 0x2A, 0xFF]
+    assert (mosaic[30:195, 10:390] == 20).all()
+
+
+def test_small_images_are_enlarged_with_their_boxes(tmp_path):
+    targets = torch.tensor([[0, 0, 0.5, 0.5, 0.5, 0.5]])
+
+    plot_batch(flat_images(1, 50, 100), targets, tmp_path / "b.png", paths=["a"], names=NAMES)
+
+    mosaic = mosaic_of(tmp_path / "b.png")
+    assert mosaic.shape == (200, 400, 3)
+    assert mosaic[150, 200].tolist() == mosaic[100, 100].tolist() == [0x04, 0x2A, 0xFF]
 
 
 def test_doubtful_detections_are_left_out(tmp_path, monkeypatch):

@@ -1,0 +1,54 @@
+"""Detect objects in images and videos, and save the drawn results.
+
+python detect.py                                                   # newest training run, on data/images
+python detect.py --weights yolov5s.pt --source photos/ --save-txt  # image, video, folder, glob or .txt list
+"""
+
+import logging
+from functools import partial
+
+from utils.config import run_command
+from utils.engine.configs_infer import DetectConfig
+from utils.runs import new_run_dir, newest_weights
+
+log = logging.getLogger("detect")
+
+
+def main(cfg: DetectConfig) -> None:
+    from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
+    from utils.data.sources import ImageSource
+    from utils.device import select_device
+    from utils.engine.names import frame_label
+    from utils.engine.predict import Predictor
+    from utils.engine.writers import open_writers
+    from utils.nms import non_max_suppression
+
+    device = select_device(cfg.device)
+    source = ImageSource(cfg.source, vid_stride=cfg.vid_stride)
+    backend = load_backend(cfg.weights or newest_weights(), device)
+    nms = partial(
+        non_max_suppression,
+        conf_thres=cfg.conf_thres,
+        iou_thres=cfg.iou_thres,
+        classes=cfg.classes,
+        agnostic=cfg.agnostic_nms,
+        max_det=cfg.max_det,
+    )
+    predict = Predictor(backend, device, imgsz=cfg.imgsz, nms=nms)
+    run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+
+    with open_writers(cfg, run_dir, backend.names) as writers:
+        for frame in source:
+            detections = predict(frame.image)
+            log.info("%s: %s, %.1f ms", frame_label(frame), detections.summary(backend.names), detections.speed.total)
+            for writer in writers:
+                writer.write(frame, detections)
+
+    if source.skipped:
+        log.warning("%d of %d files skipped, for the reasons above", len(source.skipped), len(source))
+    log.info("speed: %s per image", predict.speed())
+    log.info("results in %s", run_dir)
+
+
+if __name__ == "__main__":
+    run_command(main, DetectConfig)

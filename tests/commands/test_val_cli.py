@@ -1,0 +1,150 @@
+"""val.py on four small pictures: what it writes, what it says, how it ends."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import val
+from models.yolo import DetectionModel
+from utils.checkpoint.native import save_checkpoint
+from utils.config import parse_config
+from utils.engine.configs_infer import ValConfig
+from utils.errors import ConfigError
+from utils.runs import ROOT
+from utils.yaml_file import read_yaml, write_yaml
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A working folder with a data set: four pictures, three of them with one label."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        image = rng.integers(0, 255, (48, 96 - 16 * index, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"set/images/{index}.png"), image)
+        if index:
+            (tmp_path / f"set/labels/{index}.txt").write_text(f"{index % 2} 0.5 0.5 0.4 0.4\n")
+    spec = {"path": "set", "train": "images", "val": "images", "names": ["cat", "dog"]}
+    write_yaml(tmp_path / "pets.yaml", spec)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = DetectionModel(read_yaml(ROOT / "models" / "yolov5n.yaml") | {"width_multiple": 0.125, "nc": 2})
+    model.names = {0: "cat", 1: "dog"}
+    for layer in model.head.m:
+        layer.bias.data.view(model.head.na, -1)[:, 4:] = 2.0
+    return model
+
+
+@pytest.fixture
+def weights(data, model):
+    save_checkpoint(data / "tiny.pt", model, epoch=0, fitness=0.0, training={"opt": {"data": str(data / "pets.yaml")}})
+    return data / "tiny.pt"
+
+
+def run(*flags):
+    val.main(parse_config(ValConfig, [str(flag) for flag in flags], prog="val.py"))
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_data_set_of_the_training_is_measured(weights, data, caplog):
+    caplog.set_level("INFO")
+
+    run("--weights", weights, "--img", 64, "--batch", 3, "--workers", 0)
+
+    assert f"data: {data / 'pets.yaml'} (that of the training)" in caplog.text
+    rows = [
+        record.getMessage().splitlines() for record in caplog.records if record.name in ("val", "utils.engine.evaluate")
+    ]
+    table = [line.split() for lines in rows for line in lines if len(line) == 88]
+    assert [row[:3] for row in table] == [["all", "4", "3"], ["cat", "4", "1"], ["dog", "4", "2"]]
+    assert "ms inference" in caplog.text
+    assert files(data / "runs/val/exp") == [
+        *("F1_curve.png", "PR_curve.png", "P_curve.png", "R_curve.png", "confusion_matrix.png"),
+        *(f"val_batch{i}_{what}.jpg" for i in (0, 1) for what in ("labels", "pred")),
+    ]
+
+
+def test_label_files_and_json_are_written_on_request(weights, data):
+    run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--save-txt", "--save-conf", "--save-json")
+
+    run_dir = data / "runs/val/exp"
+    assert files(run_dir) == ["0.txt", "1.txt", "2.txt", "3.txt", "tiny_predictions.json"]
+    rows = np.loadtxt(run_dir / "labels/2.txt")
+    assert rows.shape[1] == 6
+    assert rows[:, 1:].max() <= 1
+    entries = json.loads((run_dir / "tiny_predictions.json").read_text())
+    assert {entry["image_id"] for entry in entries} == {0, 1, 2, 3}
+
+
+def test_one_class_has_one_row(weights, data, caplog):
+    caplog.set_level("INFO")
+
+    run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--single-cls", "--verbose")
+
+    rows = [record.getMessage().split() for record in caplog.records if record.name == "val"]
+    assert [row[:3] for row in rows if row[0] == "item"] == [["item", "4", "3"]]
+
+
+def test_the_metrics_do_not_depend_on_the_batch(weights, data, caplog):
+    caplog.set_level("INFO")
+
+    for batch in (1, 4):
+        run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--batch", batch, "--data", "pets.yaml")
+
+    rows = [record.getMessage() for record in caplog.records if record.name == "utils.engine.evaluate"]
+    assert len(rows) == 2
+    assert all(row.split()[:3] == ["all", "4", "3"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "text"),
+    [
+        ({"names": ["cat", "dog", "eel"]}, [], "3 classes, but the model finds 2: cat, dog"),
+        ({}, ["--task", "test"], "key 'test' is missing"),
+        ({}, ["--task", "speed"], "invalid choice: 'speed'"),
+        ({}, ["--save-hybrid"], "unknown argument '--save-hybrid'"),
+        ({}, ["--iou-thres", "-1"], "iou_thres is -1"),
+    ],
+)
+def test_a_mistake_is_named(weights, data, change, flags, text):
+    write_yaml(data / "pets.yaml", read_yaml(data / "pets.yaml") | change)
+
+    with pytest.raises(ConfigError) as caught:
+        run("--weights", weights, "--img", 64, "--workers", 0, *flags)
+
+    assert text in str(caught.value)
+
+
+def test_a_high_confidence_threshold_is_warned_of(weights, data, caplog):
+    run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--conf-thres", 0.25)
+
+    assert "--conf-thres 0.25" in caplog.text
+
+
+def test_help_is_there_before_pytorch_is_imported():
+    probe = (
+        "import runpy, sys\n"
+        "sys.argv = ['val.py', '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / 'val.py')!r}, run_name='__main__')\n"
+        "finally:\n"
+        "    assert 'torch' not in sys.modules and 'cv2' not in sys.modules\n"
+    )
+    result = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True)
+
+    assert result.returncode == 0, result.stderr
+    assert "--single-cls" in result.stdout

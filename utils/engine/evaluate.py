@@ -1,0 +1,152 @@
+"""Measure a detector on labelled images: precision, recall, average precision, losses, speed."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from utils.boxes import cxcywh_to_xyxy, unletterbox
+from utils.data.batch import Batch
+from utils.device import to_float_images
+from utils.engine.stopwatch import Speed, Stopwatch
+from utils.metrics.average_precision import MetricsResult
+from utils.metrics.detection import DetectionMetrics, fitness, iou_levels, match_detections
+from utils.nms import non_max_suppression
+
+log = logging.getLogger(__name__)
+
+HEADER = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "P", "R", "mAP50", "mAP50-95")
+ROW = "%22s" + "%11i" * 2 + "%11.3g" * 4
+BAR_FORMAT = "{l_bar}{bar:10}{r_bar}"
+
+# every candidate counts for the average precision, which wants low confidences and all classes of a box
+VAL_NMS = partial(non_max_suppression, conf_thres=0.001, iou_thres=0.6, max_det=300, multi_label=True)
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What was found and what is there in one image, in pixels of the original."""
+
+    path: str
+    shape: tuple[int, int]  # height, width
+    detections: Tensor  # (n, 6) [xyxy, confidence, class], best first
+    labels: Tensor  # (m, 5) [class, xyxy]
+
+
+class Observer(Protocol):
+    """Looks on while a data set is evaluated; see ``utils.engine.observers``."""
+
+    def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
+        """Take a batch with, per image, the detections in pixels of the letterboxed and of the original image."""
+
+    def finish(self, metrics: MetricsResult) -> None:
+        """Take the result."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation."""
+
+    names: Mapping[int, str]
+    metrics: MetricsResult
+    losses: list[float]  # box, objectness, class: means over the batches; zeros where no loss was given
+    images: int
+    speed: Speed
+
+    @property
+    def fitness(self) -> float:
+        return fitness(self.metrics)
+
+    def figures(self) -> tuple[float, float, float, float]:
+        """Return precision, recall, mAP@0.5 and mAP@0.5:0.95."""
+        m = self.metrics
+        return m.precision, m.recall, m.map50, m.map
+
+    def row(self) -> str:
+        """Return the figures of all classes together, as columns under the header of the progress bar."""
+        return ROW % ("all", self.images, self.metrics.labels_per_class.sum(), *self.figures())
+
+    def class_rows(self) -> str:
+        """Return a line for each class that has labels."""
+        m = self.metrics
+        columns = (m.class_ids, m.labels_per_class, m.p, m.r, m.ap50, m.ap.mean(axis=1))
+        return "\n".join(ROW % (self.names[int(c)], self.images, *rest) for c, *rest in zip(*columns, strict=True))
+
+
+@torch.no_grad()
+def evaluate(
+    predict: Callable[[Tensor], Any],
+    loader: Iterable[Batch],
+    *,
+    names: Mapping[int, str],
+    device: torch.device,
+    nms: Callable[..., list[Tensor]] = VAL_NMS,
+    loss: Callable[[list[Tensor], Tensor], tuple[Tensor, Tensor]] | None = None,
+    single_cls: bool = False,
+    observers: Sequence[Observer] = (),
+) -> Evaluation:
+    """Compare what ``predict`` finds in the images of a loader with their labels, and log the row of all classes.
+
+    ``predict`` turns images (B, 3, H, W) in 0–1 into predictions (B, N, 5 + nc), or into (predictions, maps) where a
+    loss is given. ``single_cls`` counts every class as class 0. Precision and mode of the model are the caller's.
+    """
+    metrics, levels, watch = DetectionMetrics(), iou_levels(), Stopwatch(device)
+    losses, images_seen, batches_seen = torch.zeros(3, device=device), 0, 0
+    for index, batch in enumerate(tqdm(loader, desc=HEADER, bar_format=BAR_FORMAT, file=sys.stdout)):
+        with watch.phase("preprocess"):
+            images = to_float_images(batch.images, device)
+        with watch.phase("inference"):
+            output = predict(images)
+        predictions = output
+        if loss is not None:
+            predictions, maps = output
+            losses += loss([level.float() for level in maps], _targets(batch, single_cls).to(device))[1]
+        with watch.phase("nms"):
+            detections = [found.cpu() for found in nms(predictions, agnostic=single_cls)]
+
+        results = _compare(batch, detections, single_cls)
+        for result in results:
+            found = result.detections
+            correct = match_detections(found, result.labels, levels)
+            metrics.update(correct, found[:, 4], found[:, 5], result.labels[:, 0])
+        for observer in observers:
+            observer.batch(index, batch, detections, results)
+        images_seen, batches_seen = images_seen + len(results), index + 1
+
+    result = metrics.compute()
+    for observer in observers:
+        observer.finish(result)
+    mean_losses = (losses / max(batches_seen, 1)).tolist()
+    evaluation = Evaluation(names, result, mean_losses, images_seen, watch.speed(images_seen))
+    log.info(evaluation.row())
+    return evaluation
+
+
+def _targets(batch: Batch, single_cls: bool) -> Tensor:
+    if not single_cls:
+        return batch.targets
+    targets = batch.targets.clone()
+    targets[:, 1] = 0
+    return targets
+
+
+def _compare(batch: Batch, detections: Sequence[Tensor], single_cls: bool) -> list[ImageResult]:
+    """Return detections and labels of each image in pixels of the original."""
+    height, width = batch.images.shape[-2:]
+    targets = _targets(batch, single_cls)
+    boxes = cxcywh_to_xyxy(targets[:, 2:]) * targets.new_tensor([width, height, width, height])
+    results = []
+    for index, (path, found, geometry) in enumerate(zip(batch.paths, detections, batch.shapes, strict=True)):
+        shape, ratio, pad = geometry
+        own = targets[:, 0] == index
+        labels = torch.cat((targets[own, 1:2], unletterbox(boxes[own], ratio, pad, shape)), dim=1)
+        classes = torch.zeros_like(found[:, 5:]) if single_cls else found[:, 5:]
+        found = torch.cat((unletterbox(found[:, :4], ratio, pad, shape), found[:, 4:5], classes), dim=1)
+        results.append(ImageResult(path, shape, found, labels))
+    return results

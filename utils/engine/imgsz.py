@@ -1,0 +1,21 @@
+"""Image sizes that a detector can take."""
+
+import logging
+import math
+
+from utils.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def fit_imgsz(imgsz: int, stride: int) -> int:
+    """Return ``imgsz`` rounded up to a multiple of the coarsest stride, at least two cells, and say so if it differs.
+
+    Raises: ConfigError for a size below one pixel.
+    """
+    if imgsz < 1:
+        raise ConfigError(f"--imgsz {imgsz} is too small", f"give at least {2 * stride}")
+    fitted = max(math.ceil(imgsz / stride), 2) * stride
+    if fitted != imgsz:
+        log.warning("--imgsz %d is no multiple of the stride %d, or under two cells; using %d", imgsz, stride, fitted)
+    return fitted

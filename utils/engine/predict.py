@@ -1,0 +1,95 @@
+"""Find objects in one image."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.boxes import unletterbox
+from utils.data.letterbox import letterbox
+from utils.device import to_float_images
+from utils.engine.imgsz import fit_imgsz
+from utils.engine.stopwatch import Speed, Stopwatch
+from utils.errors import ConfigError
+from utils.nms import non_max_suppression
+
+log = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """What runs a model, whatever its format (see ``utils.backends``)."""
+
+    names: Mapping[int, str]
+    stride: int
+    fixed_size: tuple[int, int] | None  # height, width of the only input that an exported graph takes
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Turn images (B, 3, H, W) in 0–1 into predictions (B, N, 5 + nc)."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image."""
+
+    boxes: Tensor  # (n, 6) [xyxy in pixels of the image, confidence, class], float32 on the CPU, best first
+    shape: tuple[int, int]  # height, width of the image
+    speed: Speed
+
+    def summary(self, names: Mapping[int, str]) -> str:
+        """Return ``2 persons, 1 bus``, or ``no detections``."""
+        counts = sorted(Counter(self.boxes[:, 5].int().tolist()).items())
+        parts = [f"{count} {names[class_id]}{'s' * (count > 1)}" for class_id, count in counts]
+        return ", ".join(parts) or "no detections"
+
+
+class Predictor:
+    """Calls a backend and undoes the letterbox."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        device: torch.device,
+        *,
+        imgsz: Sequence[int] = (640,),
+        nms: Callable[[Tensor], list[Tensor]] = non_max_suppression,
+    ) -> None:
+        """Take height and width of the input, or one number for both, and NMS with its thresholds filled in."""
+        self.backend, self.device, self.nms = backend, device, nms
+        self.size = input_size(backend, imgsz)
+        self.stopwatch, self.images = Stopwatch(device), 0  # over all calls
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        """Return what is in an RGB image (H, W, 3) uint8."""
+        before = self.stopwatch.speed()
+        with self.stopwatch.phase("preprocess"):
+            rectangular = self.backend.fixed_size is None  # the smallest rectangle that the strides allow
+            boxed, ratio, pad = letterbox(image, self.size, auto=rectangular, stride=self.backend.stride)
+            images = to_float_images(torch.from_numpy(boxed).permute(2, 0, 1)[None], self.device)
+        with self.stopwatch.phase("inference"), torch.no_grad():
+            predictions = self.backend(images)
+        with self.stopwatch.phase("nms"):
+            found = self.nms(predictions)[0].cpu()
+        self.images += 1
+        boxes = unletterbox(found[:, :4], ratio, pad, image.shape[:2])
+        return Detections(torch.cat((boxes, found[:, 4:]), dim=1), image.shape[:2], self.stopwatch.speed() - before)
+
+    def speed(self) -> Speed:
+        """Return the mean over all images so far."""
+        return self.stopwatch.speed(self.images)
+
+
+def input_size(backend: Backend, imgsz: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) that the backend takes for ``--imgsz``. Raises: ConfigError."""
+    if len(imgsz) not in (1, 2):
+        raise ConfigError(f"--imgsz {' '.join(map(str, imgsz))}", "give one number, or height and width")
+    height, width = (*imgsz, *imgsz)[:2]
+    if backend.fixed_size is None:
+        return fit_imgsz(height, backend.stride), fit_imgsz(width, backend.stride)
+    if (height, width) != tuple(backend.fixed_size):
+        log.info("the exported graph takes images of %d×%d pixels only", *reversed(backend.fixed_size))
+    return tuple(backend.fixed_size)

@@ -1,0 +1,51 @@
+"""How long the phases of inference take."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Milliseconds per image."""
+
+    preprocess: float
+    inference: float
+    nms: float
+
+    @property
+    def total(self) -> float:
+        return self.preprocess + self.inference + self.nms
+
+    def __sub__(self, other: "Speed") -> "Speed":
+        return Speed(self.preprocess - other.preprocess, self.inference - other.inference, self.nms - other.nms)
+
+    def __str__(self) -> str:
+        return f"{self.preprocess:.1f} ms pre-process, {self.inference:.1f} ms inference, {self.nms:.1f} ms NMS"
+
+
+class Stopwatch:
+    """Adds up the wall time of each phase; a GPU is waited for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = {"preprocess": 0.0, "inference": 0.0, "nms": 0.0}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to the phase ``name``."""
+        start = self._now()
+        yield
+        self.seconds[name] += self._now() - start
+
+    def speed(self, images: int = 1) -> Speed:
+        """Return the mean over ``images``."""
+        return Speed(**{name: 1e3 * seconds / max(images, 1) for name, seconds in self.seconds.items()})
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()

@@ -1,0 +1,58 @@
+"""Measure a trained model on labelled images: precision, recall, mAP, speed.
+
+python val.py                                                      # newest training run, on its own data
+python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpoint or .onnx on any data
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from utils.config import run_command
+from utils.engine.configs_infer import ValConfig
+from utils.runs import new_run_dir, newest_weights
+
+log = logging.getLogger("val")
+
+LOW_CONFIDENCE = 0.001  # up to which the mAP is comparable
+MAX_LISTED = 50  # classes up to which each has its row even without --verbose
+
+
+def main(cfg: ValConfig) -> None:
+    from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
+    from utils.data.spec import load_data_spec
+    from utils.device import select_device
+    from utils.engine.evaluate import evaluate
+    from utils.engine.val_inputs import agreed_names, build_loader, build_observers, training_data
+    from utils.nms import non_max_suppression
+
+    if cfg.conf_thres > LOW_CONFIDENCE:
+        log.warning("--conf-thres %g leaves out part of the curves: the mAP is lower than it should be", cfg.conf_thres)
+    device = select_device(cfg.device)
+    weights = Path(cfg.weights or newest_weights())
+    backend = load_backend(weights, device)
+    data = load_data_spec(cfg.data or training_data(weights), required=(cfg.task,))
+    names = agreed_names(backend.names, data, cfg.single_cls)
+    loader = build_loader(cfg, data, backend)
+    run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+
+    nms = partial(
+        non_max_suppression,
+        conf_thres=cfg.conf_thres,
+        iou_thres=cfg.iou_thres,
+        max_det=cfg.max_det,
+        multi_label=True,
+    )
+    observers = build_observers(cfg, run_dir, names, data)
+    evaluation = evaluate(
+        backend, loader, names=names, device=device, nms=nms, single_cls=cfg.single_cls, observers=observers
+    )
+
+    if cfg.verbose or 1 < len(names) < MAX_LISTED:
+        log.info(evaluation.class_rows())
+    log.info("speed: %s per image", evaluation.speed)
+    log.info("results in %s", run_dir)
+
+
+if __name__ == "__main__":
+    run_command(main, ValConfig)
