@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_BAD_IMAGES = 0.10
 MAX_BAD_ROWS = 0.01
+TOLERATED_ROWS = 10  # so many bad rows never stop a small data set
 LOGGED_PROBLEMS = 5
 
 
@@ -33,8 +34,8 @@ def scan_dataset(
 ) -> ScanResult:
     """Return the images and labels of folders and list files, from the cache where no file has changed.
 
-    Raises: DataError when more than the given shares of the images or label rows are bad, for a class id outside
-    0…nc-1, for two images with one label file, and when nothing is labelled.
+    Raises: DataError when more than the given shares of the images or label rows (and over ten rows) are bad, for a
+    class id outside 0…nc-1, for two images with one label file, and when nothing is labelled.
     """
     images = find_images(sources)
     label_files = _label_files(images)
@@ -99,11 +100,11 @@ def _check_limits(result: ScanResult, max_bad_images: float, max_bad_rows: float
     images = len(result) + result.unreadable
     rows = sum(map(len, result.labels)) + result.duplicates + result.dropped_rows
     limits = (
-        ("images cannot be used", result.unreadable, images, max_bad_images),
-        ("label rows are wrong", result.dropped_rows, rows, max_bad_rows),
+        ("images cannot be used", result.unreadable, images, max_bad_images, 0),
+        ("label rows are wrong", result.dropped_rows, rows, max_bad_rows, TOLERATED_ROWS),
     )
-    for what, bad, total, limit in limits:
-        if bad > limit * total:
+    for what, bad, total, limit, tolerated in limits:
+        if bad > max(limit * total, tolerated):
             raise DataError(
                 f"{bad} of {total} {what} (limit {limit:.0%})\n{show(result.problems)}", "correct or remove these"
             )

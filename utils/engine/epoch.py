@@ -38,7 +38,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
         images = to_float_images(batch.images, s.device)
         with autocast(s.device, s.amp_dtype):
             maps = s.model(images)
-        loss, items = s.loss([level.float() for level in maps], batch.targets.to(s.device))
+        loss, items = s.loss(maps, batch.targets)
         s.stepper.backward(loss)
         s.stepper.step(step, accumulate)
 

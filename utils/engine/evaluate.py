@@ -106,7 +106,7 @@ def evaluate(
         predictions = output
         if loss is not None:
             predictions, maps = output
-            losses += loss([level.float() for level in maps], _targets(batch, single_cls).to(device))[1]
+            losses += loss(maps, _targets(batch, single_cls))[1]
         with watch.phase("nms"):
             detections = [found.cpu() for found in nms(predictions, agnostic=single_cls)]
 

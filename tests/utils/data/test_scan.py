@@ -87,13 +87,16 @@ def test_a_bad_row_is_dropped_counted_and_listed_and_the_image_stays(dataset, ca
     assert f"{path}:2" in caplog.text
 
 
-def test_more_than_one_row_in_a_hundred_stops_with_the_list(dataset):
+def test_a_few_bad_rows_do_not_stop_a_small_data_set_but_many_do(dataset):
     fill(dataset, 10)
-    dataset("z", GOOD + "0 0.5 0.5 -0.2 0.2\n")
+    bad = "".join(f"0 0.5 0.{digit} -0.2 0.2\n" for digit in "123456789")
+    dataset("y", GOOD + bad)
+    assert scan_dataset([dataset.images], nc=1).dropped_rows == 9
 
-    with pytest.raises(DataError, match=r"1 of 12 label rows are wrong \(limit 1%\)\n.*z\.txt:2"):
+    dataset("z", GOOD + bad)
+    with pytest.raises(DataError, match=r"18 of 30 label rows are wrong \(limit 1%\)\n.*y\.txt:2"):
         scan_dataset([dataset.images], nc=1)
-    assert scan_dataset([dataset.images], nc=1, max_bad_rows=0.1).dropped_rows == 1
+    assert scan_dataset([dataset.images], nc=1, max_bad_rows=0.9).dropped_rows == 18
 
 
 def test_an_unreadable_image_is_left_out_and_listed(dataset):
