@@ -1,0 +1,91 @@
+"""Load weights files, ours and official ones, as data or as a model; transfer tensors between models."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.yolo import DetectionModel
+from utils.checkpoint.archive import Archive
+from utils.checkpoint.content import Checkpoint, read_state
+from utils.checkpoint.layers import adopt_layers
+from utils.checkpoint.legacy import read_official
+from utils.checkpoint.native import is_native, read_native
+from utils.checkpoint.tables import RefusedError, TensorRecord
+from utils.errors import CheckpointError, ConfigError
+
+
+def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:
+    """Return a checkpoint of this repository or of the official YOLOv5 as plain data and tensors; nothing executes.
+
+    ``use_ema`` prefers the moving average that an unfinished official training stores beside its model.
+    Raises: CheckpointError when the file is missing, damaged, foreign or inconsistent.
+    """
+    archive = Archive(path)
+    if _bare_state(archive.root) is not None:
+        raise CheckpointError(
+            f"{path}: weights without a model description (a bare state_dict)",
+            "pass --cfg with the model YAML that they belong to",
+        )
+    try:
+        return read_native(archive) if is_native(archive.root) else read_official(archive, use_ema)
+    except RefusedError as reason:
+        raise CheckpointError(f"{path}: refused: it contains {reason}") from reason
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors to start a training from: of any checkpoint (not its moving average) or bare state_dict."""
+    archive = Archive(path)
+    bare = _bare_state(archive.root)
+    return load_checkpoint(path, use_ema=False).state if bare is None else read_state(archive, bare)
+
+
+def load_model(path: str | Path) -> DetectionModel:
+    """Return the model of a checkpoint: float32, in eval mode, not fused. Raises: CheckpointError."""
+    checkpoint = load_checkpoint(path)
+    try:
+        model = DetectionModel(checkpoint.yaml, load_backbone=False)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: its model description is wrong: {error.what}", error.fix) from error
+    _check_fit(model, checkpoint)
+    model.load_state_dict(checkpoint.state)
+    adopt_layers(model, checkpoint.layers, checkpoint.path)
+    model.names = checkpoint.names
+    return model.eval()
+
+
+def transfer(model: nn.Module, state: dict[str, Tensor], exclude: Iterable[str] = ()) -> tuple[int, int]:
+    """Copy every tensor whose key and shape are the model's; return (tensors copied, tensors of the model).
+
+    Keys that contain one of ``exclude`` are left alone.
+    """
+    own, exclude = model.state_dict(), tuple(exclude)
+    chosen = {
+        key: value
+        for key, value in state.items()
+        if key in own and value.shape == own[key].shape and not any(part in key for part in exclude)
+    }
+    model.load_state_dict(chosen, strict=False)
+    return len(chosen), len(own)
+
+
+def _bare_state(root: Any) -> dict[str, TensorRecord] | None:
+    """Return the tensors of a file that is nothing but a state_dict, plain or under one of its usual names."""
+    if not isinstance(root, dict) or is_native(root):
+        return None
+    for table in (root, root.get("state_dict"), root.get("model")):
+        if type(table) is dict and table and all(type(value) is TensorRecord for value in table.values()):
+            return table
+    return None
+
+
+def _check_fit(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Raises: CheckpointError naming the first tensor that is missing, left over or of another shape."""
+    own, state = model.state_dict(), checkpoint.state
+    for key in own | state:
+        if key in own and key in state and own[key].shape == state[key].shape:
+            continue
+        in_file = f"{tuple(state[key].shape)} in the file" if key in state else "missing in the file"
+        in_model = f"{tuple(own[key].shape)} in the model" if key in own else "not part of the model"
+        raise CheckpointError(f"{checkpoint.path}: tensor {key} is {in_file} but {in_model} that its yaml describes")

@@ -1,0 +1,120 @@
+"""Our own checkpoints: tensors and plain data only, so that ``torch.load(path, weights_only=True)`` reads them too.
+
+format, version   "yolo-backbones", 1
+yaml              the model description, with the number of classes that it was trained with
+names, nc, stride, imgsz
+state             state_dict of the model in training form (unfused), float32
+epoch             the epoch just finished, from 0; -1 for weights without a training state
+best_fitness
+training          hyper-parameters, options, date; whatever the training loop wants to find again
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from utils.checkpoint.archive import Archive
+from utils.checkpoint.content import Checkpoint, check_names, plain, read_state
+from utils.checkpoint.tables import TensorRecord
+from utils.errors import CheckpointError
+from utils.runs import atomic_write
+
+FORMAT = "yolo-backbones"
+VERSION = 1
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    *,
+    epoch: int,
+    fitness: float,
+    training: dict[str, Any],
+    imgsz: int | None = None,
+) -> None:
+    """Write a model that is not fused, atomically; the model stays as it is.
+
+    Raises: TypeError naming the entry of ``training`` that is neither a tensor nor plain data.
+    """
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "yaml": to_plain(model.yaml, "yaml"),
+        "names": {int(index): str(name) for index, name in model.names.items()},
+        "nc": int(model.nc),
+        "stride": [int(stride) for stride in model.stride],
+        "imgsz": imgsz,
+        "state": {key: _snapshot(value) for key, value in model.state_dict().items()},
+        "epoch": int(epoch),
+        "best_fitness": float(fitness),
+        "training": to_plain(training, "training"),
+    }
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)  # given a path, it would write the temporary name into the archive
+
+
+def _snapshot(value: Tensor) -> Tensor:
+    """Return the tensor on the CPU, in float32 if floating, with a storage of its own size."""
+    value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+
+
+def to_plain(value: Any, where: str) -> Any:
+    """Return ``value`` with NumPy scalars as numbers, arrays as lists and paths as text; tensors stay.
+
+    Raises: TypeError with the place of anything else.
+    """
+    if isinstance(value, dict):
+        return {key: to_plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [to_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise TypeError(f"{where}: a {type(value).__name__} cannot be stored in a checkpoint")
+
+
+def is_native(root: Any) -> bool:
+    return isinstance(root, dict) and root.get("format") == FORMAT
+
+
+def read_native(archive: Archive) -> Checkpoint:
+    """Return what ``save_checkpoint`` wrote. Raises: CheckpointError when an entry is missing or of another kind."""
+    root, path = archive.root, archive.path
+    if root.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint version {root.get('version')!r}; this code reads version {VERSION}",
+            "use the version of this repository that wrote it",
+        )
+    state = root.get("state")
+    if type(state) is not dict or any(type(value) is not TensorRecord for value in state.values()):
+        raise CheckpointError(f"{path}: its entry 'state' is not a table of tensors")
+    return Checkpoint(
+        path=path,
+        yaml=plain(_entry(root, "yaml", dict, path)),
+        names=check_names(path, root.get("names"), root.get("nc")),
+        state=read_state(archive, state),
+        stride=tuple(_entry(root, "stride", list, path)),
+        epoch=_entry(root, "epoch", int, path),
+        facts={
+            "format": "native",
+            "best_fitness": _entry(root, "best_fitness", float, path),
+            "imgsz": plain(root.get("imgsz")),
+            "training": plain(_entry(root, "training", dict, path), tensor=archive.tensor),
+        },
+    )
+
+
+def _entry(root: dict, key: str, kind: type, path: Path) -> Any:
+    if type(root.get(key)) is not kind:
+        raise CheckpointError(f"{path}: its entry {key!r} is missing or not a {kind.__name__}")
+    return root[key]
