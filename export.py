@@ -5,9 +5,11 @@ python export.py --dynamic --imgsz 320 416                         # newest run;
 """
 
 import logging
+from pathlib import Path
 
 from utils.config import run_command
 from utils.engine.configs import ExportConfig
+from utils.errors import ConfigError
 from utils.runs import newest_weights
 
 log = logging.getLogger("export")
@@ -15,10 +17,14 @@ log = logging.getLogger("export")
 
 def main(cfg: ExportConfig) -> None:
     from utils.checkpoint.load import load_model  # here, because PyTorch takes seconds to import and --help should not
+    from utils.engine.training_facts import training_facts
     from utils.export.onnx import export_onnx
 
-    weights = cfg.weights or newest_weights()
-    height, width = cfg.imgsz * 2 if len(cfg.imgsz) == 1 else cfg.imgsz
+    weights = Path(cfg.weights or newest_weights())
+    sizes = cfg.imgsz or (training_facts(weights).default_imgsz(),)
+    if len(sizes) > 2:
+        raise ConfigError(f"--imgsz takes one or two numbers, not {len(sizes)}", "give height and width")
+    height, width = (*sizes, *sizes)[:2]
     model = load_model(weights)
     path = weights.with_suffix(".onnx")
     report = export_onnx(model, path, (height, width), batch=cfg.batch_size, dynamic=cfg.dynamic, opset=cfg.opset)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_checkpoint, load_state, transfer
@@ -19,9 +20,10 @@ from utils.device import autocast_dtype, select_device
 from utils.engine.autoanchor import box_sizes, check_anchors
 from utils.engine.configs import TrainConfig
 from utils.engine.ema import ModelEMA
+from utils.engine.freeze import freeze_rows, frozen_rows
 from utils.engine.hyp import load_hyp
 from utils.engine.imgsz import fit_imgsz
-from utils.engine.optim import Stepper, build_optimizer
+from utils.engine.optim import Stepper, build_optimizer, parameter_groups
 from utils.engine.schedule import EarlyStopping, Schedule
 from utils.errors import CheckpointError, ConfigError
 from utils.files import find_file
@@ -48,6 +50,7 @@ class Session:
     amp_dtype: torch.dtype | None
     imgsz: int
     model: DetectionModel
+    frozen: list[nn.Module]
     ema: ModelEMA
     loss: DetectionLoss
     stepper: Stepper
@@ -78,7 +81,9 @@ def build_session(cfg: TrainConfig) -> Session:
     batch_size = min(cfg.batch_size, len(train_scan))
     train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model.size_multiple, (train_scan, val_scan))
     weight_decay = hyp["weight_decay"] * _decay_scale(batch_size, hyp["nominal_batch"])
-    optimizer = build_optimizer(model, cfg.optimizer, hyp["lr0"], hyp["momentum"], weight_decay)
+    frozen = freeze_rows(model.model, frozen_rows(cfg.freeze, len(model.model), len(model.yaml["backbone"])))
+    groups = parameter_groups(model, hyp["lr0"], weight_decay, model.backbone, cfg.backbone_lr)
+    optimizer = build_optimizer(cfg.optimizer, groups, hyp["momentum"])
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
@@ -92,6 +97,7 @@ def build_session(cfg: TrainConfig) -> Session:
         amp_dtype=amp_dtype,
         imgsz=imgsz,
         model=model,
+        frozen=frozen,
         ema=ema,
         loss=build_loss(model, hyp, imgsz).to(device),
         stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16),

@@ -13,6 +13,10 @@ class TrainConfig:
 
     cfg: str = option("", help="model YAML; without it the model of --weights, or models/yolov5s-emo.yaml")
     weights: str = option("", help="checkpoint to start from (ours or an official YOLOv5 .pt); empty = from scratch")
+    backbone: str = option(
+        "", help="put this backbone into the model: a registered name, timm/NAME, torchvision/NAME or file.py:builder"
+    )
+    backbone_weights: str = option("none", help="pretrained weights of --backbone: auto, none, a path or a URL")
     data: str = option("data/shapes.yaml", help="data-set YAML")
     hyp: str = option("", help="hyper-parameter YAML; without it the data set's own, or hyp.scratch-low.yaml")
     epochs: int = option(100, help="passes over the training images")
@@ -20,6 +24,8 @@ class TrainConfig:
     imgsz: int = option(640, help="longer side of the images, in pixels", aliases=IMGSZ_ALIASES)
     device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
     optimizer: str = option("SGD", help="optimizer", choices=("SGD", "Adam", "AdamW"))
+    backbone_lr: float = option(1.0, help="learning rate of the backbone as a multiple of that of the rest")
+    freeze: tuple[str, ...] = option((), help="rows to freeze: 'backbone', a count N (the first N), or several indices")
     cos_lr: bool = option(False, help="cosine instead of linear learning-rate schedule")
     patience: int = option(100, help="epochs without improvement before training stops; 0 = never")
     workers: int = option(8, help="processes that load images, at most one per core")
@@ -45,7 +51,9 @@ class ExportConfig:
 
     weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt")
     include: tuple[str, ...] = option(("onnx",), help="formats to write", choices=("onnx",))
-    imgsz: tuple[int, ...] = option((640,), help="height width, or one number for both", aliases=IMGSZ_ALIASES)
+    imgsz: tuple[int, ...] | None = option(
+        None, help="height width, or one number for both; without it that of the training", aliases=IMGSZ_ALIASES
+    )
     batch_size: int = option(1, help="images per call", aliases=("--batch",))
     dynamic: bool = option(False, help="leave batch, height and width open")
     opset: int = option(17, help="ONNX operator set")

@@ -25,6 +25,8 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
     """Train one epoch and return its mean box, objectness and class loss. Raises: DivergedError."""
     s = session
     s.model.train()
+    for module in s.frozen:
+        module.eval()
     s.train_loader.set_epoch(epoch)
     steps = len(s.train_loader)
     total = torch.zeros(3, device=s.device)

@@ -4,37 +4,62 @@ import torch
 from torch import nn
 
 from utils.engine.ema import ModelEMA
+from utils.errors import ConfigError
 
 MAX_GRAD_NORM = 10.0
 NORMS = tuple(cls for name, cls in vars(nn).items() if "Norm" in name and isinstance(cls, type))
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Return three groups in the order biases, decayed weights, norm weights; only the second decays."""
-    biases, weights, norms = [], [], []
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, backbone: nn.Module | None = None, backbone_lr: float = 1.0
+) -> list[dict]:
+    """Return three groups in the order biases, decayed weights, norm weights; only the second decays.
+
+    With a ``backbone`` that has its own rate (``backbone_lr`` × ``lr``) three more follow for it. In a backbone,
+    vectors (layer scales, position biases) and what its ``no_weight_decay()`` names do not decay either.
+    """
+    inside = set(map(id, backbone.parameters())) if backbone is not None else set()
+    undecayed = _undecayed(backbone) if backbone is not None else set()
+    split = bool(inside) and backbone_lr != 1
+    sorts: list[list[nn.Parameter]] = [[] for _ in range(6 if split else 3)]
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
-                continue
-            if name == "bias":
-                biases.append(parameter)
-            elif name == "weight" and isinstance(module, NORMS):
-                norms.append(parameter)
-            else:
-                weights.append(parameter)
-    decays = (0.0, weight_decay, 0.0)
-    return [{"params": p, "weight_decay": d} for p, d in zip((biases, weights, norms), decays, strict=True)]
+            if parameter.requires_grad:
+                kind = _kind(module, name, id(parameter) in undecayed)
+                sorts[kind + (3 if split and id(parameter) in inside else 0)].append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": weight_decay if index % 3 == 1 else 0.0,
+            "lr": lr * backbone_lr if index >= 3 else lr,
+            "biases": index % 3 == 0,
+        }
+        for index, parameters in enumerate(sorts)
+    ]
 
 
-def build_optimizer(
-    model: nn.Module, name: str, lr: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
+def _kind(module: nn.Module, name: str, undecayed: bool) -> int:
+    """Return 0 for a bias, 1 for a weight that decays, 2 for the weight of a norm and its like."""
+    if name == "bias":
+        return 0
+    return 2 if undecayed or (name == "weight" and isinstance(module, NORMS)) else 1
+
+
+def _undecayed(backbone: nn.Module) -> set[int]:
+    """Return the ids of a backbone's parameters that its recipe does not decay."""
+    body = getattr(backbone, "body", backbone)
+    named = set(body.no_weight_decay()) if hasattr(body, "no_weight_decay") else set()
+    return {id(p) for key, p in body.named_parameters() if p.ndim <= 1 or key in named}
+
+
+def build_optimizer(name: str, groups: list[dict], momentum: float) -> torch.optim.Optimizer:
     """Return SGD with Nesterov momentum, Adam or AdamW over :func:`parameter_groups`."""
-    groups = parameter_groups(model, weight_decay)
+    if not any(group["params"] for group in groups):
+        raise ConfigError("every row of the model is frozen", "freeze fewer rows")
     if name == "SGD":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True)
+        return torch.optim.SGD(groups, momentum=momentum, nesterov=True)
     kind = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}[name]
-    return kind(groups, lr=lr, betas=(momentum, 0.999), weight_decay=0.0)
+    return kind(groups, betas=(momentum, 0.999))
 
 
 class Stepper:

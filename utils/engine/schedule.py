@@ -18,7 +18,7 @@ def lr_factor(epoch: int, epochs: int, lrf: float, cosine: bool) -> float:
 class Schedule:
     """Sets learning rate and momentum of every parameter group, and says after how many batches to step.
 
-    The first group holds the biases: it warms up from a high rate, the others from 0.
+    Groups of biases (entry ``biases``) warm up from a high rate, the others from 0.
     """
 
     def __init__(self, optimizer: Optimizer, hyp: dict, *, epochs: int, steps: int, batch_size: int, cosine: bool):
@@ -36,8 +36,8 @@ class Schedule:
         """Prepare the optimizer for batch number ``step`` of the run; return the batches to accumulate."""
         factor = lr_factor(epoch, self.epochs, self.hyp["lrf"], self.cosine)
         warm = step <= self.warmup_steps and self.warmup_steps > 0
-        for index, (group, base) in enumerate(zip(self.optimizer.param_groups, self.base_lrs, strict=True)):
-            start = self.hyp["warmup_bias_lr"] if index == 0 else 0.0
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            start = self.hyp["warmup_bias_lr"] if group["biases"] else 0.0
             group["lr"] = self._ramp(step, start, base * factor) if warm else base * factor
             if "momentum" in group:
                 target = self.hyp["momentum"]

@@ -74,7 +74,7 @@ def _log_epoch(session: Session, epoch: int, losses: list[float], evaluation: Ev
     """Give the figures of an epoch to every logger; those of an epoch without validation are nan."""
     figures = evaluation.figures() if evaluation else [math.nan] * 4
     val_losses = evaluation.losses if evaluation else [math.nan] * 3
-    rates = [group["lr"] for group in session.stepper.optimizer.param_groups]
+    rates = [group["lr"] for group in session.stepper.optimizer.param_groups[:3]]
     row = epoch_row(epoch, losses, figures, val_losses, rates)
     for logger in session.loggers:
         logger.epoch(row)

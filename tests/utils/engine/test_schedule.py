@@ -9,8 +9,10 @@ from torch import nn
 
 from utils.engine.autoanchor import check_anchors, coverage, fit_anchors
 from utils.engine.ema import ModelEMA
+from utils.engine.freeze import freeze_rows, frozen_rows
 from utils.engine.optim import Stepper, build_optimizer, parameter_groups
 from utils.engine.schedule import EarlyStopping, Schedule, lr_factor
+from utils.errors import ConfigError
 
 HYP = {
     "lrf": 0.01,
@@ -43,7 +45,7 @@ def test_learning_rate_factor_follows_the_published_schedule(cosine, expected):
     [(250, 2, 0.0775, 0.0025, 0.83425), (500, 2, 0.055, 0.005, 0.8685), (1000, 4, 0.01, 0.01, 0.937)],
 )
 def test_warmup_ramps_rates_momentum_and_accumulation(step, accumulate, bias_lr, other_lr, momentum):
-    optimizer = build_optimizer(small_net(), "SGD", 0.01, 0.937, 0.0005)
+    optimizer = build_optimizer("SGD", parameter_groups(small_net(), 0.01, 0.0005), 0.937)
     schedule = Schedule(optimizer, HYP | {"warmup_epochs": 10}, epochs=300, steps=100, batch_size=16, cosine=False)
 
     assert schedule.set(step, 0) == accumulate
@@ -52,7 +54,7 @@ def test_warmup_ramps_rates_momentum_and_accumulation(step, accumulate, bias_lr,
 
 
 def test_the_rate_after_warmup_depends_on_the_epoch_alone():
-    optimizer = build_optimizer(small_net(), "AdamW", 0.002, 0.9, 0.0)
+    optimizer = build_optimizer("AdamW", parameter_groups(small_net(), 0.002, 0.0), 0.9)
     schedule = Schedule(optimizer, HYP, epochs=10, steps=100, batch_size=64, cosine=False)
 
     assert schedule.set(901, 9) == 1
@@ -60,9 +62,35 @@ def test_the_rate_after_warmup_depends_on_the_epoch_alone():
 
 
 def test_only_weights_of_convolutions_decay():
-    groups = parameter_groups(small_net(), 0.1)
+    groups = parameter_groups(small_net(), 0.01, 0.1)
     assert [len(g["params"]) for g in groups] == [2, 2, 1]
     assert [g["weight_decay"] for g in groups] == [0, 0.1, 0]
+
+
+def test_the_backbone_has_its_own_rate_and_its_vectors_do_not_decay():
+    net = small_net()
+    net[1].gamma = nn.Parameter(torch.ones(4))
+    groups = parameter_groups(net, 0.01, 0.1, backbone=net[1], backbone_lr=0.1)
+
+    assert [len(g["params"]) for g in groups] == [1, 2, 0, 1, 0, 2]
+    assert [g["lr"] for g in groups] == pytest.approx([0.01] * 3 + [0.001] * 3)
+    optimizer = build_optimizer("SGD", groups, 0.9)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == 6
+
+
+def test_frozen_rows_have_no_gradients_and_stay_in_eval_mode():
+    net = small_net()
+    frozen = freeze_rows(net, frozen_rows(("2",), rows=3, backbone_rows=1))
+    assert frozen == [net[0], net[1]]
+    assert [p.requires_grad for p in net.parameters()] == [False] * 4 + [True]
+    assert frozen_rows(("backbone",), rows=25, backbone_rows=10) == list(range(10))
+    assert frozen_rows(("0", "5"), rows=25, backbone_rows=10) == [0, 5]
+
+
+@pytest.mark.parametrize("choice", [("head",), ("0", "30"), ("26",), ("-1",)])
+def test_rows_that_do_not_exist_cannot_be_frozen(choice):
+    with pytest.raises(ConfigError, match="--freeze"):
+        frozen_rows(choice, rows=25, backbone_rows=10)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +114,7 @@ def test_the_average_moves_by_the_published_decay(updates, decay):
 
 def test_gradients_of_several_batches_make_one_step():
     model = small_net()
-    optimizer = build_optimizer(model, "SGD", 0.1, 0.9, 0.0)
+    optimizer = build_optimizer("SGD", parameter_groups(model, 0.1, 0.0), 0.9)
     stepper = Stepper(model, optimizer, ModelEMA(model), scaled=False)
     start = model[0].weight.clone()
     for step, expected in enumerate([False, True, False, True]):
