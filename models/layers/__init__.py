@@ -1,0 +1,7 @@
+"""The layers of model YAMLs; importing the package lists every file of this folder in ``models.registry.LAYERS``."""
+
+import sys
+
+from utils.registry import import_plugins
+
+import_plugins(sys.modules[__name__])

@@ -1,8 +1,10 @@
 """Structural re-parameterisation: fold batch norms and parallel branches into one convolution.
 
-Every function keeps dtype and device, uses the running statistics, and changes none of its inputs. A module that can
-be re-parameterised has a method ``fuse()``: in place, idempotent, only meaningful in eval mode.
+A module that can be re-parameterised has a method ``fuse()``: in place, idempotent, only meaningful in eval mode. The
+functions that fold keep dtype and device, use the running statistics, and change none of their inputs.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,32 @@ def bn_scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def fold_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     """Return one convolution equal to ``bn(conv(x))`` in eval mode; exact for every stride, padding and groups."""
+    return fold_affine(conv, *bn_scale_shift(bn))
+
+
+@torch.no_grad()
+def fold_concat_bn(convs: Sequence[nn.Conv2d], bn: nn.BatchNorm2d) -> list[nn.Conv2d]:
+    """Return convolutions whose concatenated outputs equal ``bn(cat([conv(x) for conv in convs]))`` in eval mode."""
+    widths = [conv.out_channels for conv in convs]
     scale, shift = bn_scale_shift(bn)
+    return [fold_affine(*parts) for parts in zip(convs, scale.split(widths), shift.split(widths), strict=True)]
+
+
+@torch.no_grad()
+def fold_affine(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
+    """Return one convolution equal to ``scale · conv(x) + shift``, both (O,)."""
     weight = conv.weight * scale.view(-1, 1, 1, 1)
     bias = shift if conv.bias is None else shift + conv.bias * scale
     return conv_like(conv, weight, bias)
+
+
+@torch.no_grad()
+def fold_bn_into_next(bn: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
+    """Return one 1×1 convolution equal to ``conv(bn(x))`` in eval mode; padding would make it inexact."""
+    assert conv.kernel_size == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
+    scale, shift = bn_scale_shift(bn)
+    moved = conv.weight.flatten(1) @ shift  # (O,)
+    return conv_like(conv, conv.weight * scale.view(1, -1, 1, 1), moved if conv.bias is None else conv.bias + moved)
 
 
 @torch.no_grad()
@@ -36,6 +60,20 @@ def conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
         conv.groups,
         device="meta",
     )
-    fused.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-    fused.bias = nn.Parameter(bias.contiguous(), requires_grad=False)
+    fused.weight = nn.Parameter(weight.contiguous(memory_format=_memory_format(conv.weight)), requires_grad=False)
+    fused.bias = nn.Parameter(bias.clone(), requires_grad=False)
     return fused.train(conv.training)
+
+
+def _memory_format(weight: Tensor) -> torch.memory_format:
+    channels_last = weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def fuse_submodules(module: nn.Module) -> None:
+    """Call ``fuse()`` of every outermost submodule that has one, in place."""
+    for child in module.children():
+        if hasattr(child, "fuse"):
+            child.fuse()
+        else:
+            fuse_submodules(child)

@@ -1,0 +1,230 @@
+"""Read a model YAML into checked rows: keys, names, slots. Names are looked up, never executed; nothing is built."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import models.heads
+import models.layers  # noqa: F401 - importing both packages fills LAYERS
+from models.backbones import resolve_backbone
+from models.registry import BACKBONES, LAYERS, BackboneEntry, LayerEntry
+from utils.errors import ConfigError
+from utils.files import find_file
+from utils.registry import suggest
+from utils.yaml_file import read_yaml
+
+MAX_REPEATS = 1000
+LEVELS = ("P1", "P2", "P3", "P4", "P5")  # the slots of a backbone row, strides 2 … 32
+REQUIRED = ("nc", "depth_multiple", "width_multiple", "anchors", "backbone", "head")
+
+TORCH_LAYERS = {
+    "nn.BatchNorm2d": LayerEntry(nn.BatchNorm2d, "norm"),
+    "nn.ConvTranspose2d": LayerEntry(nn.ConvTranspose2d, "conv"),
+} | {
+    f"nn.{cls.__name__}": LayerEntry(cls, "same")
+    for cls in (
+        *(nn.AvgPool2d, nn.ConstantPad2d, nn.Dropout, nn.Dropout2d, nn.Identity, nn.MaxPool2d, nn.ReflectionPad2d),
+        *(nn.ReplicationPad2d, nn.Upsample, nn.ZeroPad2d),
+    )
+}
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Put ``place`` before the message of a ConfigError that is raised inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error.what}", error.fix) from error
+
+
+def read_model_yaml(cfg: Mapping | str | Path) -> tuple[dict[str, Any], str]:
+    """Return a copy of the model's YAML data, and what to call it in errors; a bare name is searched in ``models``."""
+    if isinstance(cfg, Mapping):
+        return copy.deepcopy(dict(cfg)), "model"
+    path = find_file(cfg, "models", (".yaml", ".yml"))
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: not a model YAML", f"it needs the keys {', '.join(REQUIRED)}")
+    return data, str(path)
+
+
+def check_model_yaml(data: dict[str, Any]) -> None:
+    """Check the top level of a model YAML. Raises: ConfigError naming the key and its value."""
+    missing = [key for key in REQUIRED if key not in data]
+    if missing:
+        raise ConfigError(f"missing {', '.join(map(repr, missing))}", "add it; models/yolov5s.yaml is an example")
+    for key, value in data.items():
+        if key not in KEYS:
+            raise ConfigError(f"unknown key {key!r}", suggest(str(key), KEYS) or f"known: {', '.join(KEYS)}")
+        is_valid, meaning = KEYS[key]
+        if not is_valid(value):
+            raise ConfigError(f"{key}: {value!r} is not {meaning}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_anchors(value: Any) -> bool:
+    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
+        return _is_count(value)
+    lengths = {len(row) for row in value}
+    pairs = len(lengths) == 1 and min(lengths) > 0 and min(lengths) % 2 == 0
+    return pairs and all(_is_positive(side) for row in value for side in row)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 0
+
+
+def _is_normalization(value: Any) -> bool:
+    if not isinstance(value, dict) or set(value) != {"mean", "std"}:
+        return False
+    mean, std = value["mean"], value["std"]
+    lists = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) > 0
+    return lists and all(map(_is_number, mean)) and all(map(_is_positive, std))
+
+
+COUNT = (_is_count, "a positive whole number")
+POSITIVE = (_is_positive, "a positive number")
+ROWS = (_is_rows, "a list of rows [from, number, module, args]")
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and what it must be
+    "nc": COUNT,
+    "depth_multiple": POSITIVE,
+    "width_multiple": POSITIVE,
+    "anchors": (_is_anchors, "a positive number, or for each level the same count of pairs of positive width, height"),
+    "backbone": ROWS,
+    "head": ROWS,
+    "activation": (lambda value: isinstance(value, str), "a text such as nn.SiLU()"),
+    "channel_multiple": COUNT,
+    "ch": COUNT,
+    "inplace": (lambda value: isinstance(value, bool), "true or false"),
+    "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ``[from, number, module, args]``; outputs are kept under slots, −1 is the image."""
+
+    index: int  # in backbone + head, and in state-dict keys
+    slot: int  # where ``from`` of later rows finds the output; the last of five for a backbone
+    written: list[int | str]  # ``from`` as it stands in the YAML
+    sources: tuple[int, ...]  # the slots that it means
+    number: int
+    name: str
+    entry: LayerEntry | BackboneEntry
+    args: list
+
+    @property
+    def is_backbone(self) -> bool:
+        return isinstance(self.entry, BackboneEntry)
+
+    @property
+    def reads_list(self) -> bool:
+        return not self.is_backbone and self.entry.wiring in ("concat", "head")
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The sources that must be kept for this row, because they are not simply the output before it."""
+        return tuple(slot for slot, value in zip(self.sources, self.written, strict=True) if value != -1)
+
+    def pick(self, outputs: Mapping[int, Any]) -> Any:
+        """Return what this row reads: a map, or a list of maps."""
+        picked = [outputs[slot] for slot in self.sources]
+        return picked if self.reads_list else picked[0]
+
+
+def read_rows(data: Mapping[str, Any], source: str) -> list[Row]:
+    """Return the checked rows of backbone and head. Raises: ConfigError naming the row."""
+    rows: list[Row] = []
+    for index, raw in enumerate([*data["backbone"], *data["head"]]):
+        with at(f"{source}: row {index}"):
+            rows.append(_read_row(index, raw, behind_backbone=bool(rows) and rows[0].is_backbone))
+    found = [row.index for row in rows if not row.is_backbone and row.entry.wiring == "head"]
+    if found != [len(rows) - 1]:
+        stands = f"row {', '.join(map(str, found))}" if found else "none"
+        raise ConfigError(f"{source}: the last row must be the one head, found {stands} of {len(rows)} rows")
+    return rows
+
+
+def level_slots(rows: Sequence[Row]) -> list[int]:
+    """Return the slots of the backbone's levels that later rows read; none without a backbone row."""
+    read = {slot for row in rows[1:] for slot in row.sources if slot < len(LEVELS)}
+    return sorted(read) if rows[0].is_backbone else []
+
+
+def reduction_of(slot: int) -> int:
+    """Return the stride of the level in a slot of a backbone row: P1 in slot 0 has stride 2."""
+    return 2 ** (slot + 1)
+
+
+def _read_row(index: int, raw: Any, behind_backbone: bool) -> Row:
+    if not isinstance(raw, list) or len(raw) != 4:
+        raise ConfigError(f"{raw!r} is not [from, number, module, args]")
+    written, number, name, args = raw
+    if not _is_count(number) or number > MAX_REPEATS:
+        raise ConfigError(f"number {number!r} is not a whole number from 1 to {MAX_REPEATS}")
+    if not isinstance(args, list):
+        raise ConfigError(f"args {args!r} is not a list")
+    entry = find_layer(name)
+    if isinstance(entry, BackboneEntry):
+        return _read_backbone_row(index, raw, entry)
+    slot = index + len(LEVELS) - 1 if behind_backbone else index
+    written = written if isinstance(written, list) and written else [written]
+    sources = _read_sources(written, slot, LEVELS if behind_backbone else ())
+    row = Row(index, slot, written, sources, number, name, entry, args)
+    if len(sources) != 1 and not row.reads_list:
+        raise ConfigError(f"from {written!r}: {name} reads one map, not {len(sources)}", "join them by Concat first")
+    return row
+
+
+def find_layer(name: Any) -> LayerEntry | BackboneEntry:
+    """Return the layer or backbone that a row calls ``name``. Raises: ConfigError with the closest names."""
+    name = str(name)
+    if name in LAYERS:
+        return LAYERS.get(name)
+    entry = TORCH_LAYERS.get(name) or resolve_backbone(name)
+    if entry is None:
+        hint = suggest(name, [*LAYERS, *TORCH_LAYERS, *BACKBONES])
+        raise ConfigError(f"unknown layer {name!r}" + (f"; {hint}" if hint else ""))
+    return entry
+
+
+def _read_backbone_row(index: int, raw: list, entry: BackboneEntry) -> Row:
+    written, number, name, args = raw
+    if index != 0:
+        raise ConfigError(f"{name} is a backbone and reads the image", "make it the first row of 'backbone'")
+    if written not in (-1, [-1]) or number != 1:
+        raise ConfigError(f"{name} is a backbone, its row starts with {written!r}, {number}", "write [-1, 1, …]")
+    return Row(0, len(LEVELS) - 1, [-1], (-1,), 1, name, entry, args)
+
+
+def _read_sources(written: list, slot: int, levels: Sequence[str]) -> tuple[int, ...]:
+    """Resolve ``from`` to slots: negative numbers count back from ``slot``, level names are slots of the backbone."""
+    sources = []
+    for value in written:
+        number = levels.index(value) if value in levels else value
+        if isinstance(number, bool) or not isinstance(number, int):
+            hint = f"give a number{' or one of ' if levels else ''}{', '.join(levels)}"
+            raise ConfigError(f"from {written!r}: {value!r} is no row", hint)
+        absolute = number if number >= 0 else slot + number
+        if number != -1 and not 0 <= absolute < slot:
+            raise ConfigError(f"from {written!r}: {value} is out of range", f"give -1, or a number below {slot}")
+        sources.append(absolute)
+    return tuple(sources)

@@ -1,0 +1,88 @@
+"""What a model is made of: a table of its rows, parameters, FLOPs, and the time of every row."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+COLUMNS = ("row", "from", "n", "params", "module", "arguments")
+
+
+def summary_table(model: nn.Module, imgsz: int = 640, times: Sequence[float] | None = None) -> str:
+    """Return a table of the rows of a DetectionModel, and its totals; ``times`` are ms per row."""
+    head = (*COLUMNS[:4], "ms", *COLUMNS[4:]) if times else COLUMNS
+    lines = [head]
+    for row, module in zip(model.rows, model.model, strict=True):
+        params = f"{sum(p.numel() for p in module.parameters()):,}"
+        cells = [str(row.index), ", ".join(map(str, row.written)), str(row.number), params, row.name, str(row.args)]
+        if times:
+            cells.insert(4, f"{times[row.index]:.2f}")
+        lines.append(tuple(cells))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    right = len(head) - 2  # numbers to the right, names to the left
+    table = [
+        "  ".join(c.rjust(w) if i < right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    return "\n".join([*(line.rstrip() for line in table), *model.wiring, summary_line(model, imgsz)])
+
+
+def summary_line(model: nn.Module, imgsz: int = 640) -> str:
+    """Return rows, parameters and FLOPs in one line."""
+    parameters = sum(p.numel() for p in model.parameters())
+    flops = count_flops(model, imgsz) / 1e9
+    return f"{len(model.rows)} rows, {parameters:,} parameters, {flops:.1f} GFLOPs at {imgsz}×{imgsz}"
+
+
+def count_flops(model: nn.Module, imgsz: int = 640) -> int:
+    """Return 2 × multiply-adds of convolutions and matrix products for one image, in eval mode.
+
+    Only shapes are propagated, so the real size costs next to nothing.
+    """
+    parameter = next(model.parameters())
+    counter = FlopCounterMode(display=False)
+    with _eval_mode(model), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
+        model(torch.empty(1, model.yaml["ch"], imgsz, imgsz, dtype=parameter.dtype, device=parameter.device))
+    return counter.get_total_flops()
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    yield
+    for module in training:
+        module.training = True
+
+
+@torch.no_grad()
+def layer_times(model: nn.Module, images: Tensor, runs: int = 10) -> list[float]:
+    """Return the mean milliseconds that each row of a DetectionModel takes for a batch."""
+    totals, started = [0.0] * len(model.model), 0.0
+
+    def now() -> float:
+        if images.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def start(module: nn.Module, inputs: tuple) -> None:
+        nonlocal started
+        started = now()
+
+    def stop(index: int) -> None:
+        totals[index] += now() - started
+
+    hooks = []
+    model(images)  # the first run sets up caches
+    for index, module in enumerate(model.model):
+        hooks.append(module.register_forward_pre_hook(start))
+        hooks.append(module.register_forward_hook(lambda *_, index=index: stop(index)))
+    for _ in range(runs):
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    return [1e3 * total / runs for total in totals]

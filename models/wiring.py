@@ -1,0 +1,133 @@
+"""From a checked row to a constructor call: arguments, scaling by width and depth, channel arithmetic."""
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.layers.activation import parse_activation
+from models.parse import MAX_REPEATS, Row
+from utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What the top level of the YAML does to the numbers of a row."""
+
+    width: float
+    depth: float
+    multiple: int  # of which channels are
+    outputs: int  # A·(5 + nc) channels of a map, which are never scaled
+    names: dict[str, Any]  # what a string argument may stand for
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Scaling":
+        """Read the top level of a checked model YAML."""
+        anchors, nc = data["anchors"], data["nc"]
+        per_cell = anchors if isinstance(anchors, int) else len(anchors[0]) // 2
+        return cls(
+            width=data["width_multiple"],
+            depth=data["depth_multiple"],
+            multiple=data.get("channel_multiple", 8),
+            outputs=per_cell * (5 + nc),
+            names={"nc": nc, "anchors": anchors, "None": None, "True": True, "False": False},
+        )
+
+    def channels(self, args: list) -> int:
+        """Return the output channels that the first argument of a row asks for."""
+        wanted = args[0] if args else None
+        if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not 0 < wanted < math.inf:
+            raise ConfigError(f"args {args!r} must start with the number of output channels")
+        if wanted == self.outputs:
+            return wanted
+        return math.ceil(wanted * self.width / self.multiple) * self.multiple
+
+    def repeats(self, number: int) -> int:
+        """Return how often a row is repeated."""
+        scaled = max(round(number * self.depth), 1) if number > 1 else number
+        if scaled > MAX_REPEATS:
+            raise ConfigError(f"{number} repeats × depth_multiple {self.depth} are more than {MAX_REPEATS}")
+        return scaled
+
+    def arguments(self, args: list) -> list:
+        """Return the arguments with names, literals and activations in the place of strings."""
+        return [self._argument(value) if isinstance(value, str) else value for value in args]
+
+    def _argument(self, text: str) -> Any:
+        if text in self.names:
+            return self.names[text]
+        if text.startswith("nn."):
+            return parse_activation(text)
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return text
+
+
+@dataclass(frozen=True)
+class Call:
+    """Constructor arguments, how many modules to make with them, and their output channels."""
+
+    args: list
+    copies: int
+    out_channels: int
+
+
+def wire(row: Row, inputs: list[int], scaling: Scaling) -> Call:
+    """Return the call of a layer row whose sources have ``inputs`` channels."""
+    wiring = WIRINGS[row.entry.wiring]
+    return wiring(scaling.arguments(row.args), inputs, scaling.repeats(row.number), scaling)
+
+
+def _conv(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    out = scaling.channels(args)
+    return Call([inputs[0], out, *args[1:]], repeats, out)
+
+
+def _csp(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    out = scaling.channels(args)
+    return Call([inputs[0], out, repeats, *args[1:]], 1, out)
+
+
+def _same(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    return Call(args, repeats, inputs[0])
+
+
+def _norm(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    return Call([inputs[0]], repeats, inputs[0])
+
+
+def _concat(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    return Call(args, repeats, sum(inputs))
+
+
+def _contract(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    return Call(args, repeats, inputs[0] * _gain(args) ** 2)
+
+
+def _expand(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    return Call(args, repeats, inputs[0] // _gain(args) ** 2)
+
+
+def _head(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    return Call([*args, inputs], 1, 0)
+
+
+def _gain(args: list) -> int:
+    gain = args[0] if args else 2
+    if not isinstance(gain, int) or gain < 1:
+        raise ConfigError(f"gain {gain!r} is not a positive whole number")
+    return gain
+
+
+WIRINGS: dict[str, Callable[[list, list[int], int, Scaling], Call]] = {
+    "conv": _conv,  # (c1, c2, …)
+    "csp": _csp,  # (c1, c2, repeats, …): the block repeats inside
+    "same": _same,  # arguments as they stand, channels stay
+    "norm": _norm,  # (c1)
+    "concat": _concat,
+    "contract": _contract,
+    "expand": _expand,
+    "head": _head,  # (…, list of c1)
+}

@@ -1,0 +1,248 @@
+"""Build a detector from a model YAML and run it.
+
+python models/yolo.py --cfg yolov5s.yaml     # its rows, parameters and FLOPs
+python models/yolo.py --test                 # build every model YAML
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # a script finds modules beside itself; ours are found from the clone
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones._weights import LoadReport, load_backbone_weights
+from models.build import MAX_PARAMETERS, backbone_args, build_backbone, build_layer, count_parameters
+from models.layers.activation import parse_activation
+from models.layers.normalize import Normalize
+from models.layers.reparam import fuse_submodules
+from models.parse import Row, at, check_model_yaml, level_slots, read_model_yaml, read_rows, reduction_of
+from models.summary import layer_times, summary_line, summary_table
+from models.wiring import Scaling, wire
+from utils.config import option, run_command
+from utils.device import select_device
+from utils.errors import ConfigError, DataError, UserError
+from utils.runs import ROOT
+
+log = logging.getLogger(__name__)
+
+PROBE_SIZE = 256  # px; side of the virtual image that tells the strides, enough for P8
+
+
+def parse_model(data: Mapping[str, Any], source: str = "model") -> tuple[nn.Sequential, list[Row]]:
+    """Build the rows of a checked model YAML; module ``i`` belongs to row ``i``.
+
+    The rows come back with the repeats and constructor arguments that were used. Raises: ConfigError naming the row.
+    """
+    rows = read_rows(data, source)
+    scaling = Scaling.of(data)
+    activation = parse_activation(data["activation"]) if "activation" in data else None
+    channels = {-1: data.get("ch", 3)}  # slot → channels
+    budget = MAX_PARAMETERS
+    modules: list[nn.Module] = []
+    for index, row in enumerate(rows):
+        with at(f"{source}: row {index}"):
+            if row.is_backbone:
+                slots = level_slots(rows)
+                module = build_backbone(row, [reduction_of(slot) for slot in slots], channels[-1])
+                channels |= dict(zip(slots, module.feature_channels, strict=True))
+            else:
+                call = wire(row, [channels[slot] for slot in row.sources], scaling)
+                module = build_layer(row, call, activation, budget)
+                channels[row.slot] = call.out_channels
+                rows[index] = replace(row, number=scaling.repeats(row.number), args=call.args)
+        cls = type(module) if row.is_backbone else row.entry.cls
+        module.type, module.np = f"{cls.__module__}.{cls.__qualname__}", count_parameters(module)
+        module.i, module.f = row.slot, row.written if row.reads_list else row.written[0]
+        budget -= module.np
+        modules.append(module)
+    return nn.Sequential(*modules), rows
+
+
+class DetectionModel(nn.Module):
+    """A detector: images (B, ch, H, W) in 0–1 → maps in training; (predictions, maps) in eval mode."""
+
+    def __init__(
+        self,
+        cfg: Mapping | str | Path = "yolov5s.yaml",
+        ch: int = 3,
+        nc: int | None = None,
+        anchors: float | None = None,
+        *,
+        load_backbone: bool = True,
+    ) -> None:
+        """Build from a YAML file or its content; ``ch`` gives way to the YAML, ``nc`` and ``anchors`` go before it.
+
+        ``load_backbone=False`` ignores the weights that a backbone row names. Raises: ConfigError naming file and row.
+        """
+        super().__init__()
+        self.yaml, source = read_model_yaml(cfg)
+        self.yaml["ch"] = self.yaml.get("ch", ch)
+        if nc and nc != self.yaml.get("nc"):
+            log.info("%s: nc %s becomes %d", source, self.yaml.get("nc"), nc)
+            self.yaml["nc"] = nc
+        if anchors:
+            self.yaml["anchors"] = round(anchors)
+        with at(source):
+            check_model_yaml(self.yaml)
+        self.model, self.rows = parse_model(self.yaml, source)
+        self.save = sorted({slot for row in self.rows for slot in row.kept})
+        self.last_reader = {slot: row.index for row in self.rows for slot in row.sources}
+        self.level_slots = level_slots(self.rows)
+        self.names = {i: str(i) for i in range(self.yaml["nc"])}
+        self.load_report: LoadReport | None = self._load_backbone() if load_backbone else None
+        normalize = self.yaml.get("normalize")
+        self.normalize = Normalize(**normalize) if normalize else nn.Identity()
+        self.size_multiple = self._attach_head(source)
+
+    @property
+    def backbone(self) -> nn.Module | None:
+        """The module of the backbone row, None in a model of layer rows only."""
+        return self.model[0] if self.rows[0].is_backbone else None
+
+    @property
+    def head(self) -> nn.Module:
+        """The last module, for example Detect."""
+        return self.model[-1]
+
+    @property
+    def nc(self) -> int:
+        """Number of classes."""
+        return self.yaml["nc"]
+
+    @property
+    def stride(self) -> Tensor:
+        """Stride of each level (L,), fine to coarse."""
+        return self.head.stride
+
+    @property
+    def wiring(self) -> list[str]:
+        """Say, one line per level of the backbone, which rows read it."""
+        lines = []
+        for slot, channels in self._levels().items():
+            readers = ", ".join(f"row {row.index} {row.name}" for row in self.rows if slot in row.sources)
+            lines.append(f"P{slot + 1} (stride {reduction_of(slot)}, {channels} channels) → {readers}")
+        return lines
+
+    def _levels(self) -> dict[int, int]:
+        """Return slot → channels of the backbone's levels."""
+        return dict(zip(self.level_slots, self.backbone.feature_channels, strict=True)) if self.backbone else {}
+
+    def _load_backbone(self) -> LoadReport | None:
+        """Load the weights that the backbone row names, and note the normalisation that they expect in ``yaml``."""
+        row = self.rows[0]
+        weights = backbone_args(row.entry, row.args)[0] if row.is_backbone else None
+        if weights is None:
+            return None
+        report = load_backbone_weights(self.backbone, row.entry, weights, row.name)
+        self.yaml["normalize"] = {"mean": list(row.entry.mean), "std": list(row.entry.std)}
+        return report
+
+    @torch.no_grad()
+    def _attach_head(self, source: str) -> int:
+        """Tell the head its strides; return the multiple that image sizes must have.
+
+        The rows between backbone and head run once, on zeros in eval mode: no batch norm learns from them.
+        """
+        device = next(self.head.parameters()).device
+        outputs = {-1: torch.zeros(1, self.yaml["ch"], PROBE_SIZE, PROBE_SIZE, device=device)}
+        for slot, channels in self._levels().items():
+            side = PROBE_SIZE // reduction_of(slot)
+            outputs[slot] = torch.zeros(1, channels, side, side, device=device)
+        for row in self.rows[:-1]:
+            if not row.is_backbone:
+                module = self.model[row.index].eval()
+                with at(f"{source}: row {row.index}"):
+                    outputs[row.slot] = _probe(module, row, outputs)
+                module.train()
+        sides = {slot: output.shape[-1] for slot, output in outputs.items()}
+        self.head.attach([PROBE_SIZE // sides[slot] for slot in self.rows[-1].sources])
+        return PROBE_SIZE // min(sides.values())
+
+    def forward(self, images: Tensor) -> Any:
+        """Return what the head makes of images (B, ch, H, W); H and W are multiples of ``size_multiple``."""
+        height, width = images.shape[-2:]
+        if not self.head.export and (height % self.size_multiple or width % self.size_multiple):
+            raise DataError(
+                f"images of {height}×{width} pixels: both sides must be multiples of {self.size_multiple}",
+                "letterbox them first",
+            )
+        return self._forward_once(self.normalize(images))
+
+    def _forward_once(self, images: Tensor) -> Any:
+        outputs = {-1: images}  # slot → map
+        for module, row in zip(self.model, self.rows, strict=True):
+            x = module(row.pick(outputs))
+            outputs |= zip(self.level_slots, x, strict=True) if row.is_backbone else {row.slot: x}
+            outputs = {slot: kept for slot, kept in outputs.items() if self.last_reader.get(slot, 0) > row.index}
+        return x
+
+    def fuse(self) -> "DetectionModel":
+        """Re-parameterise every row for inference, in place."""
+        fuse_submodules(self.model)
+        return self
+
+
+Model = DetectionModel
+
+
+def _probe(module: nn.Module, row: Row, outputs: Mapping[int, Tensor]) -> Tensor:
+    """Return the output of one row. Raises: ConfigError when its inputs do not fit together."""
+    try:
+        return module(row.pick(outputs))
+    except RuntimeError as error:
+        shapes = [tuple(outputs[slot].shape[1:]) for slot in row.sources]
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{row.name} does not fit maps of (channels, height, width) {shapes}: {reason}") from error
+
+
+@dataclass(frozen=True)
+class SummaryConfig:
+    """What ``python models/yolo.py`` can be asked for."""
+
+    cfg: str = option("yolov5s.yaml", help="model YAML: a path, or a name below models/")
+    imgsz: int = option(640, help="side of the image that FLOPs and times are for, pixels", aliases=("--img",))
+    batch_size: int = option(1, help="images in the batch that is timed")
+    device: str = option("", help="cpu or a GPU index; empty: the best there is")
+    profile: bool = option(False, help="time every row", aliases=("--line-profile",))
+    test: bool = option(False, help="build every model YAML instead")
+
+
+def main(cfg: SummaryConfig) -> None:
+    """Print the table of a model and what fusing leaves of it."""
+    if cfg.test:
+        build_all(sorted(ROOT.glob("models/**/yolo*.yaml")))
+        return
+    model = DetectionModel(cfg.cfg, load_backbone=False).to(select_device(cfg.device)).eval()
+    images = torch.rand(cfg.batch_size, model.yaml["ch"], cfg.imgsz, cfg.imgsz, device=model.stride.device)
+    log.info(summary_table(model, cfg.imgsz, layer_times(model, images) if cfg.profile else None))
+    model.fuse()
+    log.info("fused: %s", summary_line(model, cfg.imgsz))
+    if cfg.profile:
+        log.info("fused: %.1f ms per batch of %d", sum(layer_times(model, images)), cfg.batch_size)
+
+
+def build_all(paths: list[Path]) -> None:
+    """Build every model of ``paths`` and log its size. Raises: ConfigError after the last one if any failed."""
+    failed = 0
+    for path in paths:
+        try:
+            log.info(
+                "%-28s %s parameters", path.name, f"{count_parameters(DetectionModel(path, load_backbone=False)):,}"
+            )
+        except UserError as error:
+            failed += 1
+            log.error("%s", error)
+    if failed:
+        raise ConfigError(f"{failed} of {len(paths)} model YAMLs cannot be built")
+
+
+if __name__ == "__main__":
+    run_command(main, SummaryConfig)
