@@ -5,7 +5,6 @@ python detect.py --weights yolov5s.pt --source photos/ --save-txt  # image, vide
 """
 
 import logging
-from functools import partial
 
 from utils.config import run_command
 from utils.engine.configs_infer import DetectConfig
@@ -19,22 +18,15 @@ def main(cfg: DetectConfig) -> None:
     from utils.data.sources import ImageSource
     from utils.device import select_device
     from utils.engine.names import frame_label
-    from utils.engine.predict import Predictor
+    from utils.engine.predict import build_predictor
+    from utils.engine.training_facts import training_facts
     from utils.engine.writers import open_writers
-    from utils.nms import non_max_suppression
 
     device = select_device(cfg.device)
     source = ImageSource(cfg.source, vid_stride=cfg.vid_stride)
-    backend = load_backend(cfg.weights or newest_weights(), device)
-    nms = partial(
-        non_max_suppression,
-        conf_thres=cfg.conf_thres,
-        iou_thres=cfg.iou_thres,
-        classes=cfg.classes,
-        agnostic=cfg.agnostic_nms,
-        max_det=cfg.max_det,
-    )
-    predict = Predictor(backend, device, imgsz=cfg.imgsz, nms=nms)
+    weights = cfg.weights or newest_weights()
+    backend = load_backend(weights, device)
+    predict = build_predictor(cfg, backend, device, training_facts(weights))
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 
     with open_writers(cfg, run_dir, backend.names) as writers:

@@ -5,7 +5,6 @@ python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpo
 """
 
 import logging
-from functools import partial
 from pathlib import Path
 
 from utils.config import run_command
@@ -14,7 +13,6 @@ from utils.runs import new_run_dir, newest_weights
 
 log = logging.getLogger("val")
 
-LOW_CONFIDENCE = 0.001  # up to which the mAP is comparable
 MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 
@@ -23,29 +21,26 @@ def main(cfg: ValConfig) -> None:
     from utils.data.spec import load_data_spec
     from utils.device import select_device
     from utils.engine.evaluate import evaluate
-    from utils.engine.val_inputs import agreed_names, build_loader, build_observers, training_data
-    from utils.nms import non_max_suppression
+    from utils.engine.training_facts import training_facts
+    from utils.engine.val_inputs import agreed_names, build_loader, build_nms, build_observers
 
-    if cfg.conf_thres > LOW_CONFIDENCE:
-        log.warning("--conf-thres %g leaves out part of the curves: the mAP is lower than it should be", cfg.conf_thres)
     device = select_device(cfg.device)
     weights = Path(cfg.weights or newest_weights())
     backend = load_backend(weights, device)
-    data = load_data_spec(cfg.data or training_data(weights), required=(cfg.task,))
+    training = training_facts(weights)
+    data = load_data_spec(cfg.data or training.default_data(), required=(cfg.task,))
     names = agreed_names(backend.names, data, cfg.single_cls)
-    loader = build_loader(cfg, data, backend)
+    loader = build_loader(cfg, data, backend, training)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 
-    nms = partial(
-        non_max_suppression,
-        conf_thres=cfg.conf_thres,
-        iou_thres=cfg.iou_thres,
-        max_det=cfg.max_det,
-        multi_label=True,
-    )
-    observers = build_observers(cfg, run_dir, names, data)
     evaluation = evaluate(
-        backend, loader, names=names, device=device, nms=nms, single_cls=cfg.single_cls, observers=observers
+        backend,
+        loader,
+        names=names,
+        device=device,
+        nms=build_nms(cfg),
+        single_cls=cfg.single_cls,
+        observers=build_observers(cfg, run_dir, names, data),
     )
 
     if cfg.verbose or 1 < len(names) < MAX_LISTED:

@@ -6,30 +6,12 @@ import sys
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import detect
-from models.yolo import DetectionModel
-from utils.checkpoint.native import save_checkpoint
 from utils.config import parse_config, run_command
 from utils.engine.configs_infer import DetectConfig
 from utils.errors import CheckpointError, ConfigError, DataError
 from utils.runs import ROOT
-from utils.yaml_file import read_yaml
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A detector with random weights that are sure of themselves, so that it finds boxes everywhere."""
-    torch.manual_seed(0)
-    description = read_yaml(ROOT / "models" / "yolov5n.yaml") | {"width_multiple": 0.125, "nc": 2}
-    model = DetectionModel(description)
-    model.names = {0: "cat", 1: "dog"}
-    for layer in model.head.m:
-        layer.bias.data.view(model.head.na, -1)[:, 4:] = 2.0
-    path = tmp_path_factory.mktemp("weights") / "tiny.pt"
-    save_checkpoint(path, model, epoch=0, fitness=0.0, training={})
-    return path
 
 
 @pytest.fixture
@@ -51,21 +33,22 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_folder_is_detected_and_what_cannot_be_read_is_reported(weights, pictures, caplog):
+def test_a_folder_is_detected_and_what_cannot_be_read_is_reported(tiny_weights, pictures, caplog):
     caplog.set_level("INFO")
 
-    run("--weights", weights, "--source", ".", "--img", 64, "--max-det", 3, "--save-txt", "--save-csv", "--save-crop")
+    run("--weights", tiny_weights, "--source", ".", "--max-det", 3, "--save-txt", "--save-csv", "--save-crop")
 
     found = files(pictures / "runs/detect/exp")
     assert {"a.jpg", "b.png", "labels/a.txt", "labels/b.txt", "predictions.csv"} <= set(found)
     assert len([name for name in found if name.startswith("crops/")]) == 6
     assert "image 1/3 a.jpg: 3 " in caplog.text
     assert "1 of 3 files skipped" in caplog.text
+    assert "imgsz: 64 (that of the training)" in caplog.text
     assert "results in runs/detect/exp" in caplog.text
 
 
-def test_boxes_lie_inside_the_picture(weights, pictures):
-    run("--weights", weights, "--source", "a.jpg", "--img", 64, "--save-txt", "--nosave", "--save-format", 1)
+def test_boxes_lie_inside_the_picture(tiny_weights, pictures):
+    run("--weights", tiny_weights, "--source", "a.jpg", "--img", 64, "--save-txt", "--nosave", "--save-format", 1)
 
     rows = np.loadtxt(pictures / "runs/detect/exp/labels/a.txt", ndmin=2)
     assert files(pictures / "runs/detect/exp") == ["labels/a.txt"]
@@ -75,37 +58,47 @@ def test_boxes_lie_inside_the_picture(weights, pictures):
     assert (rows[:, 3:] >= rows[:, 1:3]).all()
 
 
-def test_classes_and_confidence_choose_what_is_kept(weights, pictures):
+def test_an_exported_file_is_used_like_a_checkpoint(onnx_weights, pictures, caplog):
+    caplog.set_level("INFO")
+
+    run("--weights", onnx_weights, "--source", "a.jpg", "--save-txt", "--save-conf")
+
+    # 96×48 becomes 64×32 with 16 px of border above: the box (16, 24)–(48, 40) is (24, 12)–(72, 36) in the picture
+    assert (pictures / "runs/detect/exp/labels/a.txt").read_text() == "1 0.5 0.5 0.5 0.5 0.9\n"
+    assert "image 1/1 a.jpg: 1 dog, " in caplog.text
+
+
+def test_classes_and_confidence_choose_what_is_kept(tiny_weights, pictures):
     for flags in (["--classes", 1], ["--conf-thres", 1.0]):
-        run("--weights", weights, "--source", "a.jpg", "--img", 64, "--save-txt", "--nosave", *flags)
+        run("--weights", tiny_weights, "--source", "a.jpg", "--img", 64, "--save-txt", "--nosave", *flags)
 
     rows = np.loadtxt(pictures / "runs/detect/exp/labels/a.txt", ndmin=2)
     assert set(rows[:, 0]) == {1}
     assert files(pictures / "runs/detect/exp2") == []
 
 
-def test_a_video_becomes_a_video(weights, pictures):
+def test_a_video_becomes_a_video(tiny_weights, pictures):
     video = cv2.VideoWriter(str(pictures / "walk.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 20.0, (96, 64))
     for level in (0, 80, 160, 240):
         video.write(np.full((64, 96, 3), level, np.uint8))
     video.release()
 
-    run("--weights", weights, "--source", "walk.avi", "--img", 64, "--vid-stride", 2)
+    run("--weights", tiny_weights, "--source", "walk.avi", "--img", 64, "--vid-stride", 2)
 
     written = cv2.VideoCapture(str(pictures / "runs/detect/exp/walk.mp4"))
     assert [written.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS)] == [2, 10]
 
 
-def test_without_weights_the_newest_run_is_taken(weights, pictures, monkeypatch, caplog):
-    monkeypatch.setattr(detect, "newest_weights", lambda: weights)
+def test_without_weights_the_newest_run_is_taken(tiny_weights, pictures, monkeypatch, caplog):
+    monkeypatch.setattr(detect, "newest_weights", lambda: tiny_weights)
 
     run("--source", "a.jpg", "--img", 64)
 
     assert files(pictures / "runs/detect/exp") == ["a.jpg"]
 
 
-def test_a_second_run_gets_a_folder_of_its_own_unless_told_otherwise(weights, pictures):
-    flags = ("--weights", weights, "--source", "a.jpg", "--img", 64, "--project", "out", "--name", "x")
+def test_a_second_run_gets_a_folder_of_its_own_unless_told_otherwise(tiny_weights, pictures):
+    flags = ("--weights", tiny_weights, "--source", "a.jpg", "--img", 64, "--project", "out", "--name", "x")
     for _ in range(2):
         run(*flags)
     run(*flags, "--exist-ok")
@@ -127,9 +120,9 @@ def test_a_second_run_gets_a_folder_of_its_own_unless_told_otherwise(weights, pi
         (["--source", "a.jpg", "--hide-label"], ConfigError, "did you mean --hide-labels"),
     ],
 )
-def test_a_mistake_is_named(weights, pictures, flags, error, text):
+def test_a_mistake_is_named(tiny_weights, pictures, flags, error, text):
     with pytest.raises(error) as caught:
-        run("--weights", weights, "--img", 64, *flags)
+        run("--weights", tiny_weights, "--img", 64, *flags)
 
     assert text in str(caught.value)
 

@@ -1,16 +1,15 @@
 """val.py on four small pictures: what it writes, what it says, how it ends."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 import val
-from models.yolo import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.config import parse_config
 from utils.engine.configs_infer import ValConfig
@@ -36,19 +35,10 @@ def data(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    model = DetectionModel(read_yaml(ROOT / "models" / "yolov5n.yaml") | {"width_multiple": 0.125, "nc": 2})
-    model.names = {0: "cat", 1: "dog"}
-    for layer in model.head.m:
-        layer.bias.data.view(model.head.na, -1)[:, 4:] = 2.0
-    return model
-
-
 @pytest.fixture
-def weights(data, model):
-    save_checkpoint(data / "tiny.pt", model, epoch=0, fitness=0.0, training={"opt": {"data": str(data / "pets.yaml")}})
+def weights(data, tiny_model):
+    training = {"opt": {"data": str(data / "pets.yaml")}}
+    save_checkpoint(data / "tiny.pt", tiny_model, epoch=0, fitness=0.0, training=training, imgsz=64)
     return data / "tiny.pt"
 
 
@@ -60,11 +50,12 @@ def files(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-def test_the_data_set_of_the_training_is_measured(weights, data, caplog):
+def test_the_data_set_and_the_size_of_the_training_are_used(weights, data, caplog):
     caplog.set_level("INFO")
 
-    run("--weights", weights, "--img", 64, "--batch", 3, "--workers", 0)
+    run("--weights", weights, "--batch", 3, "--workers", 0)
 
+    assert "imgsz: 64 (that of the training)" in caplog.text
     assert f"data: {data / 'pets.yaml'} (that of the training)" in caplog.text
     rows = [
         record.getMessage().splitlines() for record in caplog.records if record.name in ("val", "utils.engine.evaluate")
@@ -88,6 +79,19 @@ def test_label_files_and_json_are_written_on_request(weights, data):
     assert rows[:, 1:].max() <= 1
     entries = json.loads((run_dir / "tiny_predictions.json").read_text())
     assert {entry["image_id"] for entry in entries} == {0, 1, 2, 3}
+
+
+def test_an_exported_file_is_measured_like_a_checkpoint(onnx_weights, data, caplog):
+    caplog.set_level("INFO")
+    for index in range(4):  # 96×48 becomes 64×32 with 16 px of border above: the dog fills the middle of the picture
+        (data / f"set/labels/{index}.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+        if index:
+            shutil.copy(data / "set/images/0.png", data / f"set/images/{index}.png")
+
+    run("--weights", onnx_weights, "--data", "pets.yaml", "--workers", 0, "--batch", 4, "--noplots")
+
+    [row] = [record.getMessage().split() for record in caplog.records if record.name == "utils.engine.evaluate"]
+    assert row == ["all", "4", "4", "1", "1", "0.995", "0.995"]
 
 
 def test_one_class_has_one_row(weights, data, caplog):

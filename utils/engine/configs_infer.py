@@ -20,7 +20,9 @@ class ValConfig:
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
     task: str = option("val", help="images to use", choices=("train", "val", "test"))
     batch_size: int = option(32, help="images per batch", aliases=("--batch",))
-    imgsz: int = option(640, help="longer side of the images, in pixels", aliases=IMGSZ_ALIASES)
+    imgsz: int | None = option(
+        None, help="longer side of the images, in pixels; without it that of the training", aliases=IMGSZ_ALIASES
+    )
     conf_thres: float = option(0.001, help="least confidence; above 0.001 the mAP is too low")
     iou_thres: float = option(0.6, help="overlap from which the less confident of two boxes is dropped")
     max_det: int = option(300, help="detections per image")
@@ -43,7 +45,9 @@ class DetectConfig:
 
     weights: str = option("", help=WEIGHTS_HELP)
     source: str = option("data/images", help="image, video, folder, glob in quotes, or .txt list of these")
-    imgsz: tuple[int, ...] = option((640,), help="height width, or one number for both", aliases=IMGSZ_ALIASES)
+    imgsz: tuple[int, ...] | None = option(
+        None, help="height width, or one number for both; without it that of the training", aliases=IMGSZ_ALIASES
+    )
     conf_thres: float = option(0.25, help="least confidence")
     iou_thres: float = option(0.45, help="overlap from which the less confident of two boxes is dropped")
     max_det: int = option(1000, help="detections per image")

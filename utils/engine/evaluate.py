@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -99,6 +99,7 @@ def evaluate(
     metrics, levels, watch = DetectionMetrics(), iou_levels(), Stopwatch(device)
     losses, images_seen, batches_seen = torch.zeros(3, device=device), 0, 0
     for index, batch in enumerate(tqdm(loader, desc=HEADER, bar_format=BAR_FORMAT, file=sys.stdout)):
+        batch = _as_one_class(batch) if single_cls else batch
         with watch.phase("preprocess"):
             images = to_float_images(batch.images, device)
         with watch.phase("inference"):
@@ -106,11 +107,13 @@ def evaluate(
         predictions = output
         if loss is not None:
             predictions, maps = output
-            losses += loss(maps, _targets(batch, single_cls))[1]
+            losses += loss(maps, batch.targets)[1]
         with watch.phase("nms"):
             detections = [found.cpu() for found in nms(predictions, agnostic=single_cls)]
+            for found in detections if single_cls else ():
+                found[:, 5] = 0
 
-        results = _compare(batch, detections, single_cls)
+        results = _compare(batch, detections)
         for result in results:
             found = result.detections
             correct = match_detections(found, result.labels, levels)
@@ -128,25 +131,22 @@ def evaluate(
     return evaluation
 
 
-def _targets(batch: Batch, single_cls: bool) -> Tensor:
-    if not single_cls:
-        return batch.targets
+def _as_one_class(batch: Batch) -> Batch:
     targets = batch.targets.clone()
     targets[:, 1] = 0
-    return targets
+    return replace(batch, targets=targets)
 
 
-def _compare(batch: Batch, detections: Sequence[Tensor], single_cls: bool) -> list[ImageResult]:
+def _compare(batch: Batch, detections: Sequence[Tensor]) -> list[ImageResult]:
     """Return detections and labels of each image in pixels of the original."""
     height, width = batch.images.shape[-2:]
-    targets = _targets(batch, single_cls)
+    targets = batch.targets
     boxes = cxcywh_to_xyxy(targets[:, 2:]) * targets.new_tensor([width, height, width, height])
     results = []
     for index, (path, found, geometry) in enumerate(zip(batch.paths, detections, batch.shapes, strict=True)):
         shape, ratio, pad = geometry
         own = targets[:, 0] == index
         labels = torch.cat((targets[own, 1:2], unletterbox(boxes[own], ratio, pad, shape)), dim=1)
-        classes = torch.zeros_like(found[:, 5:]) if single_cls else found[:, 5:]
-        found = torch.cat((unletterbox(found[:, :4], ratio, pad, shape), found[:, 4:5], classes), dim=1)
+        found = torch.cat((unletterbox(found[:, :4], ratio, pad, shape), found[:, 4:]), dim=1)
         results.append(ImageResult(path, shape, found, labels))
     return results

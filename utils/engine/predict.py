@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch import Tensor
 from utils.boxes import unletterbox
 from utils.data.letterbox import letterbox
 from utils.device import to_float_images
+from utils.engine.configs_infer import DetectConfig
 from utils.engine.imgsz import fit_imgsz
 from utils.engine.stopwatch import Speed, Stopwatch
+from utils.engine.training_facts import TrainingFacts
 from utils.errors import ConfigError
 from utils.nms import non_max_suppression
 
@@ -81,6 +84,20 @@ class Predictor:
     def speed(self) -> Speed:
         """Return the mean over all images so far."""
         return self.stopwatch.speed(self.images)
+
+
+def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device, training: TrainingFacts) -> Predictor:
+    """Return the predictor that the options ask for; ``training`` chooses the image size where they do not."""
+    nms = partial(
+        non_max_suppression,
+        conf_thres=cfg.conf_thres,
+        iou_thres=cfg.iou_thres,
+        classes=cfg.classes,
+        agnostic=cfg.agnostic_nms,
+        max_det=cfg.max_det,
+    )
+    imgsz = cfg.imgsz or backend.fixed_size or (training.default_imgsz(),)
+    return Predictor(backend, device, imgsz=imgsz, nms=nms)
 
 
 def input_size(backend: Backend, imgsz: Sequence[int]) -> tuple[int, int]:

@@ -1,33 +1,27 @@
 """What ``val.py`` needs besides the model: the data to evaluate it on, and who looks on."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from utils.checkpoint.load import load_checkpoint
+from torch import Tensor
+
 from utils.data.loader import BatchLoader, build_val_loader
 from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec
 from utils.engine.coco import is_coco
 from utils.engine.configs_infer import ValConfig
-from utils.engine.evaluate import Observer
+from utils.engine.evaluate import VAL_NMS, Observer
 from utils.engine.imgsz import fit_imgsz
 from utils.engine.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
 from utils.engine.predict import Backend
+from utils.engine.training_facts import TrainingFacts
 from utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-DEFAULT_DATA = "data/shapes.yaml"
-
-
-def training_data(weights: Path) -> str:
-    """Return the data-set YAML that a checkpoint names as that of its training, else the embedded one; log which."""
-    training = load_checkpoint(weights).facts.get("training") if weights.suffix == ".pt" else None
-    options = (training or {}).get("opt")
-    data = options.get("data") if isinstance(options, dict) else None
-    log.info("data: %s (%s)", data or DEFAULT_DATA, "that of the training" if data else "the default")
-    return data or DEFAULT_DATA
+LOW_CONFIDENCE = 0.001  # up to which figures of different runs can be compared
 
 
 def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> dict[int, str]:
@@ -42,11 +36,11 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
     return dict(data.names)
 
 
-def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoader:
+def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, training: TrainingFacts) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares."""
     scan = scan_dataset(getattr(data, cfg.task), data.nc)
     if backend.fixed_size is None:
-        imgsz = fit_imgsz(cfg.imgsz, backend.stride)
+        imgsz = fit_imgsz(training.default_imgsz() if cfg.imgsz is None else cfg.imgsz, backend.stride)
         return build_val_loader(scan, imgsz, cfg.batch_size, backend.stride, workers=cfg.workers)
     height, width = backend.fixed_size
     if height != width:
@@ -54,7 +48,7 @@ def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoade
             f"{cfg.weights}: takes images of {width}×{height} pixels only, and val.py makes squares",
             "export a square size, or with --dynamic",
         )
-    if height != cfg.imgsz:
+    if cfg.imgsz not in (None, height):
         log.info("the exported graph takes images of %d×%d pixels only", width, height)
     return build_val_loader(scan, height, cfg.batch_size, backend.stride, workers=cfg.workers, rect=False)
 
@@ -70,3 +64,10 @@ def build_observers(cfg: ValConfig, run_dir: Path, names: Mapping[int, str], dat
         path = run_dir / f"{Path(cfg.weights or 'best.pt').stem}_predictions.json"
         observers.append(CocoJson(path, coco=data.root if is_coco(getattr(data, cfg.task)) else None))
     return observers
+
+
+def build_nms(cfg: ValConfig) -> Callable[..., list[Tensor]]:
+    """Return the suppression that the options ask for."""
+    if cfg.conf_thres > LOW_CONFIDENCE:
+        log.warning("--conf-thres %g cuts off part of the curves: the mAP will be too low", cfg.conf_thres)
+    return partial(VAL_NMS, conf_thres=cfg.conf_thres, iou_thres=cfg.iou_thres, max_det=cfg.max_det)

@@ -107,11 +107,18 @@ def test_batches_of_any_size_give_the_same():
     assert whole.metrics.r.tolist() == [1, 0.5]
 
 
-def test_one_class_ignores_which_class_it_was():
-    mistaken = (36, 8, 60, 24, 0.9, 0)
+def test_one_class_ignores_which_class_it_was(tmp_path):
+    mistaken, repeated = (36, 8, 60, 24, 0.9, 0), (36, 8, 60, 24, 0.7, 1)
+    names = {0: "item"}
+    pictures = [BatchPictures(tmp_path, names), MetricCharts(tmp_path, names)]
+    batch = batch_of([CAT, DOG])
 
-    evaluation = run(Oracle([[FOUND_CAT, mistaken]]), [batch_of([CAT, DOG])], names={0: "item"}, single_cls=True)
+    evaluation = run(
+        Oracle([[FOUND_CAT, mistaken, repeated]]), [batch], names=names, single_cls=True, observers=pictures
+    )
 
+    assert pictures[1].confusion.matrix.tolist() == [[2, 0], [0, 0]], "the repeated box is suppressed"
+    assert batch.targets[:, 1].tolist() == [0, 1], "the batch given stays as it is"
     assert evaluation.metrics.class_ids.tolist() == [0]
     assert evaluation.metrics.map50 == pytest.approx(0.995, abs=1e-6)
 
@@ -141,14 +148,14 @@ def test_losses_are_means_over_the_batches_and_see_normalised_targets():
 
     oracle = Oracle([[FOUND_CAT]], [[]])
     evaluation = run(
-        lambda images: (oracle(images), [torch.ones(1, dtype=torch.bfloat16)]),
+        lambda images: (oracle(images), [torch.ones(1)]),
         [batch_of([CAT]), batch_of([DOG])],
         loss=loss,
     )
 
     assert evaluation.losses == [1.5, 3.0, 4.5]
     maps, targets = seen[0]
-    assert maps[0].dtype == torch.float32
+    assert maps[0].tolist() == [1]
     assert targets[0].tolist() == pytest.approx([0, 0, 20 / 64, 32 / 64, 20 / 64, 24 / 64])
 
 

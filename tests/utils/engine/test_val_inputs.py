@@ -1,0 +1,98 @@
+"""What val.py and detect.py choose where the user says nothing, and what they refuse."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from utils.engine import val_inputs
+from utils.engine.configs_infer import DetectConfig, ValConfig
+from utils.engine.predict import build_predictor
+from utils.engine.training_facts import TrainingFacts, training_facts
+from utils.engine.val_inputs import agreed_names, build_loader, build_observers
+from utils.errors import ConfigError
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+FLEXIBLE = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None)
+FIXED = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 192))
+DATA = SimpleNamespace(file=Path("pets.yaml"), nc=2, names={0: "cat", 1: "dog"}, root=Path("/d"), val=[Path("/d/v")])
+
+
+def test_an_exported_file_says_nothing_of_its_training(tmp_path):
+    facts = training_facts(tmp_path / "model.onnx")
+
+    assert (facts.default_data(), facts.default_imgsz()) == ("data/shapes.yaml", 640)
+
+
+def test_an_official_checkpoint_without_options_gets_the_defaults():
+    facts = training_facts(GOLDEN / "official_format.pt")
+
+    assert facts.default_imgsz() == 640
+
+
+@pytest.mark.parametrize(
+    ("cfg", "backend", "size"),
+    [
+        (DetectConfig(), FLEXIBLE, (256, 256)),
+        (DetectConfig(imgsz=(320, 64)), FLEXIBLE, (320, 64)),
+        (DetectConfig(), FIXED, (192, 192)),
+        (DetectConfig(imgsz=(640,)), FIXED, (192, 192)),
+    ],
+)
+def test_detection_uses_the_size_asked_for_or_that_of_the_training(cfg, backend, size):
+    predict = build_predictor(cfg, backend, torch.device("cpu"), TrainingFacts(imgsz=256))
+
+    assert predict.size == size
+
+
+@pytest.fixture
+def loader_arguments(monkeypatch):
+    """What ``build_val_loader`` is called with."""
+    calls = []
+    monkeypatch.setattr(val_inputs, "scan_dataset", lambda sources, nc: (sources, nc))
+    monkeypatch.setattr(val_inputs, "build_val_loader", lambda *args, **options: calls.append((args[1:], options)))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("cfg", "backend", "expected"),
+    [
+        (ValConfig(), FLEXIBLE, ((256, 32, 32), {"workers": 8})),
+        (ValConfig(imgsz=300, batch_size=4, workers=0), FLEXIBLE, ((320, 4, 32), {"workers": 0})),
+        (ValConfig(), FIXED, ((192, 32, 32), {"workers": 8, "rect": False})),
+    ],
+)
+def test_validation_images_suit_the_backend(loader_arguments, cfg, backend, expected):
+    build_loader(cfg, DATA, backend, TrainingFacts(imgsz=256))
+
+    assert loader_arguments == [expected]
+
+
+def test_an_exported_rectangle_is_refused(loader_arguments):
+    backend = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 320))
+
+    with pytest.raises(ConfigError, match="320×192 pixels only"):
+        build_loader(ValConfig(weights="a.onnx"), DATA, backend, TrainingFacts())
+
+
+def test_an_impossible_size_is_refused(loader_arguments):
+    with pytest.raises(ConfigError, match="--imgsz 0"):
+        build_loader(ValConfig(imgsz=0), DATA, FLEXIBLE, TrainingFacts(imgsz=256))
+
+
+def test_model_and_data_must_have_as_many_classes():
+    assert agreed_names({0: "Katze", 1: "Hund"}, DATA, single_cls=False) == DATA.names
+    assert agreed_names({0: "thing"}, DATA, single_cls=True) == {0: "item"}
+    with pytest.raises(ConfigError, match=r"pets.yaml: 2 classes, but the model finds 1: thing"):
+        agreed_names({0: "thing"}, DATA, single_cls=False)
+
+
+@pytest.mark.parametrize(("split", "root"), [("/d/coco/val2017.txt", Path("/d")), ("/d/images/val", None)])
+def test_cocos_own_scores_are_for_its_own_images_only(tmp_path, split, root):
+    data = SimpleNamespace(root=Path("/d"), val=[Path(split)])
+
+    [json_file] = build_observers(ValConfig(weights="w/s.pt", plots=False, save_json=True), tmp_path, {}, data)
+
+    assert json_file.path == tmp_path / "s_predictions.json"
+    assert json_file.coco == root
