@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter1d
 from utils.plots.figure import BLUE, GREY, figure_file
 
 COLUMNS = (1, 2, 3, 4, 5, 8, 9, 10, 6, 7)  # of results.csv, in reading order of the 2 × 5 charts
-SMOOTHING = 3  # standard deviation in epochs
+SMOOTHING = 3  # standard deviation in epochs, less in a short training
 
 
 def plot_results(csv_path: Path, path: Path) -> None:
@@ -24,7 +24,8 @@ def plot_results(csv_path: Path, path: Path) -> None:
             x, y = epochs[known], values[known, column]
             chart.plot(x, y, marker=".", markersize=5, linewidth=1.5, color=BLUE, label="each epoch")
             if len(y):
-                chart.plot(x, gaussian_filter1d(y, sigma=SMOOTHING), ":", linewidth=2, color=GREY, label="smoothed")
+                smooth = gaussian_filter1d(y, sigma=min(SMOOTHING, len(y) / 8))
+                chart.plot(x, smooth, ":", linewidth=2, color=GREY, label="smoothed")
             chart.set(title=header[column].strip(), xlabel="epoch")
             chart.xaxis.get_major_locator().set_params(integer=True)
         axes[0, 0].legend()
