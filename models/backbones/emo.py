@@ -7,7 +7,7 @@ Input (B, 3, H, W), H and W multiples of 32; returns five maps, fine to coarse, 
     P1 (B, 24, H/2, W/2)   P2 (B, 32, H/4, W/4)   P3 (B, 48, H/8, W/8)
     P4 (B, 80, H/16, W/16)   P5 (B, 168, H/32, W/32)
 
-Module names are those of the official checkpoints. Speed on CPUs shaped two places; ``tools/bench_emo.py`` measures it.
+Module names are those of the official checkpoints.
 """
 
 from collections.abc import Iterable
@@ -66,17 +66,18 @@ class Pointwise(nn.Module):
 
 
 class DepthwiseConv(nn.Conv2d):
-    """k×k convolution of each channel, which leaves autocast on CPUs.
+    """k×k convolution of each channel. On CPUs, strided and 5×5 ones leave autocast.
 
-    In bfloat16 oneDNN takes up to 40 times as long for the input gradient of a strided one as in float32, and twice as
+    In bfloat16 oneDNN takes up to 40 times as long as in float32 for the input gradient of a strided one, and twice as
     long for the weight gradient of a 5×5 one.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int) -> None:
         super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+        self.slow_in_bfloat16 = stride > 1 or kernel > 3
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and x.dtype != self.weight.dtype:
+        if self.slow_in_bfloat16 and x.device.type == "cpu" and x.dtype != self.weight.dtype:
             with torch.autocast("cpu", enabled=False):
                 return super().forward(x.to(self.weight.dtype))
         return super().forward(x)
@@ -116,7 +117,7 @@ class WindowAttention(nn.Module):
     """Attention of the input to itself in windows whose ``window``² pixels are spread evenly over the map (Sec. 3.2).
 
     The map is zero-padded on the right and bottom to (a · window, b · window); pixel (p, q) belongs to window
-    (p mod a, q mod b). Padding and cropping do not depend on the size that a tracer saw.
+    (p mod a, q mod b). It is always padded and cropped, by no pixel if need be: a trace must not freeze that choice.
     """
 
     def __init__(self, channels: int, heads: int, window: int) -> None:
@@ -129,25 +130,26 @@ class WindowAttention(nn.Module):
         channels, height, width = x.shape[1:]
         rows = (height + self.window - 1) // self.window  # a
         columns = (width + self.window - 1) // self.window  # b
-        x = F.pad(x, (0, columns * self.window - width, 0, rows * self.window - height))
-        query, key = self.conv(x).split(channels, dim=1)
-        query, key, value = (self._to_windows(t, rows, columns) for t in (query, key, x))  # (B·a·b·heads, window², d)
-        # explicit products: on CPUs the fused kernel is no faster in float32 and 6 times slower in bfloat16
+        below, right = rows * self.window - height, columns * self.window - width
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 0, right, 0, below))  # (B, a · window, b · window, C)
+        query, key = F.linear(x, self.conv.weight.flatten(1), self.conv.bias).split(channels, dim=-1)
+        query, key, value = (self._to_windows(t, rows, columns) for t in (query, key, x))
+        # written out, for on CPUs the fused attention is no faster in float32 and takes 6 times as long in bfloat16
         weights = (query * self.scale @ key.transpose(1, 2)).softmax(-1)
-        return self._to_map(weights @ value, rows, columns)[:, :, :height, :width]
+        x = self._to_map(weights @ value, rows, columns)
+        return x[:, :height, :width].permute(0, 3, 1, 2)
 
     def _to_windows(self, x: Tensor, rows: int, columns: int) -> Tensor:
-        """Return (B, C, window · a, window · b) as (B · a · b · heads, window², C / heads)."""
-        batch, channels = x.shape[:2]
-        x = x.reshape(batch, self.heads, channels // self.heads, self.window, rows, self.window, columns)
-        return x.permute(0, 4, 6, 1, 3, 5, 2).reshape(-1, self.window**2, channels // self.heads)
+        """Return (B, a · window, b · window, C) as (B · a · b · heads, window², C / heads)."""
+        side, head_width = self.window, x.shape[3] // self.heads
+        x = x.reshape(-1, side, rows, side, columns, self.heads, head_width)
+        return x.permute(0, 2, 4, 5, 1, 3, 6).reshape(-1, side**2, head_width)
 
     def _to_map(self, x: Tensor, rows: int, columns: int) -> Tensor:
-        """Undo ``_to_windows``; the memory is channels_last."""
-        head_width = x.shape[2]
-        x = x.reshape(-1, rows, columns, self.heads, self.window, self.window, head_width)
-        x = x.permute(0, 4, 1, 5, 2, 3, 6)
-        return x.reshape(-1, self.window * rows, self.window * columns, self.heads * head_width).permute(0, 3, 1, 2)
+        """Undo ``_to_windows``."""
+        side, head_width = self.window, x.shape[2]
+        x = x.reshape(-1, rows, columns, self.heads, side, side, head_width)
+        return x.permute(0, 4, 1, 5, 2, 3, 6).reshape(-1, side * rows, side * columns, self.heads * head_width)
 
 
 class Stem(nn.Module):
@@ -179,10 +181,6 @@ class StemBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(self.se(self.conv_local(x)))
 
-    def fuse(self) -> None:
-        """Fold the norm into the depthwise convolution."""
-        self.conv_local.fuse()
-
 
 class InvertedResidual(nn.Module):
     """Inverted residual mobile block, iRMB (Sec. 3.2): attention, expansion, depthwise convolution, projection.
@@ -212,8 +210,7 @@ class InvertedResidual(nn.Module):
         return x + self.drop_path(self.proj(local + expanded))
 
     def fuse(self) -> None:
-        """Fold the batch norms, also the one before the expansion; a layer norm stays."""
-        self.conv_local.fuse()
+        """Fold a batch norm into the expansion, which is not padded; a layer norm stays."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.v.conv, self.norm = fold_bn_into_next(self.norm, self.v.conv), nn.Identity()
 
@@ -265,7 +262,7 @@ class EMO(nn.Module):
     def fuse(self) -> None:
         """Fold every batch norm into a neighbouring convolution; layer norms stay."""
         for module in self.modules():
-            if isinstance(module, Stem | StemBlock | InvertedResidual):
+            if isinstance(module, Stem | LocalConv | InvertedResidual):
                 module.fuse()
 
 
