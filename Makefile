@@ -15,7 +15,7 @@ DEMO   := --cfg models/yolov5s-emo.yaml --imgsz 256 --epochs 30
 train: $(VENV)/.runtime
 	$(BIN)/python train.py $(DEMO) $(ARGS)
 	$(BIN)/python detect.py --source data/images
-	$(BIN)/python export.py --include onnx --imgsz 256
+	$(BIN)/python export.py --include onnx
 	@echo
 	@echo "Done. Curves, tables and weights: the newest folder of runs/train; drawn pictures: the newest of runs/detect;"
 	@echo "the ONNX file lies beside best.pt. Next: python train.py --cfg models/yolov5s-emo.yaml --data your.yaml"

@@ -44,11 +44,6 @@ def _candidates(first: Path) -> Iterator[Path]:
         number += 1
 
 
-def newest(pattern: str, root: Path = ROOT) -> Path | None:
-    """Return the file matching a glob below ``root`` that was written last, or None."""
-    return max(root.glob(pattern), key=lambda path: path.stat().st_mtime_ns, default=None)
-
-
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced to disk and renamed, on failure removed.
@@ -104,10 +99,11 @@ def write_text(path: str | Path, text: str) -> None:
 
 def newest_weights() -> Path:
     """Return the best checkpoint of the newest training run, and log which. Raises: ConfigError if there is none."""
-    path = newest("runs/train/*/weights/best.pt")
+    found = Path().glob("runs/train/*/weights/best.pt")
+    path = max(found, key=lambda file: file.stat().st_mtime_ns, default=None)
     if path is None:
         raise ConfigError(
             "no --weights given, and there is no runs/train/*/weights/best.pt", "train first, or name a file"
         )
-    log.info("weights: %s (newest training run)", path.relative_to(ROOT))
+    log.info("weights: %s (newest training run)", path)
     return path

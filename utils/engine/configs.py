@@ -56,4 +56,4 @@ class ExportConfig:
     )
     batch_size: int = option(1, help="images per call", aliases=("--batch",))
     dynamic: bool = option(False, help="leave batch, height and width open")
-    opset: int = option(17, help="ONNX operator set")
+    opset: int = option(18, help="ONNX operator set; PyTorch writes 18 and newer, and converts to older where it can")

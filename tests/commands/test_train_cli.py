@@ -1,0 +1,153 @@
+"""train.py and export.py from end to end on a handful of drawn pictures, and their answers to wrong input."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import onnx
+import pytest
+import torch
+
+import export
+import train
+from utils.checkpoint.load import load_checkpoint
+from utils.config import parse_config
+from utils.data.scene import CLASSES
+from utils.data.shapes import draw_picture
+from utils.engine.configs import ExportConfig, TrainConfig
+from utils.errors import CheckpointError, ConfigError, DataError, DivergedError
+from utils.loggers.row import HEADINGS
+from utils.plots.image_file import write_image
+from utils.runs import ROOT
+from utils.yaml_file import read_yaml, write_yaml
+
+IMAGES = {"train": 12, "val": 4}
+FEW = ("--imgsz", 64, "--epochs", 1, "--batch", 4, "--workers", 0, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A YOLO data set of a few drawn pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    for split, count in IMAGES.items():
+        for folder in ("images", "labels"):
+            (root / folder / split).mkdir(parents=True)
+        for index in range(count):
+            image, labels = draw_picture(split, index)
+            write_image(root / f"images/{split}/{index}.jpg", image)
+            rows = "".join(f"{int(row[0])} {' '.join(map(str, row[1:]))}\n" for row in labels.tolist())
+            (root / f"labels/{split}/{index}.txt").write_text(rows)
+    write_yaml(root / "pictures.yaml", {"train": "images/train", "val": "images/val", "names": list(CLASSES)})
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_train(data, *flags):
+    train.main(parse_config(TrainConfig, [str(f) for f in ("--data", data / "pictures.yaml", *FEW, *flags)], prog="t"))
+
+
+def results(folder):
+    with (folder / "results.csv").open() as file:
+        return [[cell.strip() for cell in row] for row in csv.reader(file)]
+
+
+def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
+    run_train(pictures, "--cfg", "yolov5n-emo.yaml", "--epochs", 2)
+
+    run = folder / "runs/train/exp"
+    written = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name}
+    assert written == {
+        *("weights/best.pt", "weights/last.pt", "results.csv", "results.png", "labels.jpg", "opt.yaml", "hyp.yaml"),
+        *("train_batch0.jpg", "train_batch1.jpg", "train_batch2.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg"),
+        *("PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png", "confusion_matrix.png"),
+    }
+    header, *rows = results(run)
+    assert tuple(header) == HEADINGS
+    assert [row[0] for row in rows] == ["0", "1"]
+    assert read_yaml(run / "opt.yaml")["epochs"] == 2
+    content = torch.load(run / "weights/best.pt", weights_only=True)
+    assert (content["nc"], content["imgsz"], content["names"][0]) == (6, 64, "disc")
+
+    export.main(parse_config(ExportConfig, [], prog="e"))
+    metadata = {p.key: p.value for p in onnx.load(run / "weights/best.onnx").metadata_props}
+    assert metadata["stride"] == "32"
+    assert json.loads(metadata["imgsz"]) == [64, 64]
+    assert json.loads(metadata["verification"])
+
+
+def test_the_same_seed_gives_the_same_figures_with_any_number_of_workers(pictures, folder):
+    for name, workers, seed in (("a", 0, 0), ("b", 2, 0), ("c", 0, 1)):
+        run_train(
+            *(pictures, "--cfg", "yolov5n.yaml", "--noplots", "--epochs", 2),
+            *("--name", name, "--workers", workers, "--seed", seed),
+        )
+    a, b, c = (results(folder / "runs/train" / name) for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_nosave_and_noval_leave_only_the_last_epoch(pictures, folder):
+    run_train(pictures, "--cfg", "yolov5n.yaml", "--noval", "--nosave", "--noplots", "--epochs", 2)
+    _, first, last = results(folder / "runs/train/exp")
+    assert first[4] == "nan" and last[4] != "nan"
+    assert load_checkpoint(folder / "runs/train/exp/weights/best.pt").epoch == 1
+
+
+def test_training_continues_from_a_checkpoint(pictures, folder, caplog):
+    caplog.set_level("INFO")
+    run_train(pictures, "--cfg", "yolov5n.yaml", "--noplots")
+    best = folder / "runs/train/exp/weights/best.pt"
+    run_train(pictures, "--weights", best, "--noplots", "--freeze", "backbone", "--optimizer", "AdamW", "--cos-lr")
+
+    assert f"transferred 349 of 349 tensors from {best}" in caplog.text
+    before, after = load_checkpoint(best).state, load_checkpoint(folder / "runs/train/exp2/weights/last.pt").state
+    assert torch.equal(before["model.1.bn.running_mean"], after["model.1.bn.running_mean"])
+    assert not torch.equal(before["model.24.m.0.weight"], after["model.24.m.0.weight"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(pictures, folder):
+    hyp = read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml") | {"box": 1e38, "obj": 1e38}
+    write_yaml(folder / "hyp.yaml", hyp)
+    with pytest.raises(DivergedError, match="diverged"):
+        run_train(pictures, "--cfg", "yolov5n.yaml", "--hyp", "hyp.yaml", "--noplots", "--epochs", 3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind", "message"),
+    [
+        (("--cfg", "yolov5n.yml"), ConfigError, "yolov5n"),
+        (("--cfg", "yolov5n.yaml", "--epochs", 0), ConfigError, "--epochs 0 is too small"),
+        (("--cfg", "yolov5n.yaml", "--data", "nowhere.yaml"), ConfigError, "nowhere"),
+        (("--cfg", "yolov5n.yaml", "--device", "7"), ConfigError, "--device '7' is not on this machine"),
+        (("--weights", "missing.pt"), CheckpointError, "missing.pt"),
+        (("--cfg", "yolov5n.yaml", "--freeze", "neck"), ConfigError, "--freeze neck"),
+    ],
+)
+def test_wrong_input_is_one_error_and_leaves_no_run_folder(pictures, folder, flags, kind, message):
+    with pytest.raises(kind, match=message):
+        run_train(pictures, *flags)
+    assert not (folder / "runs").exists()
+
+
+def test_a_class_id_that_the_data_set_does_not_have_stops_before_training(pictures, folder):
+    write_yaml(
+        folder / "few.yaml", {"path": str(pictures), "train": "images/train", "val": "images/val", "names": ["x"]}
+    )
+    with pytest.raises(DataError, match=r"labels/train/\d+\.txt:\d+ class \d"):
+        run_train(pictures, "--cfg", "yolov5n.yaml", "--data", folder / "few.yaml")
+
+
+def test_a_typing_error_ends_with_code_2_and_one_sentence(folder):
+    result = subprocess.run(
+        [sys.executable, ROOT / "train.py", "--epoch", "3"], cwd=folder, capture_output=True, text=True
+    )
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[0] == "error: unknown argument '--epoch'"
+    assert "--epochs" in result.stderr.splitlines()[1]
+    assert len(result.stderr.splitlines()) == 2
