@@ -66,6 +66,9 @@ def check_model_yaml(data: dict[str, Any]) -> None:
         is_valid, meaning = KEYS[key]
         if not is_valid(value):
             raise ConfigError(f"{key}: {value!r} is not {meaning}")
+    normalize, channels = data.get("normalize"), data.get("ch", 3)
+    if normalize and len(normalize["mean"]) != channels:
+        raise ConfigError(f"normalize: {len(normalize['mean'])} numbers for {channels} channels")
 
 
 def _is_count(value: Any) -> bool:
@@ -113,7 +116,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and
     "activation": (lambda value: isinstance(value, str), "a text such as nn.SiLU()"),
     "channel_multiple": COUNT,
     "ch": COUNT,
-    "inplace": (lambda value: isinstance(value, bool), "true or false"),
+    "inplace": (lambda value: isinstance(value, bool), "true or false"),  # of the reference; decides nothing here
     "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),
 }
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 COLUMNS = ("row", "from", "n", "params", "module", "arguments")
@@ -41,12 +41,13 @@ def summary_line(model: nn.Module, imgsz: int = 640) -> str:
 def count_flops(model: nn.Module, imgsz: int = 640) -> int:
     """Return 2 × multiply-adds of convolutions and matrix products for one image, in eval mode.
 
-    Only shapes are propagated, so the real size costs next to nothing.
+    On the meta device only shapes are propagated, so the real size costs next to nothing.
     """
-    parameter = next(model.parameters())
-    counter = FlopCounterMode(display=False)
-    with _eval_mode(model), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
-        model(torch.empty(1, model.yaml["ch"], imgsz, imgsz, dtype=parameter.dtype, device=parameter.device))
+    state = {key: value.to("meta") for key, value in (*model.named_parameters(), *model.named_buffers())}
+    dtype = next(iter(state.values())).dtype
+    image = torch.empty(1, model.yaml["ch"], imgsz, imgsz, dtype=dtype, device="meta")
+    with _eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(model, state, image)
     return counter.get_total_flops()
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones._weights import LoadReport, load_backbone_weights
-from models.build import MAX_PARAMETERS, backbone_args, build_backbone, build_layer, count_parameters
+from models.build import MAX_PARAMETERS, REFUSALS, backbone_args, build_backbone, build_layer, count_parameters
 from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
@@ -43,7 +43,8 @@ def parse_model(data: Mapping[str, Any], source: str = "model") -> tuple[nn.Sequ
     """
     rows = read_rows(data, source)
     scaling = Scaling.of(data)
-    activation = parse_activation(data["activation"]) if "activation" in data else None
+    with at(source):
+        activation = parse_activation(data["activation"]) if "activation" in data else None
     channels = {-1: data.get("ch", 3)}  # slot → channels
     budget = MAX_PARAMETERS
     modules: list[nn.Module] = []
@@ -141,6 +142,10 @@ class DetectionModel(nn.Module):
         weights = backbone_args(row.entry, row.args)[0] if row.is_backbone else None
         if weights is None:
             return None
+        if len(row.entry.mean) != self.yaml["ch"]:
+            raise ConfigError(
+                f"{row.name}: its weights are for {len(row.entry.mean)} input channels, not {self.yaml['ch']}"
+            )
         report = load_backbone_weights(self.backbone, row.entry, weights, row.name)
         self.yaml["normalize"] = {"mean": list(row.entry.mean), "std": list(row.entry.std)}
         return report
@@ -163,7 +168,10 @@ class DetectionModel(nn.Module):
                     outputs[row.slot] = _probe(module, row, outputs)
                 module.train()
         sides = {slot: output.shape[-1] for slot, output in outputs.items()}
-        self.head.attach([PROBE_SIZE // sides[slot] for slot in self.rows[-1].sources])
+        levels = [sides[slot] for slot in self.rows[-1].sources]
+        if any(PROBE_SIZE % side for side in levels):
+            raise ConfigError(f"{source}: an image of {PROBE_SIZE} px becomes maps of {levels} cells: no whole strides")
+        self.head.attach([PROBE_SIZE // side for side in levels])
         return PROBE_SIZE // min(sides.values())
 
     def forward(self, images: Tensor) -> Any:
@@ -197,7 +205,7 @@ def _probe(module: nn.Module, row: Row, outputs: Mapping[int, Tensor]) -> Tensor
     """Return the output of one row. Raises: ConfigError when its inputs do not fit together."""
     try:
         return module(row.pick(outputs))
-    except RuntimeError as error:
+    except REFUSALS as error:
         shapes = [tuple(outputs[slot].shape[1:]) for slot in row.sources]
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{row.name} does not fit maps of (channels, height, width) {shapes}: {reason}") from error
