@@ -118,6 +118,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and
     "ch": COUNT,
     "inplace": (lambda value: isinstance(value, bool), "true or false"),  # of the reference; decides nothing here
     "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),
+    "recipe": (lambda value: isinstance(value, Mapping), "a mapping of training defaults"),  # read by utils.engine
 }
 
 

@@ -105,7 +105,7 @@ def test_training_continues_from_a_checkpoint(pictures, folder, caplog):
     best = folder / "runs/train/exp/weights/best.pt"
     run_train(pictures, "--weights", best, "--noplots", "--freeze", "backbone", "--optimizer", "AdamW", "--cos-lr")
 
-    assert f"transferred 349 of 349 tensors from {best}" in caplog.text
+    assert "transferred 349 of 349 tensors" in caplog.text
     before, after = load_checkpoint(best).state, load_checkpoint(folder / "runs/train/exp2/weights/last.pt").state
     assert torch.equal(before["model.1.bn.running_mean"], after["model.1.bn.running_mean"])
     assert not torch.equal(before["model.24.m.0.weight"], after["model.24.m.0.weight"])

@@ -61,14 +61,15 @@ def load_hyp(path: str | Path) -> dict[str, Any]:
     missing = [key for key in RANGES if key not in raw]
     if missing:
         raise ConfigError(f"{path}: keys are missing: {', '.join(missing)}", "copy them from hyp.scratch-low.yaml")
-    values = {key: _checked(path, key, raw[key], *RANGES[key]) for key in RANGES}
+    values = {key: checked(path, key, raw[key], *RANGES[key]) for key in RANGES}
     for key, (default, low, high) in OPTIONAL.items():
         given = raw.get(key)
-        values[key] = default if given is None else _checked(path, key, given, low, high)
+        values[key] = default if given is None else checked(path, key, given, low, high)
     return values
 
 
-def _checked(path: str | Path, key: str, value: Any, low: float, high: float) -> float:
+def checked(path: str | Path, key: str, value: Any, low: float, high: float) -> float:
+    """Return ``value`` if it is a number in the range. Raises: ConfigError naming ``path`` and ``key``."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high or not math.isfinite(value):
         raise ConfigError(f"{path}: {key}: {value!r} is not a number from {low:g} to {high:g}", f"correct {key}")

@@ -1,0 +1,40 @@
+"""A model's recipe fills in what the user left alone, and nothing else."""
+
+import pytest
+
+from utils.engine.configs import TrainConfig
+from utils.engine.hyp import load_hyp
+from utils.engine.recipe import apply_recipe
+from utils.errors import ConfigError
+from utils.runs import ROOT
+
+HYP = load_hyp(ROOT / "data/hyps/hyp.scratch-low.yaml")
+RECIPE = {"optimizer": "AdamW", "lr0": 0.001, "backbone_lr": 0.1}
+
+
+def test_a_recipe_replaces_what_was_left_alone(caplog):
+    caplog.set_level("INFO")
+    cfg, hyp = apply_recipe(RECIPE, TrainConfig(), HYP, "m.yaml")
+    assert (cfg.optimizer, cfg.backbone_lr, hyp["lr0"]) == ("AdamW", 0.1, 0.001)
+    assert hyp["momentum"] == HYP["momentum"] and HYP["lr0"] == 0.01
+    assert "recipe of m.yaml: optimizer=AdamW, lr0=0.001, backbone_lr=0.1" in caplog.text
+
+
+def test_flags_and_a_file_of_the_user_go_first():
+    cfg, hyp = apply_recipe(RECIPE, TrainConfig(optimizer="Adam", hyp="mine.yaml"), HYP, "m.yaml")
+    assert (cfg.optimizer, cfg.backbone_lr, hyp["lr0"]) == ("Adam", 0.1, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"optimiser": "SGD"}, "unknown key 'optimiser'"),
+        ({"optimizer": "Lion"}, "optimizer: 'Lion'"),
+        ({"lr0": 7}, "lr0: 7"),
+        ({"backbone_lr": "slow"}, "backbone_lr: 'slow'"),
+    ],
+)
+def test_a_wrong_recipe_is_named(recipe, message):
+    with pytest.raises(ConfigError, match=r"m\.yaml: recipe") as caught:
+        apply_recipe(recipe, TrainConfig(), HYP, "m.yaml")
+    assert message in caught.value.what
