@@ -1,0 +1,246 @@
+"""Loaders: the same data with any number of workers and any cache, each image once an epoch."""
+
+import logging
+import multiprocessing
+import os
+import random
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from utils.data import store as store_module
+from utils.data.augment import AugmentConfig
+from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, worker_count
+from utils.data.store import ImageStore, nominal_sizes
+from utils.errors import ConfigError, DataError
+
+AUGMENT = AugmentConfig(
+    degrees=5,
+    translate=0.1,
+    scale=0.5,
+    fliplr=0.5,
+    mosaic=0.8,
+    mixup=0.3,
+    copy_paste=0.5,
+    hsv_h=0.015,
+    hsv_s=0.7,
+    hsv_v=0.4,
+)
+SHAPES = [
+    (60, 80),
+    (120, 90),
+    (64, 64),
+    (200, 300),
+    (90, 120),
+    (50, 100),
+    (128, 128),
+    (96, 64),
+    (70, 90),
+    (60, 60),
+    (40, 90),
+]
+
+
+@pytest.fixture
+def scan(tmp_path):
+    rng = np.random.default_rng(0)
+    paths, labels, segments = [], [], []
+    for number, shape in enumerate(SHAPES):
+        image = cv2.GaussianBlur(rng.integers(0, 256, (*shape, 3), dtype=np.uint8), (0, 0), 2)
+        paths.append(str(tmp_path / f"{number:02}.png"))
+        cv2.imwrite(paths[-1], image)
+        count = number % 4  # some images have no objects
+        centres, sizes = rng.uniform(0.25, 0.75, (count, 2)), rng.uniform(0.2, 0.4, (count, 2))
+        labels.append(np.concatenate([np.full((count, 1), number), centres, sizes], 1).astype(np.float32))
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+        segments.append([centre + corners * size / 2 for centre, size in zip(centres, sizes, strict=True)])
+    return SimpleNamespace(image_paths=paths, labels=labels, segments=segments, shapes=np.array(SHAPES))
+
+
+def same(first, second):
+    return all(
+        torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets) and a.paths == b.paths
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def test_workers_do_not_change_the_batches_of_any_epoch(scan):
+    alone = build_train_loader(scan, 64, 4, AUGMENT, seed=3, workers=0)
+    helped = BatchLoader(alone.batches, workers=2)
+    for epoch in (0, 1, 7):
+        alone.set_epoch(epoch)
+        helped.set_epoch(epoch)
+        assert same(list(alone), list(helped))
+
+
+def test_workers_end_with_their_loader(scan):
+    before = multiprocessing.active_children()
+    loader = BatchLoader(build_train_loader(scan, 64, 4, AUGMENT, workers=0).batches, workers=2)
+    next(iter(loader))
+    assert len(multiprocessing.active_children()) == len(before) + 2
+
+    del loader
+
+    assert multiprocessing.active_children() == before
+
+
+def test_a_batch_is_a_function_of_seed_epoch_and_number(scan):
+    batches = build_train_loader(scan, 64, 4, AUGMENT, seed=3, workers=0).batches
+    later = build_train_loader(scan, 64, 4, AUGMENT, seed=3, workers=0).batches
+    other = build_train_loader(scan, 64, 4, AUGMENT, seed=4, workers=0).batches
+
+    reference = batches[5, 2]
+    for key in ((0, 0), (9, 1)):
+        later[key]
+
+    assert same([reference], [later[5, 2]])
+    assert not torch.equal(reference.images, batches[6, 2].images)
+    assert not torch.equal(reference.images, other[5, 2].images)
+
+
+def test_global_random_state_is_left_alone(scan):
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+    list(build_train_loader(scan, 64, 4, AUGMENT, workers=0))
+
+    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+
+
+def test_every_epoch_shows_each_image_once_in_a_new_order(scan):
+    loader = build_train_loader(scan, 64, 4, AUGMENT, workers=0)
+    orders = []
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        orders.append([path for batch in loader for path in batch.paths])
+
+    assert sorted(orders[0]) == sorted(orders[1]) == scan.image_paths
+    assert orders[0] != orders[1]
+
+
+def test_the_last_batch_is_smaller_and_a_batch_is_at_most_the_data_set(scan):
+    assert [len(batch.images) for batch in build_train_loader(scan, 64, 4, AUGMENT, workers=0)] == [4, 4, 3]
+    assert [len(batch.images) for batch in build_train_loader(scan, 64, 100, AUGMENT, workers=0)] == [11]
+    assert len(build_train_loader(scan, 64, 4, AUGMENT, workers=0)) == 3
+
+
+def test_batches_are_channels_last_bytes_with_sorted_normalised_targets(scan):
+    for batch in build_train_loader(scan, 64, 4, AUGMENT, workers=0):
+        assert batch.images.dtype == torch.uint8
+        assert batch.images.shape[1:] == (3, 64, 64)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert batch.targets.dtype == torch.float32
+        assert torch.equal(batch.targets[:, 0], batch.targets[:, 0].sort().values)
+        assert batch.targets[:, 2:].min() >= 0
+        assert batch.targets[:, 2:].max() <= 1
+        assert batch.shapes is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 11])
+def test_a_data_set_without_any_object_gives_empty_targets(scan, batch_size):
+    scan.labels = [np.zeros((0, 5), np.float32) for _ in scan.labels]
+    scan.segments = [[] for _ in scan.labels]
+
+    for batch in build_train_loader(scan, 64, batch_size, AUGMENT, workers=0):
+        assert batch.targets.shape == (0, 6)
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_caches_do_not_change_the_batches(scan, cache):
+    plain = list(build_train_loader(scan, 64, 4, AUGMENT, workers=0))
+
+    cached = build_train_loader(scan, 64, 4, AUGMENT, workers=0, cache=cache)
+
+    assert same(plain, list(cached))
+    assert same(plain, list(cached))  # the second time from what the first has stored
+    assert same(
+        list(build_val_loader(scan, 64, 4, workers=0)), list(build_val_loader(scan, 64, 4, workers=0, cache=cache))
+    )
+
+
+def test_the_disk_cache_is_read_notices_changes_and_lies_outside_the_data_set(scan, tmp_path, monkeypatch):
+    files = sorted(tmp_path.iterdir())
+    first = ImageStore(scan.image_paths, scan.shapes, 64, "disk").load(3)
+    monkeypatch.setattr(store_module, "read_image", lambda path: pytest.fail("decoded again"))
+    assert np.array_equal(ImageStore(scan.image_paths, scan.shapes, 64, "disk").load(3), first)
+    monkeypatch.undo()
+
+    cv2.imwrite(scan.image_paths[3], np.full((200, 300, 3), 7, np.uint8))
+
+    assert (ImageStore(scan.image_paths, scan.shapes, 64, "disk").load(3) == 7).all()
+    assert sorted(tmp_path.iterdir()) == files
+
+
+def test_a_damaged_cache_file_is_written_again(scan):
+    store = ImageStore(scan.image_paths, scan.shapes, 64, "disk")
+    first = store.load(0)
+    store._cache_file(0).write_bytes(b"\x93NUMPY half a file")
+
+    assert np.array_equal(store.load(0), first)
+    assert store._cache_file(0).stat().st_size > 100
+
+
+@pytest.mark.parametrize(("cache", "limit"), [("ram", "available_memory"), ("disk", "free_disk")])
+def test_a_cache_that_does_not_fit_is_left_out_and_said_so(scan, cache, limit, monkeypatch, caplog):
+    monkeypatch.setattr(store_module, limit, lambda: 1000)
+
+    with caplog.at_level(logging.WARNING):
+        store = ImageStore(scan.image_paths, scan.shapes, 64, cache)
+
+    assert store.cache is None
+    assert "not cached" in caplog.text
+
+
+def test_an_unknown_cache_is_refused(scan):
+    with pytest.raises(ConfigError, match="'rom'"):
+        build_train_loader(scan, 64, 4, AUGMENT, workers=0, cache="rom")
+
+
+def test_an_image_that_changed_its_size_after_the_scan_is_named(scan):
+    cv2.imwrite(scan.image_paths[0], np.zeros((10, 10, 3), np.uint8))
+
+    with pytest.raises(DataError, match=r"00\.png"):
+        list(build_train_loader(scan, 64, 4, AUGMENT, workers=0))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_is_a_data_error_in_a_worker_too(scan, workers):
+    loader = BatchLoader(build_train_loader(scan, 64, 4, AUGMENT, workers=0).batches, workers)
+    with open(scan.image_paths[2], "wb") as file:
+        file.write(b"not an image")
+
+    with pytest.raises(DataError, match=r"^cannot decode .*02\.png.*\nfix: "):
+        list(loader)
+
+
+@pytest.mark.parametrize("pool", [1, 2, 4])
+def test_a_batch_of_mosaics_reads_pool_times_its_size(scan, pool, monkeypatch):
+    augment = AugmentConfig(mosaic=1.0)
+    batches = build_train_loader(scan, 64, 8, augment, workers=0, mosaic_pool=pool).batches
+    read = []
+    load = batches.store.load
+    monkeypatch.setattr(batches.store, "load", lambda index: read.append(index) or load(index))
+
+    batches[0, 0]
+
+    assert len(read) == len(set(read)) <= 8 * pool
+
+
+def test_large_images_are_shrunk_and_small_ones_kept(scan):
+    store = ImageStore(scan.image_paths, scan.shapes, 100)
+
+    assert store.load(3).shape == (67, 100, 3)  # 200×300: 66.7 rounded up
+    assert store.load(2).shape == (64, 64, 3)
+    assert nominal_sizes(np.array([[500, 333], [281, 100]]), 640).tolist() == [[427, 640], [228, 640]]
+
+
+def test_worker_count_is_bounded_by_cpus_and_batch(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert worker_count(8, 16) == 4
+    assert worker_count(2, 16) == 2
+    assert worker_count(8, 3) == 3
+    assert worker_count(8, 1) == 0

@@ -1,0 +1,49 @@
+"""A batch, as both loaders give it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CLIP_EPS = 1e-3  # pixels that keep a box off the right and bottom edge
+
+Shape = tuple[tuple[int, int], tuple[float, float], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with their targets; ``shapes`` has (height, width) of each file, ratio (w, h) and half padding (w, h)."""
+
+    images: Tensor  # (B, 3, H, W) uint8 RGB in channels_last memory
+    targets: Tensor  # (T, 6) float32 [image index, class, cx, cy, w, h], 0–1
+    paths: list[str]
+    shapes: list[Shape] | None  # None where augmentation makes them meaningless
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in page-locked memory; the DataLoader calls this."""
+        return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory())
+
+
+def as_images(pixels: np.ndarray) -> Tensor:
+    """Return (B, H, W, 3) pixels as (B, 3, H, W) without copying: this is what channels_last means."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def as_targets(labels: list[np.ndarray]) -> Tensor:
+    """Return the labels (n_i, 5) of each image as one table (T, 6) that begins with the image's index."""
+    counts = [len(rows) for rows in labels]
+    targets = np.empty((sum(counts), 6), np.float32)
+    targets[:, 0] = np.repeat(np.arange(len(labels)), counts)
+    if labels:
+        np.concatenate(labels, out=targets[:, 1:], casting="same_kind")
+    return torch.from_numpy(targets)
+
+
+def normalize_boxes(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return xyxy pixel boxes (n, 4), clipped to an image of ``shape`` (h, w), as [cx, cy, w, h] in 0–1."""
+    height, width = shape
+    limit = np.array([width, height, width, height]) - CLIP_EPS
+    clipped = np.clip(boxes, 0, limit)
+    low, high = clipped[:, :2], clipped[:, 2:]
+    return np.concatenate([(low + high) / 2, high - low], 1) / np.array([width, height, width, height])

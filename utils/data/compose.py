@@ -1,0 +1,81 @@
+"""Decide from random numbers what the pictures of a training batch show: which images, where, and how warped."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.data.augment import AugmentConfig
+from utils.data.layout import TILES, Layout, letterbox_layout, merge, mosaic_layout
+from utils.data.perspective import DRAWS, SCALE, warp_matrices, warp_ranges
+
+# uniform numbers of a sample: four decisions, then two pictures (the second for mixup) with these columns
+DECISIONS = MOSAIC, MIXUP, FLIP_UD, FLIP_LR = range(4)
+CENTRE, ORDER, PICK = slice(0, 2), slice(2, 2 + TILES), slice(2 + TILES, 2 + 2 * TILES)
+WARP = slice(PICK.stop, PICK.stop + DRAWS)
+NUMBERS = len(DECISIONS) + 2 * WARP.stop
+
+
+@dataclass(frozen=True)
+class Composition:
+    """P pictures for B samples: picture i < B is that of sample i, the rest are mixed into some of them."""
+
+    layout: Layout
+    sample: np.ndarray  # (P,)
+    matrix: np.ndarray  # (P, 3, 3) from canvas to picture, before flipping
+    scale: np.ndarray  # (P,) that was drawn
+    flip: np.ndarray  # (B, 2) bool: left to right, upside down
+    side: int  # of a picture
+
+    def pixel_matrix(self) -> np.ndarray:
+        """Return (P, 3, 3) from canvas to flipped picture."""
+        mirror = np.tile(np.eye(3), (len(self.sample), 1, 1))
+        flip = self.flip[self.sample]
+        mirror[:, [0, 1], [0, 1]] = np.where(flip, -1, 1)
+        mirror[:, :2, 2] = np.where(flip, self.side, 0)
+        return mirror @ self.matrix
+
+
+def compose(
+    own: np.ndarray,
+    mosaics: np.ndarray,
+    pool: np.ndarray,
+    sizes: np.ndarray,
+    augment: AugmentConfig,
+    side: int,
+    numbers: np.ndarray,
+) -> Composition:
+    """Compose B samples from uniform ``numbers`` (B, NUMBERS).
+
+    ``own`` (B,) are their images and ``mosaics`` (B, 4) the images of their mosaics, if they become one; second
+    mosaics take images from ``pool``. ``sizes`` (N, 2) [w, h] of all images on a canvas.
+    """
+    decisions, tables = np.split(numbers, [len(DECISIONS)], 1)
+    tables = tables.reshape(len(own), 2, -1)
+    is_mosaic = decisions[:, MOSAIC] < augment.mosaic
+    mixed = np.flatnonzero(is_mosaic & (decisions[:, MIXUP] < augment.mixup))
+    single, first = np.flatnonzero(~is_mosaic), np.flatnonzero(is_mosaic)
+    sample = np.concatenate([np.arange(len(own)), mixed])
+    table = np.concatenate([tables[:, 0], tables[mixed, 1]])  # (P, …)
+
+    order = np.argsort(table[first, ORDER], 1)
+    picked = pool[(table[len(own) :, PICK] * len(pool)).astype(int)]
+    images = np.concatenate([np.take_along_axis(mosaics[first], order, 1), picked])
+    pictures = np.concatenate([first, np.arange(len(own), len(sample))])
+    centres = np.floor((0.5 + table[pictures, CENTRE]) * side)
+    layout = merge(
+        mosaic_layout(images, sizes[images], centres, side),
+        pictures,
+        letterbox_layout(own[single], sizes[own[single]], side),
+        single,
+    )
+    low, high = warp_ranges(augment.degrees, augment.translate, augment.scale, augment.shear, augment.perspective)
+    draws = low + (high - low) * table[:, WARP]
+    canvas = np.repeat(layout.canvas[:, None], 2, 1)
+    return Composition(
+        layout,
+        sample,
+        warp_matrices(draws, canvas, (side, side)),
+        draws[:, SCALE],
+        decisions[:, [FLIP_LR, FLIP_UD]] < (augment.fliplr, augment.flipud),
+        side,
+    )

@@ -1,0 +1,117 @@
+"""Where the images of a batch lie before the random warp: four on the canvas of a mosaic, or one in a letterbox."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.data.letterbox import fit
+from utils.data.ragged import Ragged
+
+TILES = 4  # top left, top right, bottom left, bottom right of the mosaic's centre
+
+
+@dataclass(frozen=True)
+class Layout:
+    """T tiles on the canvases of P pictures, in canvas pixels, ordered by picture.
+
+    A tile is data-set image ``image`` (T,) on the canvas of ``picture`` (T,), ``size`` (T, 2) [w, h] large, with its
+    top left corner at ``origin`` (T, 2); ``canvas`` (P,) is the side of each picture's square canvas, ``is_mosaic``
+    (P,) says which pictures have four tiles.
+    """
+
+    picture: np.ndarray
+    image: np.ndarray
+    size: np.ndarray
+    origin: np.ndarray
+    canvas: np.ndarray
+    is_mosaic: np.ndarray
+
+
+@dataclass(frozen=True)
+class Objects:
+    """N labelled objects on canvases: class, xyxy ``boxes`` (N, 4) in canvas pixels, and where they come from."""
+
+    classes: np.ndarray  # (N,)
+    boxes: np.ndarray  # (N, 4)
+    polygons: Ragged | None  # N outlines in canvas pixels, empty for an object that has none
+    tile: np.ndarray  # (N,)
+
+    def select(self, rows: np.ndarray) -> "Objects":
+        polygons = None if self.polygons is None else self.polygons.take(rows)
+        return Objects(self.classes[rows], self.boxes[rows], polygons, self.tile[rows])
+
+
+def partners(own: np.ndarray, images: int, pool: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the images (B, 4) of the mosaics around ``own`` (B,), and return them with the whole pool.
+
+    The pool is ``own`` and pool - 1 times as many images drawn from all; every one of its pool · B images comes into
+    4 / pool mosaics, never twice into the same. With pool 4 the partners are independent draws. A batch of fewer than
+    four images uses pool 4.
+    """
+    count = len(own)
+    pool = pool if count >= TILES else TILES
+    rings = np.concatenate([own[None], rng.integers(0, images, (pool - 1, count))])  # (pool, B)
+    turns = np.concatenate([np.zeros(pool, int), rng.permutation(np.arange(1, max(count, TILES)))[: TILES - 1]])
+    chosen = [np.roll(rings[tile % pool], turns[tile]) for tile in range(TILES)]
+    return np.stack(chosen, 1), rings.ravel()
+
+
+def mosaic_layout(images: np.ndarray, sizes: np.ndarray, centres: np.ndarray, side: int) -> Layout:
+    """Return M mosaics of ``images`` (M, 4), each ``sizes`` (M, 4, 2) [w, h] large, that meet at ``centres`` (M, 2)."""
+    count = len(images)
+    origin = np.repeat(centres[:, None].astype(float), TILES, 1)
+    origin[:, [0, 2], 0] -= sizes[:, [0, 2], 0]
+    origin[:, [0, 1], 1] -= sizes[:, [0, 1], 1]
+    return Layout(
+        picture=np.repeat(np.arange(count), TILES),
+        image=images.ravel(),
+        size=sizes.reshape(-1, 2).astype(float),
+        origin=origin.reshape(-1, 2),
+        canvas=np.full(count, 2 * side),
+        is_mosaic=np.ones(count, bool),
+    )
+
+
+def letterbox_layout(images: np.ndarray, sizes: np.ndarray, side: int) -> Layout:
+    """Return one letterboxed image per picture: ``images`` (M,) of ``sizes`` (M, 2) [w, h]."""
+    count = len(images)
+    places = [fit((height, width), (side, side)) for width, height in sizes.tolist()]
+    ratio = np.array([place.ratio for place in places])
+    return Layout(
+        picture=np.arange(count),
+        image=images,
+        size=sizes * ratio.reshape(count, 1),
+        origin=np.array([place.pad for place in places]).reshape(count, 2),
+        canvas=np.full(count, side),
+        is_mosaic=np.zeros(count, bool),
+    )
+
+
+def merge(first: Layout, first_pictures: np.ndarray, second: Layout, second_pictures: np.ndarray) -> Layout:
+    """Return both layouts as one, their pictures renumbered; the numbers 0…P-1 must all be given away."""
+    by_tile = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("image", "size", "origin")]
+    picture = np.concatenate([first_pictures[first.picture], second_pictures[second.picture]])
+    order = np.argsort(picture, kind="stable")
+    numbers = np.argsort(np.concatenate([first_pictures, second_pictures]))
+    by_picture = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("canvas", "is_mosaic")]
+    return Layout(picture[order], *(values[order] for values in by_tile), *(values[numbers] for values in by_picture))
+
+
+def place_objects(layout: Layout, labels: Ragged, polygons: Ragged | None) -> Objects:
+    """Return the objects of every tile on the canvases, cut at their edges.
+
+    ``labels``: rows [class, cx, cy, w, h] 0–1 of each data-set image; ``polygons``: points 0–1 of each label row.
+    """
+    rows = labels.rows(layout.image)
+    tile = np.repeat(np.arange(len(layout.image)), labels.lengths[layout.image])
+    size, origin, limit = layout.size[tile], layout.origin[tile], layout.canvas[layout.picture[tile], None]
+    label = labels.values[rows].astype(np.float64)
+    centre, half = label[:, 1:3], label[:, 3:5] / 2
+    corners = np.concatenate([size * (centre - half) + origin, size * (centre + half) + origin], 1)
+    boxes = np.clip(corners, 0, limit)
+    if polygons is None:
+        return Objects(label[:, 0], boxes, None, tile)
+    outlines = polygons.take(rows)
+    points = np.repeat(np.arange(len(rows)), outlines.lengths)
+    placed = np.clip(outlines.values * size[points] + origin[points], 0, limit[points])
+    return Objects(label[:, 0], boxes, Ragged(placed, outlines.starts), tile)

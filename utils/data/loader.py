@@ -1,0 +1,145 @@
+"""Loaders that give whole batches, made here or by worker processes; how many there are does not change the data.
+
+One item of the work is one batch, identified by (epoch, number): a worker needs nothing else to make it.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from itertools import repeat
+from typing import NamedTuple
+
+import cv2
+import torch
+from torch.utils.data import DataLoader
+
+from utils.data.augment import AugmentConfig
+from utils.data.batch import Batch
+from utils.data.labels import ScanResult
+from utils.data.layout import TILES
+from utils.data.store import ImageStore
+from utils.data.train_batches import TrainBatches
+from utils.data.val_batches import ValBatches
+from utils.errors import ConfigError, DataError, StorageError, UserError
+
+PREFETCH = 2  # batches that each worker makes ahead
+
+
+class BatchLoader:
+    """Iterates over the batches of one epoch, which ``set_epoch`` chooses; workers live as long as the loader."""
+
+    def __init__(self, batches: TrainBatches | ValBatches, workers: int) -> None:
+        self.batches, self.workers = batches, workers
+        self._keys = _Keys(len(batches))
+        self._loader = DataLoader(
+            _Deliveries(batches),
+            batch_size=None,
+            sampler=self._keys,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=PREFETCH if workers else None,
+            worker_init_fn=_start_worker if workers else None,
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # shares a RAM cache
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else the DataLoader would draw from the global one
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        self._keys.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for delivery in self._loader:
+            if isinstance(delivery, _Failure):
+                raise delivery.kind(delivery.what, delivery.fix)
+            yield delivery
+
+
+class _Failure(NamedTuple):
+    """A user's error as a value; raised in a worker it would arrive as a traceback."""
+
+    kind: type[UserError]
+    what: str
+    fix: str
+
+
+class _Deliveries:
+    """Batches, or why one cannot be made."""
+
+    def __init__(self, batches: TrainBatches | ValBatches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch | _Failure:
+        try:
+            return self.batches[key]
+        except StorageError as error:
+            return _Failure(StorageError, error.what, error.fix)
+        except UserError as error:
+            return _Failure(DataError, error.what, error.fix)
+
+
+class _Keys:
+    """What the workers are asked for: (epoch, number) of every batch."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.epoch = count, 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(repeat(self.epoch), range(self.count))
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def build_train_loader(
+    scan: ScanResult,
+    imgsz: int,
+    batch_size: int,
+    augment: AugmentConfig,
+    seed: int = 0,
+    workers: int = 8,
+    cache: str | None = None,
+    mosaic_pool: int = 2,
+) -> BatchLoader:
+    """Return augmented batches of imgsz × imgsz pixels; ``shapes`` of a batch is None.
+
+    ``mosaic_pool`` (1–4) × batch images are read for a batch of mosaics; 4 makes their parts independent of each other.
+    Raises: ConfigError.
+    """
+    if not 1 <= mosaic_pool <= TILES:
+        raise ConfigError(f"mosaic_pool is {mosaic_pool}", f"use a number from 1 to {TILES}")
+    store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache)
+    batch_size = min(batch_size, len(store))
+    batches = TrainBatches(scan, store, batch_size, augment, seed, mosaic_pool)
+    return BatchLoader(batches, worker_count(workers, batch_size))
+
+
+def build_val_loader(
+    scan: ScanResult,
+    imgsz: int,
+    batch_size: int,
+    stride: int = 32,
+    workers: int = 8,
+    rect: bool = True,
+    pad: float = 0.5,
+    cache: str | None = None,
+) -> BatchLoader:
+    """Return letterboxed batches: with ``rect`` as small as their images allow, else imgsz × imgsz pixels.
+
+    ``pad`` (in strides) is the border that ``rect`` leaves at least in the sum.
+    """
+    store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache, smooth=True)
+    batch_size = min(batch_size, len(store))
+    return BatchLoader(ValBatches(scan, store, batch_size, stride, rect, pad), worker_count(workers, batch_size))
+
+
+def worker_count(wanted: int, batch_size: int) -> int:
+    """Return how many workers are of use: at most the CPUs per GPU, and none for batches of one image."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cpus // max(torch.cuda.device_count(), 1), batch_size if batch_size > 1 else 0, wanted)
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # the workers share the CPUs already

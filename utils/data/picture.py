@@ -1,0 +1,101 @@
+"""The pixels of composed pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from utils.data.compose import Composition
+from utils.data.copy_paste import Copies, outline_mask
+from utils.data.letterbox import BORDER
+from utils.data.paint import Strokes, paint, plan_strokes
+from utils.data.ragged import Ragged
+
+CUT = -0.4999  # what rounding needs to become cutting; -0.5 would be a tie for whole numbers
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The strokes that paint P pictures: first all T tiles, then K mirrored copies of objects on them.
+
+    ``order`` leaves out what the warp has moved out of sight.
+    """
+
+    strokes: Strokes
+    image: np.ndarray  # (T + K,) data-set image of each stroke
+    order: list[np.ndarray]  # P lists of strokes, from back to front
+    outlines: Ragged  # (K,) in pixels of the stored image
+
+    def mask(self, stroke: int, shape: tuple[int, int]) -> np.ndarray | None:
+        copy = stroke - (len(self.image) - len(self.outlines))
+        if copy < 0:
+            return None
+        start, end = self.outlines.starts[copy : copy + 2]
+        return outline_mask(self.outlines.values[start:end], shape)
+
+
+def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndarray) -> Drawing:
+    """Plan how images of ``stored_sizes`` (N, 2) [w, h] become pictures."""
+    layout = composition.layout
+    stored = stored_sizes[layout.image]
+    scale, origin = layout.size / stored, np.round(layout.origin - 0.1)  # whole pixels, as letterbox places an image
+    place = np.tile(np.eye(3), (len(stored), 1, 1))
+    place[:, [0, 1], [0, 1]], place[:, :2, 2] = scale, origin
+    warp = composition.pixel_matrix()[layout.picture]
+    canvas = layout.canvas[layout.picture]
+    visible = np.concatenate([-origin / scale, (canvas[:, None] - origin) / scale], 1)
+    visible = visible.clip(0, np.tile(stored, 2))
+
+    tile = copies.tile
+    mirror = np.tile(np.diag([-1.0, 1.0, 1.0]), (len(tile), 1, 1))
+    mirror[:, 0, 2] = canvas[tile]
+    points = tile[copies.outlines.owner]
+    outlines = Ragged((copies.outlines.values - origin[points]) / scale[points], copies.outlines.starts)
+    extent = [ufunc.reduceat(outlines.values, outlines.starts[:-1]) for ufunc in (np.minimum, np.maximum)]
+
+    strokes = plan_strokes(
+        np.concatenate([warp @ place, warp[tile] @ mirror @ place[tile]]),
+        np.concatenate([visible, np.concatenate(extent, 1)]),
+        composition.side,
+    )
+    picture = np.concatenate([layout.picture, layout.picture[tile]])
+    by_picture = np.argsort(picture, kind="stable")
+    by_picture = by_picture[strokes.seen[by_picture]]
+    bounds = np.searchsorted(picture[by_picture], np.arange(1, len(layout.canvas)))
+    image = np.concatenate([layout.image, layout.image[tile]])
+    return Drawing(strokes, image, np.split(by_picture, bounds), outlines)
+
+
+class Painter:
+    """Paints pictures of side × side pixels; it keeps the memory that it paints in."""
+
+    def __init__(self, side: int) -> None:
+        self._canvas = np.empty((side, side, 4), np.uint8)
+        self._second = np.empty((side, side, 3), np.uint8)
+
+    def paint(
+        self, drawing: Drawing, sample: np.ndarray, first_share: np.ndarray, load: Callable[[int], np.ndarray]
+    ) -> np.ndarray:
+        """Return (B, side, side, 3) RGB pixels; every image that is seen is loaded once.
+
+        Picture i < B becomes sample i; a later one is mixed into its ``sample`` (P,), of which ``first_share`` (B,)
+        remains.
+        """
+        seen = np.unique(drawing.image[np.concatenate(drawing.order)])
+        images = {index: load(index) for index in seen.tolist()}
+        pixels = np.empty((len(first_share), *self._second.shape), np.uint8)
+        for picture, target in enumerate(sample.tolist()):
+            is_first = picture < len(pixels)
+            self._draw(drawing, picture, images, pixels[target] if is_first else self._second)
+            if not is_first:
+                first, share = pixels[target], float(first_share[target])
+                cv2.addWeighted(first, share, self._second, 1 - share, CUT, dst=first)
+        return pixels
+
+    def _draw(self, drawing: Drawing, picture: int, images: dict[int, np.ndarray], target: np.ndarray) -> None:
+        self._canvas.fill(BORDER)
+        for stroke in drawing.order[picture].tolist():
+            image = images[int(drawing.image[stroke])]
+            paint(self._canvas, image, drawing.strokes, stroke, drawing.mask(stroke, image.shape[:2]))
+        cv2.cvtColor(self._canvas, cv2.COLOR_RGBA2RGB, dst=target)

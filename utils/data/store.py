@@ -1,0 +1,137 @@
+"""The images of a data set, at most as large as the network needs them, from their files or from a cache.
+
+The data set's folders are only read. The disk cache lies in the user's cache folder and knows a file by its path, size
+and time of change, so that a changed image is decoded again.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.data.image import read_image
+from utils.errors import ConfigError, DataError
+from utils.runs import atomic_write, cache_dir
+
+log = logging.getLogger(__name__)
+
+CACHES = (None, "ram", "disk")
+SPARE = 1.1  # a cache is used when it would fit this many times
+GIB = 2**30
+MEMORY_LIMITS = (  # of a container: limit, usage
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+class ImageStore:
+    """Image i, (h, w, 3) uint8 RGB, its longer side at most ``imgsz``: larger images are shrunk, small ones stay.
+
+    ``shapes`` (N, 2) [h, w] are those of the files. ``smooth`` averages whenever an image is shrunk (validation),
+    otherwise only below half its size, where plain interpolation would skip pixels (training: five times as fast).
+    """
+
+    def __init__(
+        self, paths: Sequence[str], shapes: np.ndarray, imgsz: int, cache: str | None = None, smooth: bool = False
+    ) -> None:
+        if cache not in CACHES:
+            raise ConfigError(f"unknown cache {cache!r}", "use ram or disk, or leave it out")
+        self.paths, self.shapes, self.imgsz, self.smooth = list(paths), np.asarray(shapes), imgsz, smooth
+        self.sizes = nominal_sizes(shapes, imgsz)
+        self.stored_sizes = np.minimum(self.sizes, self.shapes[:, ::-1])
+        need = int(self.stored_sizes.prod(1, dtype=np.int64).sum()) * 3
+        self.cache = cache if cache and _fits(cache, need) else None
+        self._images: list[np.ndarray] | None = None
+        if self.cache == "ram":
+            log.info("caching %d images in RAM, %.1f GiB", len(self.paths), need / GIB)
+            with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as pool:
+                self._images = list(pool.map(self._decode, range(len(self.paths))))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, index: int) -> np.ndarray:
+        """Return image ``index``; it may be the cached one, so it must not be changed. Raises: DataError."""
+        if self._images is not None:
+            return self._images[index]
+        return self._from_disk(index) if self.cache == "disk" else self._decode(index)
+
+    def _decode(self, index: int) -> np.ndarray:
+        image = read_image(self.paths[index])
+        if image.shape[:2] != tuple(self.shapes[index]):
+            raise DataError(f"{self.paths[index]}: changed after the data set was scanned", "start again")
+        width, height = self.stored_sizes[index].tolist()
+        if (height, width) == image.shape[:2]:
+            return image
+        averaging = self.smooth or max(width, height) < 0.5 * max(image.shape[:2])
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if averaging else cv2.INTER_LINEAR)
+
+    def _from_disk(self, index: int) -> np.ndarray:
+        file = self._cache_file(index)
+        width, height = self.stored_sizes[index].tolist()
+        if file.exists():
+            image = _read_array(file)
+            if image is not None and image.shape == (height, width, 3) and image.dtype == np.uint8:
+                return image
+        image = self._decode(index)
+        with atomic_write(file) as temporary:
+            np.save(temporary, image, allow_pickle=False)
+        return image
+
+    def _cache_file(self, index: int) -> Path:
+        path = Path(self.paths[index])
+        facts = path.stat()
+        key = f"{path.absolute()}|{facts.st_size}|{facts.st_mtime_ns}|{self.imgsz}|{self.smooth}"
+        return cache_dir("images") / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:40]}.npy"
+
+
+def nominal_sizes(shapes: np.ndarray, imgsz: int) -> np.ndarray:
+    """Return (N, 2) [w, h]: the sizes that labels are placed with, the longer side ``imgsz``, the other rounded up."""
+    shapes = np.asarray(shapes, np.int64)
+    return -(-shapes[:, ::-1] * imgsz // shapes.max(1, keepdims=True))
+
+
+def _read_array(file: Path) -> np.ndarray | None:
+    try:
+        return np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        log.warning("%s: damaged (%s), written again", file, error)
+        return None
+
+
+def _fits(cache: str, need: int) -> bool:
+    """Say in the log if a cache of ``need`` bytes is too large to be used."""
+    free = available_memory() if cache == "ram" else free_disk()
+    if free is None or need * SPARE < free:
+        return True
+    log.warning(
+        "images are not cached: %.1f GiB would be needed, %.1f GiB of %s are free",
+        need * SPARE / GIB,
+        free / GIB,
+        "RAM" if cache == "ram" else "disk",
+    )
+    return False
+
+
+def free_disk() -> int:
+    """Return the bytes that the cache folder's disk still has."""
+    return shutil.disk_usage(cache_dir("images")).free
+
+
+def available_memory() -> int | None:
+    """Return the bytes that this process may still use, or None where the system does not say."""
+    free = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        free.append(int(fields["MemAvailable"].split()[0]) * 1024)
+    for limit, usage in MEMORY_LIMITS:
+        if Path(limit).exists() and (text := Path(limit).read_text().strip()) != "max":
+            free.append(int(text) - int(Path(usage).read_text()))
+    return min(free, default=None)

@@ -1,0 +1,104 @@
+"""Batches for training: mosaics and single images, randomly warped, mixed and coloured.
+
+A batch is made at once: the geometry of all its pictures in one calculation, every image decoded once however many
+mosaics show it, the pixels written straight into the tensor that the network gets.
+"""
+
+import numpy as np
+
+from utils.data.augment import AugmentConfig
+from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
+from utils.data.compose import NUMBERS, Composition, compose
+from utils.data.copy_paste import Copies, copy_paste
+from utils.data.labels import ScanResult
+from utils.data.layout import Objects, partners, place_objects
+from utils.data.perspective import warp_labels
+from utils.data.picture import Painter, plan_drawing
+from utils.data.ragged import Ragged
+from utils.data.rng import Stream, generator
+from utils.data.store import ImageStore
+from utils.data.transforms._contract import Sample, build_transforms
+
+MIXUP_BETA = (32.0, 32.0)
+
+
+class TrainBatches:
+    """Batch (epoch, i) of a data set: a function of the seed and these two numbers.
+
+    Every epoch shows each image once, in a new order; the last batch may be smaller. ``mosaic_pool`` × batch images
+    are read for the mosaics of a batch (see ``layout.partners``).
+    """
+
+    def __init__(
+        self, scan: ScanResult, store: ImageStore, batch_size: int, augment: AugmentConfig, seed: int, mosaic_pool: int
+    ) -> None:
+        self.store, self.batch_size, self.augment, self.seed = store, batch_size, augment, seed
+        self.mosaic_pool = mosaic_pool
+        self.labels = Ragged.join(scan.labels, 5)
+        polygons = [polygon for image in scan.segments for polygon in image]
+        self.polygons = Ragged.join(polygons, 2) if any(map(len, polygons)) else None
+        assert self.polygons is None or len(polygons) == len(self.labels.values), "a polygon, or none, for each row"
+        self.transforms = build_transforms(augment.transform_values)
+        self._painter = Painter(store.imgsz)
+        self._order = (-1, np.zeros(0, int))  # epoch, the images in its order
+
+    def __len__(self) -> int:
+        return -(-len(self.store) // self.batch_size)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, batch = key
+        positions = range(len(self.store))[batch * self.batch_size : (batch + 1) * self.batch_size]
+        own = self._epoch_order(epoch)[positions.start : positions.stop]
+        composition = self._compose(own, epoch, batch, positions)
+        objects = place_objects(composition.layout, self.labels, self.polygons)
+        copies = Copies.none()
+        if self.augment.copy_paste and self.polygons is not None:
+            turn = np.arange(len(composition.sample)) >= len(positions)  # of a sample's pictures
+            indices = 2 * (positions.start + composition.sample) + turn
+            rngs = [generator(self.seed, epoch, index, Stream.PASTE) for index in indices.tolist()]
+            objects, copies = copy_paste(composition.layout, objects, self.augment.copy_paste, rngs)
+        first_share = np.ones(len(positions))  # of a sample's first picture
+        for sample in composition.sample[len(positions) :].tolist():
+            first_share[sample] = generator(self.seed, epoch, positions[sample], Stream.MIXUP).beta(*MIXUP_BETA)
+        drawing = plan_drawing(composition, copies, self.store.stored_sizes)
+        pixels = self._painter.paint(drawing, composition.sample, first_share, self.store.load)
+        labels = picture_labels(composition, objects)
+        for slot, position in enumerate(positions):
+            rng = generator(self.seed, epoch, position, Stream.TRANSFORMS)
+            labels[slot] = self._transform(pixels[slot], labels[slot], rng)
+        paths = [self.store.paths[index] for index in own.tolist()]
+        return Batch(as_images(pixels), as_targets(labels), paths, shapes=None)
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            self._order = (epoch, generator(self.seed, epoch, 0, Stream.ORDER).permutation(len(self.store)))
+        return self._order[1]
+
+    def _compose(self, own: np.ndarray, epoch: int, batch: int, positions: range) -> Composition:
+        rng = generator(self.seed, epoch, batch, Stream.PARTNERS)
+        mosaics, pool = partners(own, len(self.store), self.mosaic_pool, rng)
+        rows = [generator(self.seed, epoch, position, Stream.GEOMETRY).random(NUMBERS) for position in positions]
+        return compose(own, mosaics, pool, self.store.sizes, self.augment, self.store.imgsz, np.stack(rows))
+
+    def _transform(self, pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Apply the transforms to ``pixels`` (H, W, 3), in place, and return the labels."""
+        sample = Sample(pixels, labels)
+        for transform in self.transforms:
+            sample = transform(sample, rng)
+        if sample.image is not pixels:
+            pixels[...] = sample.image
+        return sample.labels
+
+
+def picture_labels(composition: Composition, objects: Objects) -> list[np.ndarray]:
+    """Return the labels (n, 5) [class, cx, cy, w, h] of every sample, without what the warp has hidden."""
+    side = (composition.side, composition.side)
+    picture = composition.layout.picture[objects.tile]
+    matrices, scale = composition.matrix[picture], composition.scale[picture]
+    boxes, kept = warp_labels(objects.boxes, objects.polygons, matrices, scale, side)
+    sample = composition.sample[picture][kept]
+    boxes = normalize_boxes(boxes[kept], side)
+    boxes[:, :2] = np.where(composition.flip[sample], 1 - boxes[:, :2], boxes[:, :2])
+    order = np.argsort(sample, kind="stable")
+    table = np.concatenate([objects.classes[kept, None], boxes], 1)[order]
+    return np.split(table, np.searchsorted(sample[order], np.arange(1, len(composition.flip))))

@@ -1,0 +1,61 @@
+"""Batches for validation: letterboxed images of similar proportions side by side, so that little border is computed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from utils.data.batch import Batch, Shape, as_images, as_targets, normalize_boxes
+from utils.data.labels import ScanResult
+from utils.data.letterbox import BORDER, fit, paste
+from utils.data.store import ImageStore
+
+
+class ValBatches:
+    """Batch i of a data set, always the same. In ``shapes`` (n, 2) [h, w] lies the size of every batch."""
+
+    def __init__(self, scan: ScanResult, store: ImageStore, batch_size: int, stride: int, rect: bool, pad: float):
+        self.scan, self.store, self.batch_size = scan, store, batch_size
+        aspect = store.shapes[:, 0] / store.shapes[:, 1]
+        self.order = np.argsort(aspect, kind="stable") if rect else np.arange(len(store))
+        if rect:
+            self.shapes = rect_shapes(aspect[self.order], batch_size, store.imgsz, stride, pad)
+        else:
+            self.shapes = np.full((-(-len(store) // batch_size), 2), store.imgsz)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        _, batch = key  # every epoch is alike
+        members = self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+        shape = tuple(self.shapes[batch].tolist())
+        pixels = np.full((len(members), *shape, 3), BORDER, np.uint8)
+        labels, shapes = [], []
+        for canvas, index in zip(pixels, members, strict=True):
+            rows, place = self._place(canvas, index)
+            labels.append(rows)
+            shapes.append(place)
+        return Batch(as_images(pixels), as_targets(labels), [self.store.paths[i] for i in members], shapes)
+
+    def _place(self, canvas: np.ndarray, index: int) -> tuple[np.ndarray, Shape]:
+        """Write an image into ``canvas`` (H, W, 3), in place, and return its labels there and how it was placed."""
+        width, height = self.store.sizes[index].tolist()
+        place = fit((height, width), canvas.shape[:2], scaleup=False)
+        paste(canvas, self.store.load(index), place)
+        labels = self.scan.labels[index]
+        size, pad = np.array([width, height]) * place.ratio, np.array(place.pad)
+        centre, half = labels[:, 1:3] * size + pad, labels[:, 3:5] * size / 2
+        boxes = normalize_boxes(np.concatenate([centre - half, centre + half], 1), canvas.shape[:2])
+        original = tuple(self.store.shapes[index].tolist())
+        ratio = (size[0] / original[1], size[1] / original[0])
+        return np.concatenate([labels[:, :1], boxes], 1), (original, tuple(map(float, ratio)), place.pad)
+
+
+def rect_shapes(aspect: Sequence[float], batch_size: int, imgsz: int, stride: int, pad: float) -> np.ndarray:
+    """Return [h, w] of each batch, multiples of ``stride``, for sorted ``aspect`` ratios (h / w)."""
+    shapes = []
+    for start in range(0, len(aspect), batch_size):
+        low, high = aspect[start], aspect[min(start + batch_size, len(aspect)) - 1]
+        factor = (high, 1) if high < 1 else (1, 1 / low) if low > 1 else (1, 1)
+        shapes.append(np.ceil(np.array(factor) * imgsz / stride + pad) * stride)
+    return np.array(shapes).astype(int)
