@@ -93,7 +93,7 @@ def _read(path: Path) -> bytes:
     except DecodeError:
         model = onnx.ModelProto()
     if not model.graph.node:
-        what, fix = other_kind(content, "ONNX file")
+        what, fix = other_kind(content, "an ONNX file")
         raise CheckpointError(f"{path}: {what}", fix)
     nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     if any(tensor.external_data for tensor in [*model.graph.initializer, *_constants(nodes)]):

@@ -30,7 +30,7 @@ def read_file(path: str | Path) -> bytes:
         raise CheckpointError(f"{path}: no such file", "check the path; relative paths start at the current folder")
     content = path.read_bytes()
     if not is_zip(content) and not content.startswith(LEGACY_MAGIC):
-        what, fix = other_kind(content, "PyTorch checkpoint")
+        what, fix = other_kind(content, "a PyTorch checkpoint")
         raise CheckpointError(f"{path}: {what}", fix)
     return content
 
@@ -50,7 +50,7 @@ def other_kind(content: bytes, expected: str) -> tuple[str, str]:
         return "a Git LFS pointer instead of weights", "run 'git lfs pull' in that checkout"
     if content[257:262] == b"ustar":
         return "a tar archive; PyTorch's format before 0.4 is not read", "save it again with a newer PyTorch"
-    return f"not a {expected}, or a damaged one (it starts with the bytes {content[:4].hex(' ')})", _DOWNLOAD
+    return f"not {expected}, or a damaged one (it starts with the bytes {content[:4].hex(' ')})", _DOWNLOAD
 
 
 class ZipRecords(Mapping[str, memoryview]):

@@ -44,7 +44,7 @@ def plain(value: Any, tensor: Callable[[TensorRecord], Any] | None = None) -> An
             raise RefusedError(f"more than {MAX_VALUES} values or {MAX_DEPTH} levels of plain data")
         if type(item) is dict:
             return {key: copy(part, depth + 1) for key, part in item.items()}
-        if type(item) in (list, tuple):
+        if type(item) in (list, tuple, set):
             return type(item)(copy(part, depth + 1) for part in item)
         if type(item) is Node and str(item.kind) == "argparse.Namespace":
             return copy(item.state, depth + 1)
@@ -80,7 +80,7 @@ def check_names(path: Path, names: Any, nc: Any) -> dict[int, str]:
         names = dict(enumerate(names))
     if type(nc) is not int or nc < 1:
         raise CheckpointError(f"{path}: its class count nc is {describe(nc)} instead of a number from 1")
-    if not isinstance(names, dict) or sorted(names, key=str) != sorted(range(nc), key=str):
-        count = len(names) if isinstance(names, dict) else 0
+    count = len(names) if isinstance(names, dict) else 0
+    if count != nc or set(names) != set(range(nc)):
         raise CheckpointError(f"{path}: its {count} class names are not numbered 0 to {nc - 1} as its nc = {nc} asks")
     return {index: str(names[index]) for index in range(nc)}

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.content import Checkpoint, check_names, plain, read_state
+from utils.checkpoint.content import MAX_VALUES, Checkpoint, check_names, plain, read_state
 from utils.checkpoint.layers import activation_text
 from utils.checkpoint.tables import Node, NumpyArray, RefusedError, TensorRecord
 from utils.errors import CheckpointError
 
 MAX_MODULES = 100_000
+MAX_LEVELS = 10
 MAX_PATH = 300  # characters of a dotted module path; ends the walk of a tree that contains itself
 _OWN_CLASSES = {"models.yolo.Model", "models.yolo.DetectionModel"}
 _OTHER_TASKS = {"models.yolo.SegmentationModel": "segmentation", "models.yolo.ClassificationModel": "classification"}
@@ -32,11 +33,13 @@ def read_official(archive: Archive, use_ema: bool) -> Checkpoint:
     activation = activation_text(layers)
     if activation not in (None, "nn.SiLU()"):  # YOLOv5 before v4.0 hard-coded others and did not say so in the yaml
         yaml.setdefault("activation", activation)
-    names = plain(facts.get("names")) or [str(index) for index in range(int(yaml.get("nc", 0)))]
+    nc, names = yaml.get("nc"), plain(facts.get("names"))
+    if names is None and type(nc) is int:  # files of 2020
+        names = [str(index) for index in range(min(nc, MAX_VALUES))]
     return Checkpoint(
         path=path,
         yaml=yaml,
-        names=check_names(path, names, yaml.get("nc")),
+        names=check_names(path, names, nc),
         state=read_state(archive, _state_records(modules)),
         stride=_stride(archive, facts.get("stride")),
         epoch=root["epoch"] if type(root.get("epoch")) is int else -1,
@@ -99,7 +102,7 @@ def _state_records(modules: dict[str, Node]) -> dict[str, TensorRecord]:
     """Return what ``state_dict()`` of the pickled model would return."""
     records = {}
     for path, node in modules.items():
-        transient = node.state.get("_non_persistent_buffers_set") or ()
+        transient = plain(node.state.get("_non_persistent_buffers_set") or [])
         for name, value in {**_table(node, "_parameters"), **_table(node, "_buffers")}.items():
             if value is None or name in transient or name == _RECOMPUTED:
                 continue
@@ -121,7 +124,9 @@ def _layer_facts(node: Node) -> tuple[str, dict[str, Any]]:
 
 
 def _stride(archive: Archive, value: Any) -> tuple[int, ...]:
-    return tuple(int(stride) for stride in archive.tensor(value).tolist()) if type(value) is TensorRecord else ()
+    if type(value) is not TensorRecord or value.numel > MAX_LEVELS:
+        return ()
+    return tuple(archive.tensor(value).flatten().int().tolist())
 
 
 def _number(value: Any) -> float | None:

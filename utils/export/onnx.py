@@ -87,12 +87,12 @@ def export_onnx(
     """
     deployed = deployable(model)
     stride = deployed.size_multiple
-    shape = (batch, deployed.yaml.get("ch", 3), *_fitting(imgsz, stride))
+    shape = (batch, deployed.yaml.get("ch", 3), *fitting_size(imgsz, stride))
     graph, comparisons = _traced(deployed, _other_shape(shape, stride), shape, opset, dynamic)
     if not dynamic:
         graph = with_fixed_shape(graph, shape)
     comparisons.append(compare(graph, deployed, shape))
-    _check_opset(graph, opset)
+    check_opset(graph, opset)
     _check(comparisons, path)
     _strip_trace(graph)
     _describe(graph, deployed, shape, stride, comparisons)
@@ -118,7 +118,8 @@ def deployable(model: nn.Module) -> nn.Module:
     return deployed.requires_grad_(False)
 
 
-def _fitting(imgsz: tuple[int, int], stride: int) -> tuple[int, int]:
+def fitting_size(imgsz: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Return height and width rounded up to multiples of the stride."""
     fitted = _rounded_up(imgsz, stride)
     if fitted != tuple(imgsz):
         log.warning("image size %s×%s is no multiple of the stride %d; using %s×%s", *imgsz, stride, *fitted)
@@ -235,7 +236,7 @@ def example_images(shape: tuple[int, ...]) -> Tensor:
     return (noise + gradient) / 2
 
 
-def _check_opset(graph: onnx.ModelProto, opset: int) -> None:
+def check_opset(graph: onnx.ModelProto, opset: int) -> None:
     """PyTorch writes 18 and newer itself; for an older one it converts the graph, and where it cannot it keeps 18."""
     written = next(entry.version for entry in graph.opset_import if entry.domain == "")
     if written != opset:

@@ -1,0 +1,53 @@
+"""Write a model of ours as official YOLOv5 checkpoints store theirs: pickled modules under the official class paths."""
+
+import pickle
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+
+def save_official(path, model, zipped=True, **entries):
+    """Pickle ``{"model": model, **entries}``; modules in ``entries`` are converted too."""
+    content = {"epoch": -1, "best_fitness": None, "ema": None, "model": model, **entries}
+    content = {key: _Tree(value) if isinstance(value, nn.Module) else value for key, value in content.items()}
+    pickler = SimpleNamespace(Pickler=_Pickler, dump=pickle.dump, __name__="pickle")
+    torch.save(content, path, pickle_module=pickler, _use_new_zipfile_serialization=zipped)
+
+
+def class_path(module):
+    """Return the module and name under which the official code has this layer."""
+    cls = type(module)
+    if cls.__module__.startswith("torch."):
+        return cls.__module__, cls.__name__
+    home = {"DetectionModel": "models.yolo", "Detect": "models.yolo", "MixConv2d": "models.experimental"}
+    return home.get(cls.__name__, "models.common"), cls.__name__
+
+
+class _Tree:
+    """What a pickled module consists of: its class path and the dictionary of its attributes."""
+
+    def __init__(self, module):
+        self.path = class_path(module)
+        self.state = {key: value for key, value in vars(module).items() if _is_official(key, value)}
+        self.state["_modules"] = {name: child and _Tree(child) for name, child in module._modules.items()}
+        if self.path[1] == "DetectionModel":
+            self.state |= {"yaml": module.yaml, "names": module.names, "nc": module.nc, "stride": module.stride}
+
+
+def _is_official(key, value):
+    return key in ("_parameters", "_buffers", "_non_persistent_buffers_set") or isinstance(
+        value, bool | int | float | str | tuple | type(None)
+    )
+
+
+class _Pickler(pickle._Pickler):
+    """Writes ``_Tree`` as pickle writes an instance of the class that the path names, without importing it."""
+
+    def save(self, value, save_persistent_id=True):
+        if not isinstance(value, _Tree):
+            return super().save(value, save_persistent_id)
+        module, name = value.path
+        self.write(f"c{module}\n{name}\n".encode() + b")\x81")
+        super().save(value.state)
+        return self.write(b"b")

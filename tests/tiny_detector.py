@@ -1,0 +1,40 @@
+"""A detector of 13 thousand parameters with the parts of a real one, for tests that need some model."""
+
+import copy
+
+import torch
+
+from models.yolo import DetectionModel
+
+TINY = {
+    "nc": 3,
+    "depth_multiple": 1.0,
+    "width_multiple": 0.25,
+    "anchors": [[10, 13, 16, 30], [30, 61, 62, 45]],
+    "backbone": [
+        [-1, 1, "Conv", [32, 6, 2, 2]],
+        [-1, 1, "Conv", [32, 3, 2]],
+        [-1, 1, "C3", [32]],
+        [-1, 1, "Conv", [64, 3, 2]],
+        [-1, 1, "Conv", [64, 3, 2]],
+        [-1, 1, "SPPF", [64, 5]],
+    ],
+    "head": [
+        [-1, 1, "nn.Upsample", ["None", 2, "nearest"]],
+        [[-1, 3], 1, "Concat", [1]],
+        [[-1, 5], 1, "Detect", ["nc", "anchors"]],
+    ],
+}
+
+
+def tiny_model(**changes):
+    """Return it in eval mode, with seeded weights and norms that are not the identity; ``changes`` go into the YAML."""
+    torch.manual_seed(0)
+    model = DetectionModel({**copy.deepcopy(TINY), **changes})
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    model.names = {index: f"class {index}" for index in range(model.nc)}
+    return model.eval()

@@ -1,0 +1,247 @@
+"""An exported file computes what PyTorch computes, at every size it claims; if it does not, nothing is written."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from tiny_detector import tiny_model
+from torch import nn
+
+from models.yolo import DetectionModel
+from utils.export import onnx as export
+from utils.export.onnx import ExportError, export_onnx
+
+
+class Bound(nn.Module):
+    """Adds a map of one size, as a position embedding does: the network takes one image size only."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Parameter(torch.rand(1, 8, 16, 16))
+
+    def forward(self, x):
+        return x + self.map
+
+
+def run(path, images):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(["output0"], {"images": images.numpy()})[0]
+
+
+def predictions(model, images):
+    with torch.inference_mode():
+        return model(images)[0].numpy()
+
+
+def assert_equal(found, expected):
+    np.testing.assert_allclose(found[..., :4], expected[..., :4], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found[..., 4:], expected[..., 4:], rtol=0, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def dynamic(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("dynamic") / "tiny.onnx"
+    return path, export_onnx(model, path, (64, 96), dynamic=True)
+
+
+@pytest.fixture(scope="module")
+def fixed(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fixed") / "tiny.onnx"
+    return path, export_onnx(model, path, (64, 96), batch=2)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 64, 64), (2, 3, 160, 32), (1, 3, 16, 16)])
+def test_a_dynamic_file_takes_any_batch_and_size(model, dynamic, shape):
+    images = torch.rand(shape)
+
+    assert_equal(run(dynamic[0], images), predictions(model, images))
+
+
+def test_a_fixed_file_is_a_smaller_graph_for_one_shape(model, dynamic, fixed):
+    path, report = fixed
+    images = torch.rand(2, 3, 64, 96)
+
+    assert_equal(run(path, images), predictions(model, images))
+    shapes = [[dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in onnx_ends(path)]
+    assert shapes == [[2, 3, 64, 96], [2, 2 * (8 * 12 + 4 * 6), 8]]
+    assert report.nodes < dynamic[1].nodes
+
+
+def onnx_ends(path):
+    graph = onnx.load(path).graph
+    return [*graph.input, *graph.output]
+
+
+def test_inputs_and_outputs_have_the_names_that_other_tools_expect(dynamic):
+    images, output = onnx_ends(dynamic[0])
+
+    assert (images.name, output.name) == ("images", "output0")
+    assert [dim.dim_param or dim.dim_value for dim in images.type.tensor_type.shape.dim] == [
+        "batch",
+        3,
+        "height",
+        "width",
+    ]
+    assert [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim] == ["batch", "anchors", 8]
+
+
+def test_the_file_tells_stride_names_size_and_the_comparison(dynamic):
+    path, report = dynamic
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+    assert metadata["stride"] == "16"
+    assert metadata["names"] == "{0: 'class 0', 1: 'class 1', 2: 'class 2'}"
+    assert json.loads(metadata["imgsz"]) == [64, 96]
+    stored = json.loads(metadata["verification"])
+    assert [tuple(entry["shape"]) for entry in stored] == [comparison.shape for comparison in report.comparisons]
+    assert all(entry["box_px"] <= 1e-3 and entry["score"] <= 1e-4 for entry in stored)
+
+
+def test_the_comparison_covers_two_sizes_and_two_batches(dynamic, fixed):
+    for report in (dynamic[1], fixed[1]):
+        batches, sizes = zip(*((shape[0], shape[2:]) for shape in (c.shape for c in report.comparisons)), strict=True)
+        assert len(set(batches)) == len(set(sizes)) == 2
+
+
+def test_the_report_reads_well(fixed):
+    path, report = fixed
+
+    head, limits, *rows = report.lines()
+    assert head.startswith(f"{path}: images 2×3×64×96, {report.nodes} nodes, opset 18, ")
+    assert "limits 0.001 px, 0.0001" in limits
+    assert all(re.fullmatch(r" +\d×3×\d+×\d+  \S+ px  \S+", row) for row in rows)
+
+
+def test_no_trace_of_the_exporting_machine_is_in_the_file(fixed, dynamic):
+    for path, _ in (fixed, dynamic):
+        content = path.read_bytes()
+        assert b"stack_trace" not in content
+        assert b".py" not in content
+
+
+def test_the_model_is_left_as_it_is(model, dynamic):
+    assert not model.head.export
+    assert isinstance(model.model[0].bn, nn.BatchNorm2d)
+    assert model.model[0].conv.weight.requires_grad
+
+
+def test_a_size_that_is_no_multiple_of_the_stride_is_rounded_up_and_said(caplog):
+    assert export.fitting_size((64, 96), 16) == (64, 96)
+    assert caplog.text == ""
+    assert export.fitting_size((60, 33), 16) == (64, 48)
+    assert "using 64×48" in caplog.text
+
+
+def test_a_model_without_open_sizes_is_exported_for_one(model, tmp_path, monkeypatch, caplog):
+    trace = export.trace
+
+    def one_size_only(*args, open_sizes):
+        if open_sizes:
+            raise torch.onnx.errors.OnnxExporterError("height is 64")
+        return trace(*args, open_sizes=open_sizes)
+
+    monkeypatch.setattr(export, "trace", one_size_only)
+    report = export_onnx(model, tmp_path / "x.onnx", (64, 64))
+
+    assert [comparison.shape for comparison in report.comparisons] == [(1, 3, 64, 64)]
+    assert "one image size only" in caplog.text
+    with pytest.raises(ExportError, match="open sizes: height is 64"):
+        export_onnx(model, tmp_path / "y.onnx", (64, 64), dynamic=True)
+    assert not (tmp_path / "y.onnx").exists()
+
+
+@pytest.mark.slow
+def test_a_position_embedding_binds_a_model_to_one_size(tmp_path):
+    bound = tiny_model()
+    bound.model[1] = _inside(bound.model[1], Bound())
+
+    report = export_onnx(bound, tmp_path / "x.onnx", (64, 64))
+
+    assert [comparison.shape for comparison in report.comparisons] == [(1, 3, 64, 64)]
+    with pytest.raises(ExportError, match="open sizes"):
+        export_onnx(bound, tmp_path / "y.onnx", (64, 64), dynamic=True)
+
+
+def _inside(first, second):
+    """Return both as one row of a model."""
+    row = nn.Sequential(first, second)
+    row.i, row.f = first.i, first.f
+    return row
+
+
+def test_a_graph_that_computes_something_else_is_not_written(model, dynamic, tmp_path, monkeypatch):
+    graph = onnx.load(dynamic[0])
+    bias = next(tensor for tensor in graph.graph.initializer if tensor.name.endswith("m.0.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 0.01, bias.name))
+    monkeypatch.setattr(export, "trace", lambda *args, **kwargs: graph)
+
+    with pytest.raises(
+        ExportError, match=r"not written: at 2×3×48×64 ONNX Runtime differs from PyTorch by .* px"
+    ) as error:
+        export_onnx(model, tmp_path / "x.onnx", (64, 64))
+
+    assert error.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_the_trace_froze_to_one_size_is_not_written(model, tmp_path, monkeypatch):
+    other = tiny_model()
+    other.model[1] = _inside(other.model[1], Bound())
+    monkeypatch.setattr(export, "trace", lambda *args, **kwargs: _traced_at_64(other))
+
+    with pytest.raises(ExportError, match="ONNX Runtime cannot run the exported graph"):
+        export_onnx(model, tmp_path / "x.onnx", (64, 64))
+    assert list(tmp_path.iterdir()) == []
+
+
+def _traced_at_64(model, trace=export.trace):
+    return trace(export.deployable(model), (2, 3, 64, 64), 18, open_sizes=False)
+
+
+def test_a_graph_in_another_opset_than_asked_for_is_refused(dynamic):
+    export.check_opset(onnx.load(dynamic[0]), 18)
+
+    with pytest.raises(ExportError, match="cannot be written in ONNX opset 9") as error:
+        export.check_opset(onnx.load(dynamic[0]), 9)
+    assert error.value.fix == "use --opset 18"
+
+
+def test_comparison_images_are_neither_constant_nor_random():
+    images = export.example_images((2, 3, 32, 48))
+
+    assert torch.equal(images, export.example_images((2, 3, 32, 48)))
+    assert 0 <= images.min() < 0.1
+    assert 0.9 < images.max() <= 1
+    assert images[..., -8:, -8:].mean() > images[..., :8, :8].mean() + 0.3
+
+
+def seeded(cfg):
+    torch.manual_seed(0)
+    return DetectionModel(cfg, nc=6, load_backbone=False).eval()
+
+
+@pytest.mark.parametrize(
+    ("cfg", "max_nodes"),
+    [
+        pytest.param("yolov5n.yaml", 400, id="yolov5n"),
+        pytest.param("yolov5s-emo.yaml", 700, id="yolov5s-emo", marks=pytest.mark.slow),
+    ],
+)
+def test_real_models_export_dynamically_and_agree_where_they_were_not_compared(tmp_path, cfg, max_nodes):
+    model = seeded(cfg)
+
+    report = export_onnx(model, tmp_path / "x.onnx", (224, 224), dynamic=True)
+
+    assert report.nodes <= max_nodes
+    for size in ((320, 320), (416, 640), (64, 32)):
+        images = export.example_images((1, 3, *size))
+        assert_equal(run(tmp_path / "x.onnx", images), predictions(model, images))
