@@ -1,0 +1,103 @@
+"""Compare backbones, each measured in a process of its own, and keep the results."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.parse import read_model_yaml
+from utils.data.spec import load_data_spec
+from utils.device import autocast_dtype, select_device
+from utils.engine.configs_benchmark import BenchmarkConfig
+from utils.engine.isolate import IsolatedError, isolated
+from utils.engine.latency import RUNS, WARMUP
+from utils.engine.leaderboard import Leaderboard, Row, open_leaderboard
+from utils.engine.machine import machine_facts
+from utils.engine.measure import TIMED_STEPS
+from utils.errors import ConfigError
+from utils.runs import ROOT
+
+log = logging.getLogger(__name__)
+
+CODE = ("models/**/*.py", "utils/**/*.py", "data/**/*.yaml")
+
+Measure = Callable[[BenchmarkConfig, str, Path], Iterator[dict[str, Any]]]
+
+
+def run_benchmark(cfg: BenchmarkConfig, measure: Measure) -> Leaderboard:
+    """Measure every backbone that has no finished row yet, and return the leaderboard.
+
+    ``measure(cfg, backbone, folder)`` yields figures by the names of :class:`Row`, in a process of its own: peak
+    memory is that of one backbone, and neither a crash nor a full memory ends the rest.
+    Raises: ConfigError for a wrong setting at once, and at the end when no backbone could be measured.
+    """
+    board = open_leaderboard(cfg.project, cfg.name, benchmark_settings(cfg), benchmark_notes(cfg))
+    backbones = list(dict.fromkeys(cfg.backbones))
+    for number, backbone in enumerate(backbones, 1):
+        source = _source(backbone)
+        if board.has(backbone, source):
+            continue
+        log.info("\n[%d/%d] %s", number, len(backbones), backbone)
+        figures: dict[str, Any] = {"backbone": backbone, "source": source}
+        try:
+            for more in isolated(measure, cfg, backbone, board.folder):
+                figures |= more
+        except IsolatedError as error:
+            figures["remark"] = str(error)
+            log.error("%s failed: %s", backbone, error)
+        board.add(Row(**figures))
+    if not any(board.rows[backbone].finished for backbone in backbones):
+        raise ConfigError("no backbone could be measured", f"the remarks in {board.folder} say why")
+    return board
+
+
+def _source(backbone: str) -> str:
+    """Return the fingerprint of the file in ``path/to/file.py:builder``, nothing for other names."""
+    file = Path(backbone.rpartition(":")[0])
+    return digest([file]) if file.suffix == ".py" else ""
+
+
+def benchmark_settings(cfg: BenchmarkConfig) -> dict[str, Any]:
+    """Return all that a row depends on except its backbone: flags, code and YAML files, machine.
+
+    Raises: UserError when the model, the data set or the device is not there.
+    """
+    if cfg.epochs < 0:
+        raise ConfigError(f"--epochs {cfg.epochs} is too small", "give at least 0")
+    model, _ = read_model_yaml(cfg.cfg)
+    spec = load_data_spec(cfg.data)
+    hyp = Path(cfg.hyp)
+    flags = {key: value for key, value in asdict(cfg).items() if key not in ("backbones", "project", "name")}
+    return {
+        **flags,
+        "data": str(spec.file),
+        "model": model,
+        "code": digest([*(path for pattern in CODE for path in ROOT.glob(pattern)), spec.file, hyp]),
+        **machine_facts(select_device(cfg.device)),
+    }
+
+
+def benchmark_notes(cfg: BenchmarkConfig) -> list[str]:
+    """Return lines that say what the figures mean and on which machine they were measured."""
+    device = select_device(cfg.device)
+    dtype = str(autocast_dtype(device, amp=True) or torch.float32).removeprefix("torch.")
+    memory = "allocated on the GPU" if device.type == "cuda" else "resident, of the training process without loaders"
+    start = "from scratch" if cfg.backbone_weights == "none" else "from published weights"
+    trained = f"{cfg.epochs} epochs, batch {cfg.batch_size}, {cfg.imgsz} px, seed {cfg.seed}, backbones {start}"
+    return [
+        "; ".join(f"{name}: {fact}" for name, fact in machine_facts(device).items()),
+        f"mAP: {cfg.cfg} after {trained}, on {cfg.data}" if cfg.epochs else f"{cfg.cfg}, not trained",
+        f"Latency: one image of {cfg.imgsz}×{cfg.imgsz}, float32, without NMS; {RUNS} runs after {WARMUP}; "
+        "PyTorch in channels_last, unfused and fused in turns; ONNX Runtime on the fused model",
+        f"Training speed: {TIMED_STEPS} batches of {cfg.batch_size} with loading, {dtype}; peak memory: {memory}",
+    ]
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Return a short fingerprint of the content of those paths that are files."""
+    content = b"".join(path.read_bytes() for path in sorted(paths) if path.is_file())
+    return hashlib.sha256(content).hexdigest()[:16]

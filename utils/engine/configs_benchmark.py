@@ -1,0 +1,32 @@
+"""The options of ``benchmark.py``."""
+
+from dataclasses import dataclass
+
+from utils.config import option
+from utils.engine.configs import IMGSZ_ALIASES
+
+OWN = "own"  # what stands for the model as its YAML has it
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Every flag of ``python benchmark.py``; the schedule suits the embedded data set on two CPU cores."""
+
+    backbones: tuple[str, ...] = option(
+        (OWN, "repvit_m0_9", "emo_1m", "fasternet_t0", "repvgg_a0", "timm/mobilenetv4_conv_small"),
+        help="registered names, timm/NAME, torchvision/NAME, file.py:builder, or 'own' for the model as it is",
+    )
+    backbone_weights: str = option("none", help="start the backbones from published weights", choices=("none", "auto"))
+    cfg: str = option("models/yolov5n.yaml", help="model YAML that every backbone is put under")
+    data: str = option("data/shapes.yaml", help="data-set YAML")
+    hyp: str = option("", help="hyper-parameter YAML; without it the data set's own, or hyp.scratch-low.yaml")
+    epochs: int = option(15, help="passes over the training images; 0 = sizes and speeds only")
+    batch_size: int = option(16, help="images per training batch", aliases=("--batch",))
+    imgsz: int = option(256, help="side of the images in training and timing, in pixels", aliases=IMGSZ_ALIASES)
+    device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
+    workers: int = option(8, help="processes that load images, at most one per core")
+    seed: int = option(0, help="seed of every random draw")
+    project: str = option("runs/benchmark", help="folder of the benchmarks")
+    name: str = option(
+        "exp", help="folder of this one; a number is added where the folder holds results of other settings"
+    )

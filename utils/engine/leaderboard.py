@@ -1,0 +1,149 @@
+"""The table that ``benchmark.py`` fills row by row: kept on disk, ordered by mAP, as Markdown, CSV and picture."""
+
+import csv
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from utils.plots.pareto import Candidate, plot_pareto
+from utils.runs import atomic_write, new_run_dir, write_text
+
+log = logging.getLogger(__name__)
+
+RESULTS = "results.json"  # everything; the other files are made from it
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one backbone; None = not measured. The fields are the headings of leaderboard.csv."""
+
+    backbone: str
+    map50: float | None = None
+    map: float | None = None  # mAP@0.5:0.95
+    parameters: int | None = None
+    parameters_fused: int | None = None
+    gflops: float | None = None
+    gflops_fused: float | None = None
+    unfused_p50_ms: float | None = None
+    unfused_p95_ms: float | None = None
+    fused_p50_ms: float | None = None
+    fused_p95_ms: float | None = None
+    onnx_p50_ms: float | None = None
+    onnx_p95_ms: float | None = None
+    training_images_per_s: float | None = None
+    peak_memory_gb: float | None = None
+    remark: str = ""  # why something could not be measured
+    source: str = ""  # fingerprint of the user's own file that the backbone is in
+    finished: bool = False  # False: interrupted or failed, to be measured again
+
+    @property
+    def order(self) -> tuple:
+        """Sort key: the best mAP first, then those without by latency, then the rest."""
+        return (self.map is None, -(self.map or 0.0), self.fused_p50_ms is None, self.fused_p50_ms or 0.0)
+
+
+def _number(name: str, form: str, unit: float = 1) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        value = getattr(row, name)
+        return NOTHING if value is None else format(value / unit, form)
+
+    return cell
+
+
+def _pair(first: str, second: str, form: str, unit: float = 1) -> Callable[[Row], str]:
+    cells = _number(first, form, unit), _number(second, form, unit)
+    return lambda row: NOTHING if getattr(row, first) is None else " / ".join(cell(row) for cell in cells)
+
+
+COLUMNS: dict[str, Callable[[Row], str]] = {  # heading of the Markdown table → cell
+    "backbone": lambda row: row.backbone,
+    "mAP50": _number("map50", ".3f"),
+    "mAP50-95": _number("map", ".3f"),
+    "parameters, training / fused (M)": _pair("parameters", "parameters_fused", ".2f", 1e6),
+    "GFLOPs, training / fused": _pair("gflops", "gflops_fused", ".2f"),
+    "unfused p50 / p95 (ms)": _pair("unfused_p50_ms", "unfused_p95_ms", ".1f"),
+    "fused p50 / p95 (ms)": _pair("fused_p50_ms", "fused_p95_ms", ".1f"),
+    "ONNX p50 / p95 (ms)": _pair("onnx_p50_ms", "onnx_p95_ms", ".1f"),
+    "training (images/s)": _number("training_images_per_s", ".1f"),
+    "peak memory (GB)": _number("peak_memory_gb", ".2f"),
+    "remark": lambda row: row.remark.replace("|", "\\|"),
+}
+
+
+class Leaderboard:
+    """Rows of one folder, all measured with the same settings."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], notes: list[str], rows: list[Row]) -> None:
+        """``notes`` are the lines above the table, which say what its figures mean."""
+        self.folder, self.settings, self.notes = folder, settings, notes
+        self.rows = {row.backbone: row for row in rows}
+
+    def has(self, backbone: str, source: str = "") -> bool:
+        """True when the row is finished and the backbone's file, if it has one, is the same as then."""
+        row = self.rows.get(backbone)
+        return row is not None and row.finished and row.source == source
+
+    def add(self, row: Row) -> None:
+        """Put a row in, in the place of an earlier one of the same backbone, and write all files anew."""
+        self.rows[row.backbone] = row
+        self.save()
+
+    def ordered(self) -> list[Row]:
+        return sorted(self.rows.values(), key=lambda row: row.order)
+
+    def markdown(self) -> str:
+        """Return the notes and the table, its columns aligned."""
+        columns = {k: v for k, v in COLUMNS.items() if k != "remark" or any(row.remark for row in self.rows.values())}
+        lines = [list(columns), *([cell(row) for cell in columns.values()] for row in self.ordered())]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [[c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines]
+        table.insert(1, ["-" * width for width in widths])
+        return "\n".join([*(f"{note}  " for note in self.notes), "", *(f"| {' | '.join(line)} |" for line in table)])
+
+    def save(self) -> None:
+        """Write results.json and, from the same rows, leaderboard.md, leaderboard.csv and pareto.png."""
+        rows = [asdict(row) for row in self.ordered()]
+        write_text(self.folder / RESULTS, json.dumps({"settings": self.settings, "rows": rows}, indent=1))
+        write_text(self.folder / "leaderboard.md", self.markdown() + "\n")
+        with (
+            atomic_write(self.folder / "leaderboard.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            headings = [field.name for field in fields(Row) if field.name not in ("source", "finished")]
+            writer = csv.DictWriter(file, headings, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        shown = [row for row in self.ordered() if row.map is not None and row.fused_p50_ms is not None]
+        candidates = [Candidate(row.backbone, row.fused_p50_ms, row.map) for row in shown]
+        if candidates:
+            plot_pareto(candidates, self.folder / "pareto.png", self.notes)
+
+
+def open_leaderboard(project: str | Path, name: str, settings: dict[str, Any], notes: list[str]) -> Leaderboard:
+    """Return the leaderboard in ``project/name`` or ``name2``, ``name3``, … that was begun with these settings.
+
+    Where there is none, an empty one in a new folder: rows of different settings are never in one table.
+    """
+    settings = json.loads(json.dumps(settings))  # as it comes back from the file
+    for path in sorted(Path(project).glob(f"*/{RESULTS}")):
+        stored = _read(path)
+        if re.fullmatch(re.escape(name) + r"\d*", path.parent.name) and stored.get("settings") == settings:
+            rows = [Row(**row) for row in stored["rows"]]
+            log.info("%s: %d finished rows are kept", path.parent, sum(row.finished for row in rows))
+            return Leaderboard(path.parent, settings, notes, rows)
+    board = Leaderboard(new_run_dir(project, name), settings, notes, [])
+    board.save()
+    return board
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        stored = {}
+    return stored if isinstance(stored, dict) else {}

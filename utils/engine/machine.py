@@ -1,0 +1,30 @@
+"""What figures of speed depend on: processor, threads, GPU, versions."""
+
+import os
+import platform
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+
+def machine_facts(device: torch.device) -> dict[str, str]:
+    """Return the facts by name, as text."""
+    on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return {
+        "CPU": f"{_cpu_name()}, {_usable_cpus()} cores",
+        "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else "none used",
+        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "ONNX Runtime": f"{onnxruntime.__version__} on the {'GPU' if on_gpu else 'CPU'}",
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
