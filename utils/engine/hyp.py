@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from utils.data.transforms._contract import transform_keys
 from utils.errors import ConfigError
 from utils.registry import suggest
 from utils.yaml_file import read_yaml
@@ -47,6 +48,12 @@ OPTIONAL: dict[str, tuple[Any, float, float]] = {  # key → default, lowest, hi
 }
 
 
+def ranges_of_optional_keys() -> dict[str, tuple[Any, float, float]]:
+    """Return default, lowest and highest of every key that a file may lack; those of extra transforms are shares."""
+    extra = {key: (0.0, 0, 1) for key in transform_keys() if key not in RANGES}
+    return OPTIONAL | extra
+
+
 def load_hyp(path: str | Path) -> dict[str, Any]:
     """Return the checked hyper-parameters of a YAML file, optional keys filled in.
 
@@ -55,14 +62,15 @@ def load_hyp(path: str | Path) -> dict[str, Any]:
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: not a mapping of hyper-parameters", "start from data/hyps/hyp.scratch-low.yaml")
+    optional = ranges_of_optional_keys()
     for key in raw:
-        if key not in RANGES and key not in OPTIONAL:
-            raise ConfigError(f"{path}: unknown key {key!r}", suggest(str(key), [*RANGES, *OPTIONAL]) or "remove it")
+        if key not in RANGES and key not in optional:
+            raise ConfigError(f"{path}: unknown key {key!r}", suggest(str(key), [*RANGES, *optional]) or "remove it")
     missing = [key for key in RANGES if key not in raw]
     if missing:
         raise ConfigError(f"{path}: keys are missing: {', '.join(missing)}", "copy them from hyp.scratch-low.yaml")
     values = {key: checked(path, key, raw[key], *RANGES[key]) for key in RANGES}
-    for key, (default, low, high) in OPTIONAL.items():
+    for key, (default, low, high) in optional.items():
         given = raw.get(key)
         values[key] = default if given is None else checked(path, key, given, low, high)
     return values

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from utils.engine.configs import TrainConfig
-from utils.engine.hyp import OPTIONAL, RANGES, checked
+from utils.engine.hyp import RANGES, checked, ranges_of_optional_keys
 from utils.errors import ConfigError
 from utils.registry import suggest
 
@@ -26,14 +26,15 @@ def apply_recipe(
     Raises: ConfigError naming an unknown key or a wrong value.
     """
     defaults = {field.name: field.default for field in fields(cfg)}
+    ranges = RANGES | {key: limits for key, (_, *limits) in ranges_of_optional_keys().items()}
     hyp, used = dict(hyp), {}
     for key, value in recipe.items():
-        if key in RANGES or key in OPTIONAL:
+        if key in ranges:
             if not cfg.hyp:
-                low, high = RANGES[key] if key in RANGES else OPTIONAL[key][1:]
+                low, high = ranges[key]
                 hyp[key] = used[key] = checked(f"{source}: recipe", key, value, low, high)
         elif key not in OPTIONS:
-            hint = suggest(str(key), [*RANGES, *OPTIONAL, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
+            hint = suggest(str(key), [*ranges, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
             raise ConfigError(f"{source}: recipe: unknown key {key!r}", hint)
         elif getattr(cfg, key) == defaults[key]:
             cfg = _with_option(cfg, key, value, source)
