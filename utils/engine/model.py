@@ -29,6 +29,7 @@ class ModelPlan:
     data: dict[str, Any]
     source: str
     state: dict[str, Tensor] | None = None
+    is_file: bool = False  # ``source`` is the file that holds just ``data``
     keeps_anchors: bool = False  # take the anchors of ``state`` too
 
     @property
@@ -53,7 +54,9 @@ def plan_model(cfg: TrainConfig) -> ModelPlan:
         data, source = swap_backbone(data, cfg.backbone, weights=weights), f"{source} with {cfg.backbone}"
     elif cfg.backbone_weights != "none":
         raise ConfigError("--backbone-weights needs --backbone", "name the backbone, or the weights in the model YAML")
-    return ModelPlan(data, source, state, keeps_anchors=not (cfg.cfg or cfg.backbone))
+    from_checkpoint = bool(cfg.weights and not cfg.cfg)
+    is_file = not (cfg.backbone or from_checkpoint)
+    return ModelPlan(data, source, state, is_file, keeps_anchors=from_checkpoint and not cfg.backbone)
 
 
 def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -> DetectionModel:
@@ -61,8 +64,12 @@ def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -
 
     ``anchors`` is the hyper-parameter: anchors per level to be fitted, in place of those of the YAML.
     """
-    with at(plan.source):
-        model = DetectionModel(plan.data, nc=len(names), anchors=anchors, load_backbone=plan.state is None)
+    load = {"nc": len(names), "anchors": anchors, "load_backbone": plan.state is None}
+    if plan.is_file:
+        model = DetectionModel(plan.source, **load)
+    else:
+        with at(plan.source):
+            model = DetectionModel(plan.data, **load)
     model.names = dict(names)
     if model.wiring:
         log.info("levels of the backbone:\n  %s", "\n  ".join(model.wiring))
