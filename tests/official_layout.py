@@ -11,7 +11,7 @@ def save_official(path, model, zipped=True, **entries):
     """Pickle ``{"model": model, **entries}``; modules in ``entries`` are converted too."""
     content = {"epoch": -1, "best_fitness": None, "ema": None, "model": model, **entries}
     content = {key: _Tree(value) if isinstance(value, nn.Module) else value for key, value in content.items()}
-    pickler = SimpleNamespace(Pickler=_Pickler, dump=pickle.dump, __name__="pickle")
+    pickler = SimpleNamespace(Pickler=_Pickler if zipped else _LegacyPickler, dump=pickle.dump, __name__="pickle")
     torch.save(content, path, pickle_module=pickler, _use_new_zipfile_serialization=zipped)
 
 
@@ -41,13 +41,42 @@ def _is_official(key, value):
     )
 
 
+class _ClassPath:
+    """A class that is written by its name and not looked up."""
+
+    def __init__(self, module, name):
+        self.text = f"c{module}\n{name}\n"
+
+
 class _Pickler(pickle._Pickler):
     """Writes ``_Tree`` as pickle writes an instance of the class that the path names, without importing it."""
 
     def save(self, value, save_persistent_id=True):
-        if not isinstance(value, _Tree):
-            return super().save(value, save_persistent_id)
-        module, name = value.path
-        self.write(f"c{module}\n{name}\n".encode() + b")\x81")
-        super().save(value.state)
-        return self.write(b"b")
+        if isinstance(value, _ClassPath):
+            self.write(value.text.encode())
+        elif isinstance(value, _Tree):
+            self.save_class(_ClassPath(*value.path))
+            self.write(b")\x81")
+            self.save(value.state)
+            self.write(b"b")
+        else:
+            super().save(value, save_persistent_id)
+
+    def save_class(self, path):
+        self.save(path)
+
+
+class _LegacyPickler(_Pickler):
+    """Before torch 1.6 the first mention of a module's class carried its source."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen = set()
+
+    def save_class(self, path):
+        if path.text in self.seen:
+            self.save(path)
+        else:
+            self.seen.add(path.text)
+            self.save(("module", path, "models/common.py", "class Conv(nn.Module): ..."))
+            self.write(b"Q")

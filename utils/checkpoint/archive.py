@@ -11,7 +11,7 @@ from torch import Tensor
 
 from utils.checkpoint.container import ZipRecords, is_zip, read_file
 from utils.checkpoint.pickle_vm import run_pickle
-from utils.checkpoint.tables import InertClass, RefusedError, Storage, StorageType, TensorRecord, describe
+from utils.checkpoint.tables import InertClass, RefusedError, Storage, StorageType, TensorRecord, describe, scalar_keys
 from utils.errors import CheckpointError
 
 _LEGACY_PROTOCOL = 1001
@@ -85,7 +85,7 @@ def _read_legacy(content: bytes, _path: Path) -> tuple[Any, Mapping[str, memoryv
     if protocol != _LEGACY_PROTOCOL or system["little_endian"] is not True:
         raise RefusedError(f"protocol {describe(protocol)} or big-endian numbers")
     storages = {}
-    for key in keys:
+    for key in scalar_keys(keys):
         numel = int.from_bytes(file.read(8), "little")
         size = numel * seen[key].dtype.itemsize
         storages[key] = memoryview(content)[file.tell() : file.tell() + size]

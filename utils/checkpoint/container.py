@@ -28,7 +28,10 @@ def read_file(path: str | Path) -> bytes:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file", "check the path; relative paths start at the current folder")
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     if not is_zip(content) and not content.startswith(LEGACY_MAGIC):
         what, fix = other_kind(content, "a PyTorch checkpoint")
         raise CheckpointError(f"{path}: {what}", fix)

@@ -68,7 +68,8 @@ def read_state(archive: Archive, records: dict[str, TensorRecord]) -> dict[str, 
             value = value.float()
             if not torch.isfinite(value).all():
                 raise CheckpointError(
-                    f"{archive.path}: tensor {key} holds NaN or infinity", "use a checkpoint from before it diverged"
+                    f"{archive.path}: tensor {describe(key)} holds NaN or infinity",
+                    "use a checkpoint from before it diverged",
                 )
         state[key] = value
     return state

@@ -53,8 +53,8 @@ def adopt_layers(model: nn.Module, layers: LayerFacts, path: Path) -> None:
             setattr(modules[parent], child, activation)
         elif name.endswith(".act") and kind not in (*PLAIN, type(own).__name__):
             raise CheckpointError(f"{path}: layer {name} is a {kind} in the file but a {type(own).__name__} here")
-        elif isinstance(own, nn.BatchNorm2d):
-            own.eps = attributes.get("eps", own.eps)
+        elif isinstance(own, nn.BatchNorm2d) and type(attributes.get("eps")) is float:
+            own.eps = attributes["eps"]
         _check_geometry(own, name, attributes, path)
 
 
@@ -65,7 +65,7 @@ def _check_geometry(own: nn.Module, name: str, attributes: dict[str, Any], path:
         theirs, ours = attributes[key], getattr(own, key)
         if _as_pair(theirs) != _as_pair(ours):
             raise CheckpointError(
-                f"{path}: layer {name} has {key} {theirs} in the file but {ours} in the model that its yaml describes",
+                f"{path}: layer {name} has {key} {theirs!r:.40} in the file but {ours!r} in the model of its yaml",
                 "it was trained with other code; load it there",
             )
 

@@ -6,7 +6,7 @@ from typing import Any
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.content import MAX_VALUES, Checkpoint, check_names, plain, read_state
 from utils.checkpoint.layers import activation_text
-from utils.checkpoint.tables import Node, NumpyArray, RefusedError, TensorRecord
+from utils.checkpoint.tables import Node, NumpyArray, RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError
 
 MAX_MODULES = 100_000
@@ -80,15 +80,15 @@ def walk_modules(root: Node) -> dict[str, Node]:
             if type(child) is Node:
                 waiting.append((f"{path}.{name}".lstrip("."), child))
             elif child is not None:
-                raise RefusedError(f"a module {path}.{name} that is none")
+                raise RefusedError(f"{describe(child)} among the modules of {describe(path)}")
     return found
 
 
 def _refuse_code(path: str, node: Node) -> None:
     """Hooks and a ``forward`` of one instance would change what the model computes; we could not follow."""
-    hooks = [key for key, value in node.state.items() if str(key).endswith("_hooks") and value]
-    if hooks or node.state.get("forward") is not None:
-        raise RefusedError(f"a module {path or 'model'} with its own code ({', '.join([*hooks, 'forward'])})")
+    hooked = any(value for key, value in node.state.items() if str(key).endswith("_hooks"))
+    if hooked or node.state.get("forward") is not None:
+        raise RefusedError(f"hooks or a forward of its own in the module {describe(path)}")
 
 
 def _table(node: Node, key: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _state_records(modules: dict[str, Node]) -> dict[str, TensorRecord]:
             if value is None or name in transient or name == _RECOMPUTED:
                 continue
             if type(value) is not TensorRecord:
-                raise RefusedError(f"a tensor {path}.{name} that is none")
+                raise RefusedError(f"{describe(value)} among the tensors of {describe(path)}")
             records[f"{path}.{name}".lstrip(".")] = value
     return records
 

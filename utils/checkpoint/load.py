@@ -12,7 +12,7 @@ from utils.checkpoint.content import Checkpoint, read_state
 from utils.checkpoint.layers import adopt_layers
 from utils.checkpoint.legacy import read_official
 from utils.checkpoint.native import is_native, read_native
-from utils.checkpoint.tables import RefusedError, TensorRecord
+from utils.checkpoint.tables import RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError, ConfigError
 
 
@@ -88,4 +88,6 @@ def _check_fit(model: nn.Module, checkpoint: Checkpoint) -> None:
             continue
         in_file = f"{tuple(state[key].shape)} in the file" if key in state else "missing in the file"
         in_model = f"{tuple(own[key].shape)} in the model" if key in own else "not part of the model"
-        raise CheckpointError(f"{checkpoint.path}: tensor {key} is {in_file} but {in_model} that its yaml describes")
+        raise CheckpointError(
+            f"{checkpoint.path}: tensor {describe(key)} is {in_file} but {in_model} that its yaml describes"
+        )

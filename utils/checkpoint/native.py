@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.content import Checkpoint, check_names, plain, read_state
-from utils.checkpoint.tables import TensorRecord
+from utils.checkpoint.tables import TensorRecord, describe
 from utils.errors import CheckpointError
 from utils.runs import atomic_write
 
@@ -92,7 +92,7 @@ def read_native(archive: Archive) -> Checkpoint:
     root, path = archive.root, archive.path
     if root.get("version") != VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint version {root.get('version')!r}; this code reads version {VERSION}",
+            f"{path}: checkpoint version {describe(root.get('version'))}; this code reads version {VERSION}",
             "use the version of this repository that wrote it",
         )
     state = root.get("state")
@@ -103,7 +103,7 @@ def read_native(archive: Archive) -> Checkpoint:
         yaml=plain(_entry(root, "yaml", dict, path)),
         names=check_names(path, root.get("names"), root.get("nc")),
         state=read_state(archive, state),
-        stride=tuple(_entry(root, "stride", list, path)),
+        stride=tuple(plain(_entry(root, "stride", list, path))),
         epoch=_entry(root, "epoch", int, path),
         facts={
             "format": "native",

@@ -75,7 +75,7 @@ class _Machine:
     def target(self, kind: type) -> Any:
         """Return the container on top of the stack. Raises: RefusedError when it is not exactly a ``kind``."""
         if type(self.stack[-1]) is not kind:
-            raise RefusedError(f"items put into a {type(self.stack[-1]).__name__}")
+            raise RefusedError(f"items put into {describe(self.stack[-1])}")
         return self.stack[-1]
 
     # One method per instruction from here on; ``argument`` is what stands behind the opcode.

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 MAX_DIMENSIONS = 8
+MAX_SIZE = 2**62
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -23,7 +24,9 @@ def describe(value: Any) -> str:
     """Name a value of the pickle in bounded space; its own repr may be endless."""
     if isinstance(value, InertClass):
         return str(value)
-    return repr(value[:80]) if type(value) is str else f"a {type(value).__name__}"
+    if type(value) is str:
+        return repr(value[:80])
+    return repr(value) if type(value) in _SCALARS else f"a {type(value).__name__}"
 
 
 def scalar_keys(keys: list[Any]) -> list[Any]:
@@ -90,8 +93,10 @@ class TensorRecord:
         if len(self.shape) != len(self.stride) or len(self.shape) > MAX_DIMENSIONS:
             raise RefusedError(f"a tensor with {len(self.shape)} sizes and {len(self.stride)} strides")
         sizes = (self.offset, *self.shape, *self.stride)
-        if type(self.storage) is not Storage or any(type(n) is not int or n < 0 for n in sizes):
+        if type(self.storage) is not Storage or any(type(n) is not int or not 0 <= n < MAX_SIZE for n in sizes):
             raise RefusedError("a tensor without a storage or with odd sizes")
+        if math.prod(n for n in self.shape if n) >= MAX_SIZE:
+            raise RefusedError("an empty tensor with impossible sizes")
         if self.numel and (self.numel > self.storage.numel or self.offset + self.span > self.storage.numel):
             raise RefusedError(
                 f"a tensor of shape {self.shape} that does not fit into its {self.storage.numel} numbers"
@@ -117,7 +122,7 @@ class NumpyType:
 
     def read(self, data: Any, shape: tuple[int, ...]) -> np.ndarray:
         if type(data) is not bytes or len(data) != math.prod(shape) * self.dtype.itemsize:
-            raise RefusedError(f"NumPy data of a length that does not match its shape {shape}")
+            raise RefusedError("NumPy data of a length that does not match its shape")
         return np.frombuffer(data, self.dtype).reshape(shape)
 
 
@@ -143,11 +148,7 @@ def _set(items: list) -> set:
     return set(scalar_keys(items))
 
 
-def _rebuild_tensor(storage: Any, offset: int, shape: tuple, stride: tuple) -> TensorRecord:
-    return TensorRecord(storage, offset, tuple(shape), tuple(stride))
-
-
-def _rebuild_tensor_v2(storage: Any, offset: int, shape: tuple, stride: tuple, *_flags: Any) -> TensorRecord:
+def _rebuild_tensor(storage: Any, offset: int, shape: tuple, stride: tuple, *_flags: Any) -> TensorRecord:
     return TensorRecord(storage, offset, tuple(shape), tuple(stride))
 
 
@@ -244,7 +245,7 @@ _FUNCTIONS = {
     ("builtins", "getattr"): _detect_forward,
     ("__builtin__", "getattr"): _detect_forward,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): _size,
     ("torch", "device"): _device,

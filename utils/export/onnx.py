@@ -85,6 +85,10 @@ def export_onnx(
     The model itself stays as it is. Raises: ExportError when it cannot be exported or ONNX Runtime disagrees with
     PyTorch; nothing is written then.
     """
+    if batch < 1 or min(imgsz) < 1:
+        raise ExportError(
+            f"a batch of {batch} images of {imgsz[0]}×{imgsz[1]} pixels is empty", "give positive numbers"
+        )
     deployed = deployable(model)
     stride = deployed.size_multiple
     shape = (batch, deployed.yaml.get("ch", 3), *fitting_size(imgsz, stride))

@@ -102,14 +102,14 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("entry", "value", "words"),
     [
-        ("version", 2, "checkpoint version 2"),
+        ("version", 2, "checkpoint version 2; this code reads version 1"),
         ("yaml", "yolov5n.yaml", "its entry 'yaml' is missing or not a dict"),
         ("epoch", None, "its entry 'epoch'"),
         ("names", {0: "a", 2: "b", 3: "c"}, "3 class names are not numbered 0 to 2"),
         ("names", {0: "a"}, "1 class names are not numbered 0 to 2"),
         ("nc", "three", "its class count nc is 'three'"),
         ("state", {"a": 1}, "its entry 'state' is not a table of tensors"),
-        ("state", {}, "tensor model.0.conv.weight is missing in the file"),
+        ("state", {}, "tensor 'model.0.conv.weight' is missing in the file"),
         ("yaml", {"nc": 3}, "its model description is wrong"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(tmp_path, bad):
     model = tiny_model()
     model.head.m[1].bias.data[3] = bad
 
-    with pytest.raises(CheckpointError, match=r"model\.8\.m\.1\.bias holds NaN or infinity"):
+    with pytest.raises(CheckpointError, match=r"'model\.8\.m\.1\.bias' holds NaN or infinity"):
         load_model(save(tmp_path / "x.pt", model))
 
 
@@ -136,9 +136,9 @@ def test_a_tensor_left_over_or_of_another_shape_is_refused_by_name(tmp_path):
     torch.save(content | {"state": content["state"] | {"model.9.x": torch.zeros(1)}}, tmp_path / "more.pt")
     torch.save(content | {"state": content["state"] | {"model.0.bn.bias": torch.zeros(5)}}, tmp_path / "shape.pt")
 
-    with pytest.raises(CheckpointError, match=r"model\.9\.x is \(1,\) in the file but not part of the model"):
+    with pytest.raises(CheckpointError, match=r"'model\.9\.x' is \(1,\) in the file but not part of the model"):
         load_model(tmp_path / "more.pt")
-    with pytest.raises(CheckpointError, match=r"model\.0\.bn\.bias is \(5,\) in the file but \(8,\) in the model"):
+    with pytest.raises(CheckpointError, match=r"'model\.0\.bn\.bias' is \(5,\) in the file but \(8,\) in the model"):
         load_model(tmp_path / "shape.pt")
 
 

@@ -127,7 +127,7 @@ def test_the_epsilon_of_the_norms_is_the_one_of_the_file(tmp_path):
     [
         ("model.1.conv", "Conv2d", {"stride": (1, 1)}, r"model.1.conv has stride \(1, 1\) in the file but \(2, 2\)"),
         ("model.5.m", "MaxPool2d", {"kernel_size": 9}, "model.5.m has kernel_size 9"),
-        ("model.6", "Upsample", {"mode": "bilinear"}, "model.6 has mode bilinear"),
+        ("model.6", "Upsample", {"mode": "bilinear"}, "model.6 has mode 'bilinear'"),
         ("model.2.m.0", "Bottleneck", {"add": False}, "model.2.m.0 has add False"),
         ("model.0.act", "FReLU", {}, "model.0.act is a FReLU in the file but a SiLU here"),
     ],
@@ -193,7 +193,7 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
     model.model[3].conv.weight.data[0, 0, 0, 0] = float("nan")
     save_official(tmp_path / "x.pt", model)
 
-    with pytest.raises(CheckpointError, match=r"model\.3\.conv\.weight holds NaN"):
+    with pytest.raises(CheckpointError, match=r"\'model\.3\.conv\.weight\' holds NaN"):
         load_model(tmp_path / "x.pt")
 
 
@@ -204,7 +204,7 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(tmp_path):
     save_official(tmp_path / "x.pt", model)
 
     with pytest.raises(
-        CheckpointError, match=r"model.8.m.0.weight is \(16, 32, 1, 1\) in the file but \(20, 32, 1, 1\)"
+        CheckpointError, match=r"'model.8.m.0.weight' is \(16, 32, 1, 1\) in the file but \(20, 32, 1, 1\)"
     ):
         load_model(tmp_path / "x.pt")
 
