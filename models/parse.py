@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch import nn
 
 import models.heads
 import models.layers  # noqa: F401 - importing both packages fills LAYERS
-from models.backbones import resolve_backbone
-from models.registry import BACKBONES, LAYERS, BackboneEntry, LayerEntry
+from models.backbones import known_backbones, resolve_backbone
+from models.registry import LAYERS, BackboneEntry, LayerEntry
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.registry import suggest
@@ -205,7 +206,7 @@ def find_layer(name: Any) -> LayerEntry | BackboneEntry:
         return LAYERS.get(name)
     entry = TORCH_LAYERS.get(name) or resolve_backbone(name)
     if entry is None:
-        hint = suggest(name, [*LAYERS, *TORCH_LAYERS, *BACKBONES])
+        hint = suggest(name, chain(LAYERS, TORCH_LAYERS, *known_backbones().values()))
         raise ConfigError(f"unknown layer {name!r}" + (f"; {hint}" if hint else ""))
     return entry
 

@@ -37,7 +37,7 @@ class BackboneEntry:
     url: str = ""  # of the official weight file; empty where the authors give no direct link
     head_prefixes: tuple[str, ...] = ()  # keys of the classifier, which a detector does not need
     convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = None  # other layouts → ours
-    load: Callable[[nn.Module, str | bool], None] | None = None  # of a library that loads its weights itself
+    load: Callable[[nn.Module, str | bool], list[str]] | None = None  # of a library with files of its own → keys filled
     mean: tuple[float, ...] = IMAGENET_MEAN  # input normalisation that the weights expect, RGB, of images in 0–1
     std: tuple[float, ...] = IMAGENET_STD
 

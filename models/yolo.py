@@ -1,7 +1,9 @@
 """Build a detector from a model YAML and run it.
 
-python models/yolo.py --cfg yolov5s.yaml     # its rows, parameters and FLOPs
-python models/yolo.py --test                 # build every model YAML
+python models/yolo.py --cfg yolov5s.yaml                  # its rows, parameters and FLOPs
+python models/yolo.py --cfg yolov5s.yaml --backbone NAME  # the same with another backbone
+python models/yolo.py --list-backbones emo                # names, channels, strides, parameters
+python models/yolo.py --test                              # build every model YAML
 """
 
 import sys
@@ -24,6 +26,7 @@ from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
 from models.parse import Row, at, check_model_yaml, level_slots, read_model_yaml, read_rows, reduction_of
+from models.report import fuse_check, list_backbones
 from models.summary import layer_times, summary_line, summary_table
 from models.wiring import Scaling, wire
 from utils.config import option, run_command
@@ -124,6 +127,11 @@ class DetectionModel(nn.Module):
         return self.head.stride
 
     @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The only size (height, width) of images that the backbone takes, None for any."""
+        return getattr(self.backbone, "fixed_size", None)
+
+    @property
     def wiring(self) -> list[str]:
         """Say, one line per level of the backbone, which rows read it."""
         lines = []
@@ -216,10 +224,13 @@ class SummaryConfig:
     """What ``python models/yolo.py`` can be asked for."""
 
     cfg: str = option("yolov5s.yaml", help="model YAML: a path, or a name below models/")
+    backbone: str = option("", help="put this backbone under its neck: a name, timm/NAME, torchvision/NAME, file.py:f")
     imgsz: int = option(640, help="side of the image that FLOPs and times are for, pixels", aliases=("--img",))
     batch_size: int = option(1, help="images in the batch that is timed")
     device: str = option("", help="cpu or a GPU index; empty: the best there is")
     profile: bool = option(False, help="time every row", aliases=("--line-profile",))
+    fuse_check: bool = option(False, help="compare predictions before and after fusing instead")
+    list_backbones: str | None = option(None, help="list backbones whose name contains this instead", const="")
     test: bool = option(False, help="build every model YAML instead")
 
 
@@ -228,13 +239,30 @@ def main(cfg: SummaryConfig) -> None:
     if cfg.test:
         build_all(sorted(ROOT.glob("models/**/yolo*.yaml")))
         return
-    model = DetectionModel(cfg.cfg, load_backbone=False).to(select_device(cfg.device)).eval()
+    if cfg.list_backbones is not None:
+        log.info("\n".join(list_backbones(cfg.list_backbones)))
+        return
+    model = DetectionModel(described(cfg), load_backbone=False).eval()
+    if cfg.fuse_check:
+        log.info("\n".join(fuse_check(model)))
+        return
+    model = model.to(select_device(cfg.device))
     images = torch.rand(cfg.batch_size, model.yaml["ch"], cfg.imgsz, cfg.imgsz, device=model.stride.device)
     log.info(summary_table(model, cfg.imgsz, layer_times(model, images) if cfg.profile else None))
     model.fuse()
     log.info("fused: %s", summary_line(model, cfg.imgsz))
     if cfg.profile:
         log.info("fused: %.1f ms per batch of %d", sum(layer_times(model, images)), cfg.batch_size)
+
+
+def described(cfg: SummaryConfig) -> dict[str, Any] | str:
+    """Return the model YAML, or its content with the backbone that was asked for."""
+    if not cfg.backbone:
+        return cfg.cfg
+    from models.swap import swap_backbone  # which builds models, and so imports this file
+
+    data, _ = read_model_yaml(cfg.cfg)
+    return swap_backbone(data, cfg.backbone, imgsz=(cfg.imgsz, cfg.imgsz))
 
 
 def build_all(paths: list[Path]) -> None:

@@ -39,7 +39,7 @@ class LoadReport:
         counts: dict[str, tuple[int, int]] = {}
         matched = set(self.matched)
         for key in self.sizes:
-            section = key.partition(".")[0]
+            section = key.removeprefix("body.").partition(".")[0]  # ``body`` is all of a library's model
             fitted, total = counts.get(section, (0, 0))
             counts[section] = fitted + (key in matched), total + 1
         return counts
@@ -81,9 +81,9 @@ def load_backbone_weights(
     sizes = {key: value.numel() for key, value in own.items()}
     if entry.load is not None:  # a library that knows its own files; it raises unless every tensor fits
         origin = str(download(source)) if source is not True and is_url(source) else source
-        entry.load(backbone, origin)
+        filled = entry.load(backbone, origin)
         label = "the library's official weights" if source is True else str(source)
-        return LoadReport(name, label, sizes, list(own), [], [], [])
+        return LoadReport(name, label, sizes, filled, [], [key for key in own if key not in filled], [])
     path = locate(source, entry, name)
     state, place = find_state(read_file(path), own, path)
     heads = [key for key in state if key.startswith(entry.head_prefixes)]

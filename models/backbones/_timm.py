@@ -1,0 +1,249 @@
+"""Any model of timm by name, https://github.com/huggingface/pytorch-image-models (Apache-2.0).
+
+timm's models differ in what they need to run at the sizes of a detector. The few ways that exist are tried in order on
+the meta device, where a forward pass computes shapes alone; the first one whose maps are right is used.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.layers import BatchNormAct2d
+from timm.utils.model import reparameterize_model
+from torch import Tensor, nn
+
+from models.backbones._adapt import (
+    PROBES,
+    Level,
+    LevelAdapter,
+    input_scale,
+    last_of_each_stride,
+    needed_levels,
+    scaled,
+)
+from models.layers.observe import fold_batch_norms, nothing_left, without_lstm_steps
+from models.registry import BackboneEntry
+from utils.errors import CheckpointError, ConfigError
+from utils.registry import suggest
+
+DEFAULT_SIZE = (640, 640)  # for which models that are bound to one size are built
+GETTER = {"feature_cls": "getter"}  # NCHW maps of a model that works in another layout
+WAYS: tuple[dict[str, Any], ...] = (  # keywords of create_model for models that take any size
+    {},
+    GETTER,
+    {"dynamic_img_size": True},
+    {"dynamic_img_size": True} | GETTER,
+    {"strict_img_size": False} | GETTER,
+)
+RESERVED = ("cache_dir", "checkpoint_path", "feature_cls", "features_only", "in_chans", "num_classes", "out_indices")
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Keywords with which a timm model runs at the sizes of a detector, and all its maps then."""
+
+    options: tuple[tuple[str, Any], ...]
+    levels: tuple[Level, ...]
+    scale: Any  # Fraction by which images are resized first
+    fixed_size: Size | None  # the only size of images, None for any
+
+
+def timm_entry(name: str) -> BackboneEntry:
+    """Return the registry entry of the timm model ``name``. Raises: ConfigError with close names."""
+    if not is_timm_name(name):
+        hint = suggest(name, timm_names()) or "timm.list_models() lists them"
+        raise ConfigError(f"unknown timm model {name!r}", hint)
+    facts = timm.get_pretrained_cfg(name)
+    return BackboneEntry(
+        functools.partial(build_timm, name),
+        mean=tuple(facts.mean),
+        std=tuple(facts.std),
+        load=functools.partial(load_timm, name),
+    )
+
+
+def timm_names() -> list[str]:
+    """Return the models of timm, without tags."""
+    return timm.list_models()
+
+
+def is_timm_name(name: str) -> bool:
+    """True for names that timm can create, with or without the tag of their weights (``resnet18.a1_in1k``)."""
+    base, _, tag = name.partition(".")
+    return timm.is_model(base) and (not tag or name in timm.list_pretrained(f"{base}.*"))
+
+
+def build_timm(
+    name: str,
+    *,
+    reductions: Sequence[int] | None = None,
+    in_channels: int = 3,
+    img_size: int | Sequence[int] | None = None,
+    **options: Any,
+) -> LevelAdapter:
+    """Return timm's ``name`` as a backbone of the levels ``reductions``.
+
+    ``img_size`` is for models that are bound to the size they are built for; further options go to
+    ``timm.create_model``. Raises: ConfigError.
+    """
+    size = (img_size, img_size) if isinstance(img_size, int) else img_size and tuple(img_size)
+    reserved = [key for key in options if key in RESERVED or key.startswith("pretrained")]
+    if reserved:
+        raise ConfigError(f"timm/{name}: {reserved[0]} is not an option of a backbone", "leave it out")
+    recipe = find_recipe(name, in_channels, size, tuple((key, _frozen(value)) for key, value in options.items()))
+    available = last_of_each_stride(recipe.levels)
+    wanted = tuple(reductions or (level.reduction for level in available))
+    try:
+        levels = needed_levels(available, wanted)
+    except ConfigError as error:
+        raise ConfigError(f"timm/{name}: {error.what}", error.fix) from error
+    adapter = LevelAdapter(
+        _create(name, in_channels, out_indices=[level.index for level in levels], **dict(recipe.options)),
+        levels,
+        wanted,
+        in_channels=in_channels,
+        scale=recipe.scale,
+        fixed_size=recipe.fixed_size,
+        fuse_body=fuse_timm,
+    )
+    adapter.options = recipe.options
+    return adapter
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _create(name: str, in_channels: int, **options: Any) -> nn.Module:
+    return timm.create_model(name, features_only=True, in_chans=in_channels, **options)
+
+
+@functools.lru_cache
+def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tuple[tuple[str, Any], ...]) -> Recipe:
+    """Return the first way to create ``name`` that works at every probed size, else at ``img_size`` alone.
+
+    Raises: ConfigError with timm's own reason when there is none.
+    """
+    reasons = []
+    for way, sizes, fixed_size in _ways(img_size):
+        tried = dict(options) | way
+        try:
+            levels, scale = _probe(name, in_channels, tried, sizes)
+        except Exception as error:  # whatever a foreign model raises is the reason that is reported
+            reasons.append(error)
+            continue
+        return Recipe(tuple(tried.items()), levels, scale, fixed_size)
+    telling = [error for error in reasons if not isinstance(error, TypeError)] or reasons[:1]
+    reason = getattr(telling[-1], "what", f"{telling[-1]}".strip().split("\n")[0]) or type(telling[-1]).__name__
+    given = f" with {dict(options)}" if options else ""
+    raise ConfigError(
+        f"timm/{name}{given} cannot be a detector's backbone: {reason[:200]}",
+        "choose a model with feature maps of strides 8, 16, 32 at any size",
+    )
+
+
+def _ways(img_size: Size | None) -> Iterator[tuple[dict[str, Any], Sequence[Size], Size | None]]:
+    """Yield (keywords, sizes to try, the only size or None); a size that was asked for is always used."""
+    if img_size is None:
+        for way in WAYS:
+            yield way, PROBES, None
+    size = img_size or DEFAULT_SIZE
+    for sizes, fixed_size in ((PROBES, None), ((size,), size)):
+        for way in ({}, GETTER):
+            yield way | {"img_size": size}, sizes, fixed_size
+
+
+def _probe(
+    name: str, in_channels: int, options: dict[str, Any], sizes: Sequence[Size]
+) -> tuple[tuple[Level, ...], Any]:
+    """Return (all levels, scale) after checking the shapes of the maps at ``sizes``."""
+    with torch.device("meta"):
+        model = without_lstm_steps(_create(name, in_channels, **options)).eval()
+    info = model.feature_info
+    channels, strides = info.channels(), info.reduction()
+    if getattr(model, "output_fmt", "NCHW") != "NCHW":
+        raise ConfigError(f"its maps are {model.output_fmt}")
+    scale = input_scale(strides)
+    exact = [True] * len(strides)
+    for size in sizes:
+        height, width = scaled(size, scale)
+        with torch.no_grad():
+            maps = model(torch.empty(1, in_channels, height, width, device="meta"))
+        for i, (feature, c, r) in enumerate(zip(maps, channels, strides, strict=True)):
+            exact[i] &= _fits(feature, c, (height / r, width / r))
+    effective = (int(stride / scale) for stride in strides)
+    return tuple(map(Level, info.out_indices, channels, effective, exact)), scale
+
+
+def _fits(feature: Tensor, channels: int, cells: tuple[float, float]) -> bool:
+    """Say whether a map has just the cells expected. Raises: ConfigError if it is over one cell off, or not NCHW."""
+    shape = tuple(feature.shape)
+    off = max(abs(side - cell) for side, cell in zip(shape[2:], cells, strict=True))
+    if shape[1] != channels or off > 1:
+        raise ConfigError(f"a map is {shape[1:]} where about ({channels}, {cells[0]:g}, {cells[1]:g}) was declared")
+    return off == 0
+
+
+def fuse_timm(body: nn.Module, shape: Sequence[int]) -> None:
+    """Re-parameterise a timm model by its own methods, then fold the norms that they leave, in place."""
+    dtype, before = next(body.parameters()).dtype, torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # in which timm creates what it puts in the place of others
+    try:
+        reparameterize_model(body, inplace=True)
+    finally:
+        torch.set_default_dtype(before)
+    fold_batch_norms(body, shape, _remainder)
+
+
+def _remainder(norm: nn.BatchNorm2d) -> nn.Module | None:
+    return nn.Sequential(norm.drop, norm.act) if type(norm) is BatchNormAct2d else nothing_left(norm)
+
+
+def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> list[str]:
+    """Load timm's own weights (``True``) or a file in timm's layout, in place; return the keys that it filled.
+
+    Raises: CheckpointError unless the file is a complete one of this model, its classifier aside.
+    """
+    label = "its published weights" if source is True else str(source)
+    more = [key for key in dict(adapter.options) if key != "feature_cls"]
+    options = {key: dict(adapter.options)[key] for key in more} | {"in_chans": adapter.in_channels}
+    try:
+        state = _trained(name, options, source).state_dict()
+    except Exception as error:  # network, file, layout: timm's errors have no class in common
+        reason = " ".join(line.strip() for line in str(error).strip().split("\n")[:2])[:300] or type(error).__name__
+        raise CheckpointError(
+            f"timm/{name}: {label} not loaded: {reason}", "check the file or the network, or train without weights"
+        ) from error
+    own = adapter.body.state_dict()
+    trained = {_canonical(key): value for key, value in state.items()}
+    fitting = {key: trained.get(_canonical(key)) for key in own}
+    absent = [key for key, value in fitting.items() if value is None or value.shape != own[key].shape]
+    if absent:
+        raise CheckpointError(f"timm/{name}: {label} lack {len(absent)} tensors ({', '.join(absent[:3])})")
+    adapter.body.load_state_dict(fitting)
+    return [f"body.{key}" for key in own]
+
+
+def _trained(name: str, options: dict[str, Any], source: str | Path | bool) -> nn.Module:
+    """Return the whole classifier; timm is strict where the number of classes is the file's."""
+    if source is True:
+        return timm.create_model(name, pretrained=True, **options)
+    state = timm.models.load_state_dict(str(source))
+    classifier = timm.get_pretrained_cfg(name).classifier
+    first = classifier if isinstance(classifier, str) or not classifier else classifier[0]
+    head = state.get(f"{first}.weight")
+    classes = 0 if head is None else head.shape[0]
+    overlay = {"state_dict": state, "num_classes": classes, "label_offset": 0}
+    return timm.create_model(
+        name, pretrained=True, pretrained_cfg_overlay=overlay, **options | {"num_classes": classes}
+    )
+
+
+def _canonical(key: str) -> str:
+    """Return the key that timm's classifier and its feature extractor agree on."""
+    return key.removeprefix("model.").replace(".", "_")

@@ -1,0 +1,99 @@
+"""What ``python models/yolo.py`` tells beside the table of a model: the backbones that exist, what fusing changes."""
+
+import copy
+import fnmatch
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from models.backbones import known_backbones, resolve_backbone
+from models.build import count_parameters
+from models.registry import BACKBONES
+from utils.errors import ConfigError
+
+LIBRARIES = ("timm", "torchvision")
+LIMIT = 20  # models of a library that are built for one list
+COLUMNS = ("backbone", "channels", "strides", "parameters", "also called")
+
+
+def list_backbones(pattern: str = "") -> list[str]:
+    """Return a table of the backbones whose name or alias contains ``pattern``, or matches it where it has a ``*``.
+
+    Those of a library are looked through for a pattern such as ``timm/mobilenetv4``, at most ``LIMIT``.
+    """
+    known = known_backbones()
+    library, slash, rest = pattern.partition("/")
+    if slash and library in LIBRARIES:
+        names = [name for name in known[library] if _matches(rest, name)]
+        rows = [_facts(f"{library}/{name}") for name in names[:LIMIT]]
+        more = len(names) - len(rows)
+        note = f"and {more} more; narrow the filter to see them" if more else ""
+    else:
+        rows = [_facts(n) for n in BACKBONES if any(_matches(pattern, x) for x in (n, *BACKBONES.aliases(n)))]
+        counts = (f"{len(known[name])} of {name} as {name}/NAME" for name in LIBRARIES)
+        note = f"and {' and '.join(counts)}; list some with --list-backbones {LIBRARIES[0]}/resnet"
+    if not rows:
+        raise ConfigError(f"no backbone matches {pattern!r}", "leave the filter out, or put timm/ before it")
+    return [*_aligned([COLUMNS, *rows]), *([note] if note else [])]
+
+
+def _matches(pattern: str, name: str) -> bool:
+    pattern = pattern if "*" in pattern else f"*{pattern}*"
+    return fnmatch.fnmatch(name.lower(), pattern.lower())
+
+
+def _facts(name: str) -> tuple[str, ...]:
+    """Return a row of the table; a backbone that cannot be one says why."""
+    try:
+        with torch.device("meta"):
+            backbone = resolve_backbone(name)()
+    except ConfigError as error:
+        return (name, "–", "–", "–", error.what.removeprefix(f"{name} "))
+    channels, strides = (" ".join(map(str, v)) for v in (backbone.feature_channels, backbone.reductions))
+    size = getattr(backbone, "fixed_size", None)
+    remarks = [*BACKBONES.aliases(name), *([f"one image size only, such as {size[0]}×{size[1]}"] if size else [])]
+    return (name, channels, strides, f"{count_parameters(backbone):,}", ", ".join(remarks))
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+@torch.no_grad()
+def fuse_check(model: nn.Module, imgsz: tuple[int, int] = (320, 320), seed: int = 0) -> list[str]:
+    """Say by how much the predictions of a DetectionModel change when it is fused, in float32 and float64.
+
+    Its batch norms get random weights and the statistics of a random batch first, in a copy: fresh ones would hide
+    mistakes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(2, model.yaml["ch"], *(model.fixed_size or imgsz), generator=generator)
+    randomised = _with_random_norms(model, images, generator)
+    lines = []
+    for dtype in (torch.float32, torch.float64):
+        plain = copy.deepcopy(randomised).to(dtype)
+        fused = copy.deepcopy(plain).fuse()
+        difference = (plain(images.to(dtype))[0] - fused(images.to(dtype))[0]).abs()
+        boxes, scores = float(difference[..., :4].max()), float(difference[..., 4:].max())
+        lines.append(
+            f"fused − unfused, {str(dtype).removeprefix('torch.')}: {boxes:.1e} px, {scores:.1e} in the scores"
+        )
+    return lines
+
+
+def _with_random_norms(model: nn.Module, images: Tensor, generator: torch.Generator) -> nn.Module:
+    """Return a copy in eval mode whose batch norms are not the identity on ``images``."""
+    model = copy.deepcopy(model).cpu().train()
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.affine]
+    momentums = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.weight.uniform_(0.5, 1.5, generator=generator)
+        norm.bias.normal_(0, 0.2, generator=generator)
+        norm.momentum = 1.0
+    model(images)
+    for norm, momentum in zip(norms, momentums, strict=True):
+        norm.momentum = momentum
+    return model.eval()
