@@ -14,7 +14,8 @@ log = logging.getLogger("detect")
 
 
 def main(cfg: DetectConfig) -> None:
-    from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
+    from models.backbones import allow_user_file  # here, because PyTorch takes seconds to import and --help should not
+    from utils.backends.load import load_backend
     from utils.data.sources import ImageSource
     from utils.device import select_device
     from utils.engine.names import frame_label
@@ -22,6 +23,7 @@ def main(cfg: DetectConfig) -> None:
     from utils.engine.training_facts import training_facts
     from utils.engine.writers import open_writers
 
+    allow_user_file(cfg.backbone)
     device = select_device(cfg.device)
     source = ImageSource(cfg.source, vid_stride=cfg.vid_stride)
     weights = cfg.weights or newest_weights()

@@ -16,10 +16,12 @@ log = logging.getLogger("export")
 
 
 def main(cfg: ExportConfig) -> None:
-    from utils.checkpoint.load import load_model  # here, because PyTorch takes seconds to import and --help should not
+    from models.backbones import allow_user_file  # here, because PyTorch takes seconds to import and --help should not
+    from utils.checkpoint.load import load_model
     from utils.engine.training_facts import training_facts
     from utils.export.onnx import export_onnx
 
+    allow_user_file(cfg.backbone)
     weights = Path(cfg.weights or newest_weights())
     sizes = cfg.imgsz or (training_facts(weights).default_imgsz(),)
     if len(sizes) > 2:

@@ -42,7 +42,8 @@ def swap_backbone(
         hint = suggest(name, chain.from_iterable(known_backbones().values()))
         raise ConfigError(f"unknown backbone {name!r}", hint or "python models/yolo.py --list-backbones shows them")
     data = copy.deepcopy(dict(data))
-    data.pop("normalize", None)  # of the weights of the old backbone
+    for key in ("normalize", "recipe"):  # of the old backbone's weights, and for its training
+        data.pop(key, None)
     rows = read_rows(data, "model")
     if rows[0].is_backbone:
         kept, head = data["backbone"][1:], data["head"]

@@ -15,7 +15,7 @@ class PyTorchBackend:
         self.model.head.export = True
         self.names = self.model.names
         self.stride = self.model.size_multiple
-        self.fixed_size = None
+        self.fixed_size = self.model.fixed_size
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

@@ -75,11 +75,14 @@ def build_session(cfg: TrainConfig) -> Session:
     train_scan, val_scan = scan_dataset(spec.train, spec.nc), scan_dataset(spec.val, spec.nc)
     model = build_model(plan, spec.names, hyp["anchors"]).to(device, memory_format=torch.channels_last)
     imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
+    if model.fixed_size not in (None, (imgsz, imgsz)):
+        height, width = model.fixed_size
+        raise ConfigError(f"the backbone takes images of {height}×{width} only, not {imgsz}", f"--imgsz {height}")
     if cfg.autoanchor:
         fit_model_anchors(model, train_scan, imgsz, hyp["anchor_t"], cfg.seed)
 
     batch_size = min(cfg.batch_size, len(train_scan))
-    train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model.size_multiple, (train_scan, val_scan))
+    train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model, (train_scan, val_scan))
     frozen = freeze_rows(model.model, frozen_rows(cfg.freeze, len(model.model), len(model.yaml["backbone"])))
     weight_decay = hyp["weight_decay"] * _decay_scale(batch_size, hyp["nominal_batch"])
     groups = parameter_groups(model, hyp["lr0"], weight_decay, model.backbone, cfg.backbone_lr)
@@ -143,10 +146,13 @@ def seed_everything(seed: int, device: torch.device) -> None:
 
 
 def build_loaders(
-    cfg: TrainConfig, hyp: dict[str, Any], imgsz: int, stride: int, scans: tuple[ScanResult, ScanResult]
+    cfg: TrainConfig, hyp: dict[str, Any], imgsz: int, model: DetectionModel, scans: tuple[ScanResult, ScanResult]
 ) -> tuple[Any, Any]:
     """Return the training and the validation loader; the latter takes twice the batch, as it keeps no gradients."""
     train_scan, val_scan = scans
+    rect = model.fixed_size is None
+    if not rect:
+        log.info("the backbone takes images of %d×%d pixels only: validation uses squares of that size", imgsz, imgsz)
     train = build_train_loader(
         train_scan,
         imgsz,
@@ -157,7 +163,9 @@ def build_loaders(
         cache=cfg.cache,
         mosaic_pool=hyp["mosaic_pool"],
     )
-    return train, build_val_loader(val_scan, imgsz, 2 * cfg.batch_size, stride, workers=cfg.workers, cache=cfg.cache)
+    batch_size, stride = 2 * cfg.batch_size, model.size_multiple
+    val = build_val_loader(val_scan, imgsz, batch_size, stride, workers=cfg.workers, rect=rect, cache=cfg.cache)
+    return train, val
 
 
 def build_loss(model: DetectionModel, hyp: dict[str, Any], imgsz: int) -> DetectionLoss:

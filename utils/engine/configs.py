@@ -50,6 +50,9 @@ class ExportConfig:
     """Every flag of ``python export.py``."""
 
     weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt")
+    backbone: str = option(
+        "", help="file.py:builder, for a checkpoint that was trained with a backbone from your own file"
+    )
     include: tuple[str, ...] = option(("onnx",), help="formats to write", choices=("onnx",))
     imgsz: tuple[int, ...] | None = option(
         None, help="height width, or one number for both; without it that of the training", aliases=IMGSZ_ALIASES

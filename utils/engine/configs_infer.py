@@ -9,6 +9,7 @@ WEIGHTS_HELP = (
     "checkpoint (ours or an official YOLOv5 .pt) or .onnx; without it the newest runs/train/*/weights/best.pt"
 )
 DEVICE_HELP = "cpu, mps or the index of a GPU; empty = the best there is"
+BACKBONE_HELP = "file.py:builder, for a checkpoint that was trained with a backbone from your own file"
 NAME_HELP = "folder of this run; a number is added where it is taken"
 
 
@@ -17,6 +18,7 @@ class ValConfig:
     """Every flag of ``python val.py``."""
 
     weights: str = option("", help=WEIGHTS_HELP)
+    backbone: str = option("", help=BACKBONE_HELP)
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
     task: str = option("val", help="images to use", choices=("train", "val", "test"))
     batch_size: int = option(32, help="images per batch", aliases=("--batch",))
@@ -44,6 +46,7 @@ class DetectConfig:
     """Every flag of ``python detect.py``."""
 
     weights: str = option("", help=WEIGHTS_HELP)
+    backbone: str = option("", help=BACKBONE_HELP)
     source: str = option("data/images", help="image, video, folder, glob in quotes, or .txt list of these")
     imgsz: tuple[int, ...] | None = option(
         None, help="height width, or one number for both; without it that of the training", aliases=IMGSZ_ALIASES

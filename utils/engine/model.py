@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.parse import at, read_model_yaml
+from models.swap import swap_backbone
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_checkpoint, load_state, transfer
 from utils.data.labels import ScanResult
@@ -48,10 +49,9 @@ def plan_model(cfg: TrainConfig) -> ModelPlan:
         state = load_state(cfg.weights) if cfg.weights else None
         data, source = read_model_yaml(cfg.cfg or DEFAULT_CFG)
     if cfg.backbone:
-        from models.swap import swap_backbone
-
         weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
-        data, source = swap_backbone(data, cfg.backbone, weights=weights), f"{source} with {cfg.backbone}"
+        data = swap_backbone(data, cfg.backbone, weights=weights, imgsz=(cfg.imgsz, cfg.imgsz))
+        source = f"{source} with {cfg.backbone}"
     elif cfg.backbone_weights != "none":
         raise ConfigError("--backbone-weights needs --backbone", "name the backbone, or the weights in the model YAML")
     from_checkpoint = bool(cfg.weights and not cfg.cfg)
