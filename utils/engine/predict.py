@@ -46,8 +46,12 @@ class Detections:
     def summary(self, names: Mapping[int, str]) -> str:
         """Return ``2 persons, 1 bus``, or ``no detections``."""
         counts = sorted(Counter(self.boxes[:, 5].int().tolist()).items())
-        parts = [f"{count} {names[class_id]}{'s' * (count > 1)}" for class_id, count in counts]
+        parts = [f"{count} {_plural(names[class_id]) if count > 1 else names[class_id]}" for class_id, count in counts]
         return ", ".join(parts) or "no detections"
+
+
+def _plural(name: str) -> str:
+    return f"{name}es" if name.endswith(("s", "x", "z", "ch", "sh")) else f"{name}s"
 
 
 class Predictor:

@@ -75,7 +75,10 @@ def test_speed_is_that_of_one_image_and_the_mean_of_all():
     assert predict.speed().total == pytest.approx(sum(speed.total for speed in single) / 3)
 
 
-@pytest.mark.parametrize(("classes", "text"), [([1, 0, 0], "2 persons, 1 bus"), ([1], "1 bus"), ([], "no detections")])
+@pytest.mark.parametrize(
+    ("classes", "text"),
+    [([1, 0, 0], "2 persons, 1 bus"), ([1], "1 bus"), ([1, 1], "2 buses"), ([], "no detections")],
+)
 def test_a_summary_counts_the_classes(classes, text):
     boxes = torch.zeros(len(classes), 6)
     boxes[:, 5] = torch.tensor(classes)
