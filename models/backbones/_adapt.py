@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,16 @@ class Level:
     channels: int
     reduction: int
     exact: bool = True  # it has just H / reduction rows; otherwise about that many
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model of a library runs at the sizes of a detector."""
+
+    levels: tuple[Level, ...]  # all its maps
+    scale: Fraction = Fraction(1)  # by which images are resized first
+    fixed_size: tuple[int, int] | None = None  # the only size (H, W) of images that it takes, None for any
+    options: tuple[tuple[str, Any], ...] = ()  # with which the library creates it
 
 
 def input_scale(reductions: Sequence[int]) -> Fraction:
@@ -81,28 +92,26 @@ def needed_levels(available: Sequence[Level], wanted: Sequence[int]) -> list[Lev
 class LevelAdapter(nn.Module):
     """Images (B, in_channels, H, W) → one map (B, C, H / r, W / r) for each r of ``reductions``, fine to coarse.
 
-    ``body`` returns the maps ``levels``, in that order, of images resized by ``scale``; trainable parameters that none
-    of them depends on are frozen. ``fuse_body(body, shape)`` re-parameterises it; ``shape`` is that of an input.
+    ``body`` returns the maps ``levels``, in that order; trainable parameters that none of them depends on are frozen.
+    ``fuse_body(body, shape)`` re-parameterises it, given the shape of an input.
     """
 
     def __init__(
         self,
         body: nn.Module,
+        recipe: Recipe,
         levels: Sequence[Level],
         reductions: Sequence[int],
         *,
         in_channels: int = 3,
-        scale: Fraction = Fraction(1),
-        fixed_size: tuple[int, int] | None = None,
         fuse_body: Callable[[nn.Module, Sequence[int]], object] = fold_batch_norms,
     ) -> None:
         super().__init__()
         self.body = body
+        self.recipe = recipe
         self.levels = tuple(levels)
         self.reductions = tuple(reductions)
         self.in_channels = in_channels
-        self.fixed_size = fixed_size  # the only size (H, W) of images that the body takes, None for any
-        self.scale = scale
         self._fuse_body = fuse_body
         self._is_fused = False
         finest, coarsest = levels[0], levels[-1]
@@ -116,9 +125,14 @@ class LevelAdapter(nn.Module):
         for name in unread_parameters(body, self.body_shape(batch=2)):
             body.get_parameter(name).requires_grad_(False)  # training on several GPUs would wait for its gradient
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The only size (height, width) of images that the body takes, None for any."""
+        return self.recipe.fixed_size
+
     def body_shape(self, batch: int = 1) -> tuple[int, int, int, int]:
         """Return a shape (B, C, H, W) that the body takes."""
-        return batch, self.in_channels, *scaled(self.fixed_size or PROBES[0], self.scale)
+        return batch, self.in_channels, *scaled(self.fixed_size or PROBES[0], self.recipe.scale)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features = zip(self.levels, self.body(self._resized(images)), strict=True)
@@ -139,9 +153,10 @@ class LevelAdapter(nn.Module):
                 f"this backbone was built for images of {height}×{width}, not {size[0]}×{size[1]}",
                 f"use --imgsz {max(height, width)}, or build it for another size with the backbone option img_size",
             )
-        if self.scale == 1:
+        scale = self.recipe.scale
+        if scale == 1:
             return images
-        return F.interpolate(images, size=scaled(size, self.scale), mode="bilinear", align_corners=False)
+        return F.interpolate(images, size=scaled(size, scale), mode="bilinear", align_corners=False)
 
     @torch.no_grad()
     def fuse(self) -> None:

@@ -6,7 +6,7 @@ the meta device, where a forward pass computes shapes alone; the first one whose
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from models.backbones._adapt import (
     PROBES,
     Level,
     LevelAdapter,
+    Recipe,
     input_scale,
     last_of_each_stride,
     needed_levels,
@@ -41,16 +42,6 @@ WAYS: tuple[dict[str, Any], ...] = (  # keywords of create_model for models that
 )
 RESERVED = ("cache_dir", "checkpoint_path", "feature_cls", "features_only", "in_chans", "num_classes", "out_indices")
 Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Keywords with which a timm model runs at the sizes of a detector, and all its maps then."""
-
-    options: tuple[tuple[str, Any], ...]
-    levels: tuple[Level, ...]
-    scale: Any  # Fraction by which images are resized first
-    fixed_size: Size | None  # the only size of images, None for any
 
 
 def timm_entry(name: str) -> BackboneEntry:
@@ -102,17 +93,8 @@ def build_timm(
         levels = needed_levels(available, wanted)
     except ConfigError as error:
         raise ConfigError(f"timm/{name}: {error.what}", error.fix) from error
-    adapter = LevelAdapter(
-        _create(name, in_channels, out_indices=[level.index for level in levels], **dict(recipe.options)),
-        levels,
-        wanted,
-        in_channels=in_channels,
-        scale=recipe.scale,
-        fixed_size=recipe.fixed_size,
-        fuse_body=fuse_timm,
-    )
-    adapter.options = recipe.options
-    return adapter
+    body = _create(name, in_channels, out_indices=[level.index for level in levels], **dict(recipe.options))
+    return LevelAdapter(body, recipe, levels, wanted, in_channels=in_channels, fuse_body=fuse_timm)
 
 
 def _frozen(value: Any) -> Any:
@@ -137,7 +119,7 @@ def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tup
         except Exception as error:  # whatever a foreign model raises is the reason that is reported
             reasons.append(error)
             continue
-        return Recipe(tuple(tried.items()), levels, scale, fixed_size)
+        return Recipe(levels, scale, fixed_size, tuple(tried.items()))
     telling = [error for error in reasons if not isinstance(error, TypeError)] or reasons[:1]
     reason = getattr(telling[-1], "what", f"{telling[-1]}".strip().split("\n")[0]) or type(telling[-1]).__name__
     given = f" with {dict(options)}" if options else ""
@@ -160,7 +142,7 @@ def _ways(img_size: Size | None) -> Iterator[tuple[dict[str, Any], Sequence[Size
 
 def _probe(
     name: str, in_channels: int, options: dict[str, Any], sizes: Sequence[Size]
-) -> tuple[tuple[Level, ...], Any]:
+) -> tuple[tuple[Level, ...], Fraction]:
     """Return (all levels, scale) after checking the shapes of the maps at ``sizes``."""
     with torch.device("meta"):
         model = without_lstm_steps(_create(name, in_channels, **options)).eval()
@@ -210,8 +192,8 @@ def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> li
     Raises: CheckpointError unless the file is a complete one of this model, its classifier aside.
     """
     label = "its published weights" if source is True else str(source)
-    more = [key for key in dict(adapter.options) if key != "feature_cls"]
-    options = {key: dict(adapter.options)[key] for key in more} | {"in_chans": adapter.in_channels}
+    options = {key: value for key, value in adapter.recipe.options if key != "feature_cls"}
+    options |= {"in_chans": adapter.in_channels}
     try:
         state = _trained(name, options, source).state_dict()
     except Exception as error:  # network, file, layout: timm's errors have no class in common

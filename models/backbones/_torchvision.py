@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision import models as zoo
 
-from models.backbones._adapt import PROBES, Level, LevelAdapter, needed_levels
+from models.backbones._adapt import PROBES, Level, LevelAdapter, Recipe, needed_levels
 from models.registry import BackboneEntry
 from utils.errors import CheckpointError, ConfigError
 from utils.registry import suggest
@@ -55,7 +55,8 @@ def build_torchvision(name: str, *, reductions: Sequence[int] | None = None, in_
         levels = needed_levels(available, wanted)
     except ConfigError as error:
         raise ConfigError(f"torchvision/{name}: {error.what}", error.fix) from error
-    return LevelAdapter(Chain(_create(name), steps, [level.index for level in levels], channels_last), levels, wanted)
+    body = Chain(_create(name), steps, [level.index for level in levels], channels_last)
+    return LevelAdapter(body, Recipe(tuple(available)), levels, wanted)
 
 
 class Chain(nn.Module):

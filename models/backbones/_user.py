@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ def allow_user_file(name: str) -> None:
     module = _import(Path(file))
     build = getattr(module, builder, None)
     if not callable(build):
-        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        names = [key for key, value in vars(module).items() if isinstance(value, FunctionType)]
         raise ConfigError(f"{file}: has no builder {builder!r}", suggest(builder, names) or f"it has {names}")
     entry = BACKBONES.get(builder) if builder in BACKBONES else None  # by the file's own @register_backbone
     if entry is None or entry.build is not build:

@@ -1,0 +1,418 @@
+"""timm's models as backbones: what every family keeps to, and the loading of their weights."""
+
+import copy
+import functools
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from backbone_checks import largest_error, parameter_count, randomise_norms
+from torch import Tensor, nn
+
+from models.backbones import resolve_backbone
+from models.backbones._weights import load_backbone_weights
+from models.registry import BACKBONES
+from models.yolo import DetectionModel
+from utils.errors import CheckpointError, ConfigError
+from utils.runs import ROOT
+
+NECK = (8, 16, 32)
+LIGHT = {  # name → (millions of parameters of timm's feature extractor with all its maps, as published; why it is here)
+    "lcnet_050": (0.27, "plain"),
+    "fastvit_t8": (3.17, "re-parameterised by timm"),
+    "mambaout_femto": (5.82, "keeps channels last"),
+    "vit_tiny_patch16_224": (5.52, "one stride, 16"),
+    "eva02_tiny_patch14_224": (5.50, "one stride, 14"),
+}
+FAMILIES = {
+    "resnet18": 11.18,
+    "res2net50_26w_4s": 23.65,
+    "regnetx_002": 2.32,
+    "dla34": 15.23,
+    "hrnet_w18_small": 2.84,
+    "densenet121": 6.95,
+    "dpn48b": 8.29,
+    "mobilenetv3_small_100": 0.93,
+    "mobilenetv4_conv_small": 1.26,
+    "tf_efficientnetv2_b0": 5.61,
+    "lcnetv2_base": 4.10,
+    "ghostnetv3_100": 1.92,
+    "rexnet_100": 3.28,
+    "skresnet18": 11.45,
+    "repvgg_a0": 7.83,
+    "repvit_m0_9": 4.72,
+    "fasternet_t0": 2.21,
+    "starnet_s1": 2.68,
+    "hgnetv2_b0": 1.85,
+    "vovnet39a": 21.58,
+    "cs3darknet_focus_s": 2.76,
+    "gernet_s": 6.25,
+    "convnext_atto": 3.37,
+    "inception_next_atto": 2.89,
+    "efficientvit_b0": 0.68,
+    "edgenext_xx_small": 1.16,
+    "mobilevit_xxs": 0.95,
+    "mobilevitv2_050": 1.11,
+    "mobileone_s0": 4.27,
+    "tiny_vit_5m_224": 5.07,
+    "swiftformer_xs": 3.03,
+    "lowformer_b0": 9.64,
+    "poolformer_s12": 11.40,
+    "caformer_s18": 23.24,
+    "pvt_v2_b0": 3.41,
+    "twins_svt_small": 23.55,
+    "davit_tiny": 27.59,
+    "hieradet_small": 33.96,
+    "selecsls42b": 18.32,
+    "vgg11_bn": 9.23,
+    "efficientvit_m0": 2.16,
+    "efficientvim_m1": 5.71,
+    "csatv2": 10.72,
+    "xcit_nano_12_p16_224": 2.53,
+    "sequencer2d_s": 21.79,
+    "convmixer_768_32": 20.34,
+    "swin_tiny_patch4_window7_224": 27.52,
+    "mvitv2_tiny": 23.40,
+}
+NEEDS_TWO_IMAGES = ("skresnet18", "rexnet_100")  # they normalise maps of one pixel
+SIZES = ((64, 64), (64, 96))
+LARGER_SIZES = {"hieradet_small": ((128, 128), (128, 160)), "efficientvit_m0": ((128, 128), (128, 192))}
+SPARSE = {"hieradet_small", "efficientvim_m1", "shvit_s1"}
+
+
+@pytest.fixture(params=[*LIGHT, *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES)], scope="module")
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def backbone(name):
+    """The levels that necks read, in eval mode, with norms that change something; tests leave it as it is."""
+    torch.manual_seed(0)
+    return randomise_norms(resolve_backbone(f"timm/{name}")(reductions=NECK), image(2, *sizes_for(name)[1]))
+
+
+def sizes_for(name: str) -> tuple[tuple[int, int], ...]:
+    return LARGER_SIZES.get(name, SIZES)
+
+
+def image(batch: int, height: int, width: int) -> Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def norm_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the statistics of all norms."""
+    return {key: value.clone() for key, value in module.named_buffers() if key.endswith(("running_mean", "tracked"))}
+
+
+def test_all_maps_together_have_the_published_size(name):
+    millions = LIGHT[name][0] if name in LIGHT else FAMILIES[name]
+    with torch.device("meta"):
+        whole = resolve_backbone(f"timm/{name}")()
+
+    assert parameter_count(whole.body) / 1e6 == pytest.approx(millions, abs=0.0051)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_maps_have_the_declared_channels_and_strides(backbone, name, training):
+    batch = 2 if name in NEEDS_TWO_IMAGES else 1
+    module = copy.deepcopy(backbone).train(training)
+
+    for height, width in sizes_for(name):
+        with torch.no_grad():
+            maps = module(image(batch, height, width))
+        declared = zip(module.feature_channels, NECK, strict=True)
+        assert [tuple(m.shape) for m in maps] == [(batch, c, height // r, width // r) for c, r in declared]
+    assert module.reductions == NECK
+
+
+def test_every_trainable_parameter_gets_a_gradient(backbone, name):
+    module = copy.deepcopy(backbone).train()
+
+    sum(m.square().sum() for m in module(image(2, *sizes_for(name)[0]))).backward()
+
+    assert not [key for key, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
+    assert frozen <= 0.01 * parameter_count(module)
+
+
+def test_building_runs_no_norm_and_draws_only_the_weights(name):
+    entry = resolve_backbone(f"timm/{name}")
+    modules = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        modules.append(entry(reductions=NECK))
+    after = torch.get_rng_state()
+
+    with torch.device("meta"):
+        entry(reductions=NECK)
+
+    assert torch.equal(torch.get_rng_state(), after)
+    for key, value in norm_state(modules[0]).items():
+        assert not value.any(), key
+    for first, second in zip(*(m.state_dict().values() for m in modules), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_a_state_dict_makes_another_module_the_same(backbone, name):
+    other = resolve_backbone(f"timm/{name}")(reductions=NECK).eval()
+
+    other.load_state_dict(backbone.state_dict())
+
+    with torch.no_grad():
+        for found, expected in zip(other(image(1, *SIZES[1])), backbone(image(1, *SIZES[1])), strict=True):
+            assert torch.equal(found, expected)
+
+
+@torch.no_grad()
+def with_random_statistics(backbone: nn.Module) -> nn.Module:
+    """Return a copy; statistics of a small image would hold variances near 0, which magnify rounding."""
+    module = copy.deepcopy(backbone)
+    torch.manual_seed(0)
+    for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.3)
+        norm.running_var.uniform_(0.5, 2)
+    return module
+
+
+def test_fusing_changes_no_map(backbone, name):
+    before = norm_state(backbone)
+    for dtype, limit in ((torch.float32, 2e-4), (torch.float64, 1e-9)):
+        plain = with_random_statistics(backbone).to(dtype)
+        fused = copy.deepcopy(plain)
+        fused.fuse()
+        keys = fused.state_dict().keys()
+        fused.fuse()
+
+        assert fused.state_dict().keys() == keys
+        assert {p.dtype for p in fused.parameters()} == {dtype}
+        assert largest_error(fused, plain, image(1, *sizes_for(name)[1]).to(dtype)) <= limit
+    assert all(torch.equal(value, before[key]) for key, value in norm_state(backbone).items())
+
+
+def test_bfloat16_autocast_is_finite(backbone, name):
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        maps = backbone(image(2, *sizes_for(name)[0]))
+
+    assert all(m.isfinite().all() for m in maps)
+
+
+def build(name: str, **options) -> nn.Module:
+    return resolve_backbone(name)(reductions=NECK, **options)
+
+
+def on_meta(name: str, **options) -> nn.Module:
+    with torch.device("meta"):
+        return build(name, **options)
+
+
+def test_a_registered_name_goes_before_timm_and_a_bare_name_is_timms():
+    assert resolve_backbone("repvit_m1") is BACKBONES.get("repvit_m1")
+    assert (
+        on_meta("lcnet_050.ra2_in1k").feature_channels == on_meta("timm/lcnet_050").feature_channels == [64, 128, 256]
+    )
+    assert resolve_backbone("no_such_net") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("timm/resnet19", "did you mean resnet18"), ("timm/lcnet_050.no_tag", "lcnet_050"), ("timm/", "list_models")],
+)
+def test_an_unknown_timm_name_is_answered_with_close_ones(name, hint):
+    with pytest.raises(ConfigError, match="unknown timm model") as error:
+        resolve_backbone(name)
+    assert hint in str(error.value)
+
+
+def test_a_typo_in_a_row_is_answered_from_all_tables():
+    row = {"backbone": [[-1, 1, "vovnet39", [False]]], "head": [[[-1], 1, "Detect", ["nc", "anchors"]]]}
+    top = {"nc": 1, "depth_multiple": 1.0, "width_multiple": 1.0, "anchors": 1}
+
+    with pytest.raises(ConfigError, match=r"row 0: unknown layer 'vovnet39'; did you mean vovnet39[ab]"):
+        DetectionModel(top | row)
+
+
+def test_models_of_our_own_backbones_import_neither_timm_nor_torchvision():
+    code = (
+        "import sys; from models.yolo import DetectionModel; DetectionModel('yolov5n.yaml');"
+        "DetectionModel('yolov5n-emo.yaml'); sys.exit(bool({'timm', 'torchvision'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_plain_transformer_gets_a_pyramid_from_its_last_map():
+    module = build("timm/vit_tiny_patch16_224").eval()
+    fine, middle, coarse = module(image(1, 64, 96))
+
+    (last,) = module.body(image(1, 64, 96))
+    assert torch.equal(middle, last)
+    assert torch.equal(coarse, nn.functional.max_pool2d(last, 2))
+    assert torch.equal(fine, module.upsample(last))
+    assert len(module.body.model.blocks) == 12
+
+
+def test_a_stride_of_14_becomes_16_by_resizing_the_image():
+    module = build("timm/eva02_tiny_patch14_224").eval()
+    seen = []
+    module.body.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+
+    maps = module(image(1, 64, 96))
+
+    assert seen == [(1, 3, 56, 84)]
+    assert [tuple(m.shape[2:]) for m in maps] == [(8, 12), (4, 6), (2, 3)]
+
+
+def test_a_model_bound_to_one_size_says_so():
+    module = build("timm/coat_lite_tiny", img_size=128)
+
+    assert module.fixed_size == (128, 128)
+    with pytest.raises(ConfigError, match=r"built for images of 128×128, not 128×160"):
+        module(image(1, 128, 160))
+
+
+def test_a_model_of_any_size_has_no_fixed_size():
+    assert on_meta("timm/lcnet_050").fixed_size is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("inception_v3", r"a map is \(64, 157, 157\) where about \(64, 160, 160\)"),
+        ("crossvit_tiny_240", "strides 12, 17"),
+        ("efficientformer_l1", "length 49"),
+        ("efficientvit_m0", "no map of stride 4 .it has /16, /32, /64"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_reason_when_it_is_built(name, reason):
+    with torch.device("meta"), pytest.raises(ConfigError, match=f"^timm/{name}.*{reason}"):
+        resolve_backbone(f"timm/{name}")(reductions=(4, *NECK))
+
+
+def test_further_options_go_to_timm():
+    stochastic = on_meta("timm/convnext_atto", drop_path_rate=0.5)
+
+    rates = [m.drop_prob for m in stochastic.modules() if type(m).__name__ == "DropPath"]
+    assert max(rates) == pytest.approx(0.5)
+    with pytest.raises(ConfigError, match=r"lcnet_050 with .*no_option.* cannot .*unexpected keyword argument"):
+        on_meta("timm/lcnet_050", no_option=1)
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained", "pretrained_cfg", "features_only", "num_classes"])
+def test_options_that_would_read_files_or_change_the_kind_of_model_are_refused(option):
+    with pytest.raises(ConfigError, match=f"{option} is not an option of a backbone"):
+        on_meta("timm/lcnet_050", **{option: "x"})
+
+
+def test_input_channels_reach_the_first_convolution():
+    assert on_meta("timm/lcnet_050", in_channels=5).body.conv_stem.weight.shape[1] == 5
+
+
+def test_parameters_that_reach_no_map_are_frozen():
+    module = on_meta("timm/efficientvim_m1")
+
+    assert len([p for p in module.parameters() if not p.requires_grad]) == 1
+
+
+def test_the_normalisation_is_that_of_timms_weights():
+    entry = resolve_backbone("timm/vit_tiny_patch16_224")
+
+    assert (entry.mean, entry.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert resolve_backbone("timm/lcnet_050").mean == (0.485, 0.456, 0.406)
+
+
+@functools.cache
+def classifier(name: str, num_classes: int = 1000) -> nn.Module:
+    torch.manual_seed(1)
+    return randomise_norms(timm.create_model(name, num_classes=num_classes), image(2, 224, 224))
+
+
+def load(name: str, path, **options) -> tuple[nn.Module, object]:
+    entry, module = resolve_backbone(f"timm/{name}"), build(f"timm/{name}", **options).eval()
+    return module, load_backbone_weights(module, entry, path, f"timm/{name}")
+
+
+@pytest.mark.parametrize("name", ["lcnet_050", "mambaout_femto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("layout", [lambda s: s, lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}}])
+def test_a_file_of_timms_classifier_loads_whole(name, layout, tmp_path):
+    whole = classifier(name)
+    torch.save(layout(whole.state_dict()), tmp_path / "weights.pth")
+
+    module, report = load(name, tmp_path / "weights.pth")
+
+    oracle = whole.forward_intermediates(image(1, 224, 224), intermediates_only=True)
+    with torch.no_grad():
+        found = module.body(image(1, 224, 224))
+    for feature in found:
+        assert any(feature.shape == o.shape and torch.allclose(feature, o, rtol=1e-4, atol=1e-4) for o in oracle)
+    assert report.matched == [key for key in module.state_dict() if key.startswith("body.")]
+    assert report.missing == [key for key in module.state_dict() if key.startswith("upsample.")]
+
+
+def test_a_file_with_other_classes_loads_too(tmp_path):
+    torch.save(classifier("lcnet_050", 7).state_dict(), tmp_path / "weights.pth")
+
+    module, _ = load("lcnet_050", tmp_path / "weights.pth")
+
+    assert torch.equal(module.body.conv_stem.weight, classifier("lcnet_050", 7).conv_stem.weight)
+
+
+def test_positions_are_resized_to_the_size_that_the_model_is_built_for(tmp_path):
+    torch.save(classifier("vit_tiny_patch16_224").state_dict(), tmp_path / "weights.pth")
+
+    module, _ = load("vit_tiny_patch16_224", tmp_path / "weights.pth", img_size=128)
+
+    assert module.body.model.pos_embed.shape == (1, 1 + 8 * 8, 192)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda state: {k: v for k, v in state.items() if k != "blocks.0.0.bn1.weight"}, "blocks.0.0.bn1.weight"),
+        (lambda state: state | {"extra.weight": torch.zeros(1)}, "extra.weight"),
+        (lambda state: {"a": torch.zeros(2)}, "not loaded"),
+        (lambda state: state | {"conv_stem.weight": torch.zeros(1, 3, 3, 3)}, "conv_stem.weight"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(spoil, text, tmp_path):
+    torch.save(spoil(classifier("lcnet_050").state_dict()), tmp_path / "weights.pth")
+    module = build("timm/lcnet_050")
+    before = copy.deepcopy(module.state_dict())
+
+    with pytest.raises(CheckpointError, match=text):
+        load_backbone_weights(module, resolve_backbone("timm/lcnet_050"), tmp_path / "weights.pth", "timm/lcnet_050")
+
+    assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
+def test_a_file_that_is_not_there_is_named():
+    with pytest.raises(CheckpointError, match=r"timm/lcnet_050: no/such\.pth not loaded"):
+        load("lcnet_050", "no/such.pth")
+
+
+def test_true_takes_timms_own_weights(monkeypatch):
+    create = timm.create_model
+
+    def with_weights(name, pretrained=False, **options):
+        return classifier(name) if pretrained else create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", with_weights)
+    module, report = load("lcnet_050", True)
+
+    assert torch.equal(module.body.conv_stem.weight, classifier("lcnet_050").conv_stem.weight)
+    assert "official weights" in report.lines()[0]
+
+
+def test_a_failing_download_is_one_sentence(monkeypatch):
+    create = timm.create_model
+
+    def without_network(name, pretrained=False, **options):
+        if pretrained:
+            raise OSError("no route to huggingface.co\nmore\nlines")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_network)
+    with pytest.raises(CheckpointError, match="timm/lcnet_050: its published weights not loaded: no route") as error:
+        load("lcnet_050", True)
+    assert len(str(error.value).splitlines()) == 2
