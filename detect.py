@@ -8,7 +8,7 @@ import logging
 
 from utils.config import run_command
 from utils.engine.configs_infer import DetectConfig
-from utils.runs import new_run_dir, newest_weights
+from utils.runs import ROOT, new_run_dir, newest_weights
 
 log = logging.getLogger("detect")
 
@@ -25,7 +25,7 @@ def main(cfg: DetectConfig) -> None:
 
     allow_user_file(cfg.backbone)
     device = select_device(cfg.device)
-    source = ImageSource(cfg.source, vid_stride=cfg.vid_stride)
+    source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride)
     weights = cfg.weights or newest_weights()
     backend = load_backend(weights, device)
     predict = build_predictor(cfg, backend, device, training_facts(weights))

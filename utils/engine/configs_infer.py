@@ -47,7 +47,9 @@ class DetectConfig:
 
     weights: str = option("", help=WEIGHTS_HELP)
     backbone: str = option("", help=BACKBONE_HELP)
-    source: str = option("data/images", help="image, video, folder, glob in quotes, or .txt list of these")
+    source: str = option(
+        "", help="image, video, folder, glob in quotes, or .txt list of these; without it data/images of the clone"
+    )
     imgsz: tuple[int, ...] | None = option(
         None, help="height width, or one number for both; without it that of the training", aliases=IMGSZ_ALIASES
     )
