@@ -33,7 +33,7 @@ fix: $(VENV)/.developer
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.developer
-	@for script in tools/bench_*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python $$script || exit 1; done
+	@for script in tools/bench_*.py; do echo "== $$script"; $(BIN)/python -m tools.$$(basename $$script .py) || exit 1; done
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -3,6 +3,7 @@
 python -m tools.bench_step [model.yaml]      # forward, loss, backward; rounds of both interleaved, the ratio of medians
 """
 
+import logging
 import statistics
 import sys
 import time
@@ -12,6 +13,8 @@ import torch
 from models.yolo import DetectionModel
 from utils.device import autocast, autocast_dtype
 from utils.losses.detection import DetectionLoss, LossGains
+
+log = logging.getLogger(__name__)
 
 BATCH, SIDE, ROUNDS, WARMUP = 16, 320, 12, 2
 
@@ -37,6 +40,7 @@ def make(cfg: str, memory_format: torch.memory_format, dtype: torch.dtype | None
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = sys.argv[1] if len(sys.argv) > 1 else "models/yolov5n.yaml"
     dtype = autocast_dtype(torch.device("cpu"), amp=True)
     steps = {
@@ -51,9 +55,9 @@ def main() -> None:
                 times[name].append(seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, seconds in medians.items():
-        print(f"{name:32} {seconds * 1e3:8.1f} ms per step of {BATCH}, {torch.get_num_threads()} threads")
+        log.info("%-32s %8.1f ms per step of %d, %d threads", name, seconds * 1e3, BATCH, torch.get_num_threads())
     slow, fast = medians.values()
-    print(f"ratio {slow / fast:.2f}")
+    log.info("ratio %.2f", slow / fast)
 
 
 if __name__ == "__main__":
