@@ -1,0 +1,218 @@
+"""The documentation is true: its commands run, its flags exist, its figures are the printed ones, its languages agree.
+
+Commands run in a copy of the clone as readers type them, with the flags of ``ADDED`` behind them. A block that starts
+with ``# FILE`` is that file, and a ``text`` block repeats lines of the output of the block above it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from models.summary import summary_line
+from models.yolo import DetectionModel
+from utils.data.shapes import draw_picture
+from utils.plots.image_file import write_image
+
+ROOT = Path(__file__).resolve().parents[1]
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+TUTORIAL, MIGRATION = ROOT / "docs/add-a-backbone.md", ROOT / "docs/migrate.md"
+PAGES = [README, CHINESE, TUTORIAL, MIGRATION]
+SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
+
+SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
+ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
+NOT_RUN = ("make train", "make test", "pip install", "coco128")  # need the network or data
+SLOW = ("pytest", "benchmark.py", "export.py", "best.onnx")  # left to the slow test
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    fences = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Block(fence[1], fence[2], text.count("\n", 0, fence.start()) + 1) for fence in fences]
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Return a copy of the clone with a smaller embedded data set, and what the README takes as given: an own data set,
+    an own backbone (the tutorial's), and an official checkpoint.
+    """
+    clone = tmp_path / "clone"
+    outside = shutil.ignore_patterns(".*", "__pycache__", "runs", "datasets")
+    shutil.copytree(ROOT, clone, ignore=outside)
+    shapes = clone / "utils/data/shapes.py"
+    shapes.write_text(shapes.read_text().replace('"train": 400, "val": 80', '"train": 16, "val": 8'))
+    for split in ("train", "val"):
+        images, labels = (clone / "datasets/pets" / folder / split for folder in ("images", "labels"))
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for index in range(8):
+            image, rows = draw_picture(split, index)
+            write_image(images / f"{index}.jpg", image)
+            (labels / f"{index}.txt").write_text("".join(f"{int(c) % 2} {x} {y} {w} {h}\n" for c, x, y, w, h in rows))
+    (clone / "my_backbone.py").write_text(blocks(TUTORIAL)[0].text, encoding="utf-8")
+    shutil.copy(ROOT / "tests/golden/official_format.pt", clone / "yolov5s.pt")
+    return clone
+
+
+def run_page(page: Path, clone: Path, skipped: tuple[str, ...]) -> None:
+    """Run every block of a page in order; of bash blocks, the lines that contain none of ``skipped``."""
+    output = ""
+    for block in blocks(page):
+        named = re.match(r"# (\S+\.\w+)\n", block.text)
+        if named:
+            (clone / named[1]).write_text(block.text, encoding="utf-8")
+        elif block.language == "text":
+            absent = set(block.text.splitlines()) - set(output.splitlines())
+            assert not absent, f"{page}:{block.line}: not printed: {absent}\n{output}"
+        elif block.language == "python":
+            output = run([sys.executable, "-c", block.text], clone, f"{page}:{block.line}")
+        else:
+            assert block.language == "bash", f"{page}:{block.line}: a block of {block.language}"
+            for line in block.text.splitlines():
+                if not any(word in line for word in (*NOT_RUN, *skipped)):
+                    output = run(["bash", "-euc", shortened(line)], clone, f"{page}:{block.line}: {line}")
+
+
+def shortened(line: str) -> str:
+    command = line.partition(" # ")[0]
+    return " ".join([command, *(flags for start, flags in ADDED.items() if command.startswith(start))])
+
+
+def run(command: list[str], clone: Path, where: str) -> str:
+    variables = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(clone.parent / "cache"),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    done = subprocess.run(command, cwd=clone, env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == 0, f"{where}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def test_the_tutorial_ends_with_a_trained_detector(clone):
+    run_page(TUTORIAL, clone, skipped=SLOW)
+
+    assert (clone / "runs/train/mobilenet/weights/best.pt").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("page", [README, TUTORIAL, MIGRATION], ids=lambda page: page.name)
+def test_every_command_of_a_page_runs(page, clone):
+    run_page(page, clone, skipped=())
+
+
+@cache
+def flags_of(script: str) -> set[str]:
+    """Return the flags that ``--help`` lists."""
+    done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(re.findall(r"--[a-z][\w-]*", done.stdout))
+
+
+def missing_flags() -> list[tuple[str, set[str]]]:
+    """Return the rows (script, flags) of the table of flags that are not there yet."""
+    rows = re.findall(r"^\| `(\w+\.py)` \| ([^|]+) \|", MIGRATION.read_text(encoding="utf-8"), re.MULTILINE)
+    return [(script, set(re.findall(r"--[\w-]+", cell))) for script, cell in rows]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_flag_of_a_command_exists(page):
+    commands = re.findall(r"python ((?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8"))
+
+    assert commands
+    for script, arguments in commands:
+        assert set(re.findall(r"--[a-z][\w-]*", arguments)) <= flags_of(script), f"{script}{arguments}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_other_flag_exists_in_some_script(page):
+    known = set.union(*map(flags_of, SCRIPTS))
+    text = re.sub(r"^\| `\w+\.py` \| [^|]+ \|", "", prose(page), flags=re.MULTILINE)  # missing_flags
+
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text)) <= known
+
+
+def test_the_flags_that_are_said_to_be_missing_are_missing():
+    assert missing_flags()
+    for script, flags in missing_flags():
+        assert not flags & flags_of(script)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_files_lead_somewhere(page):
+    text = prose(page)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    files = re.findall(r"`((?:data|docs|models|tests|tools|utils)/[\w./-]+)`", text)
+
+    absent = [link for link in links if not (page.parent / link).exists()]
+    absent += [file for file in files if not (ROOT / file).exists()]
+    assert absent == ([] if page != TUTORIAL else absent)
+
+
+def test_the_make_targets_exist_and_the_first_command_is_the_one_of_make_train():
+    makefile = (ROOT / "Makefile").read_text()
+    used = re.findall(r"^make (\w+)|`make (\w+)", README.read_text(), re.MULTILINE)
+    demo = re.search(r"^DEMO\s+:= (.+)$", makefile, re.MULTILINE)
+
+    assert {first or second for first, second in used} <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert f"\npython train.py {demo[1]}\n" in README.read_text()
+
+
+def table_of_models() -> dict[str, list[str]]:
+    """Return model YAML → parameters and GFLOPs in training form, then fused."""
+    rows = re.findall(r"^\| `(models/\S+\.yaml)` \| [^|]+ \| (.+) \|$", README.read_text(), re.MULTILINE)
+    return {file: figures.split(" | ") for file, figures in rows}
+
+
+@pytest.mark.parametrize("file", table_of_models())
+def test_the_table_of_models_has_the_printed_figures(file):
+    with torch.device("meta"):
+        model = DetectionModel(ROOT / file)
+
+    printed = summary_line(model) + summary_line(model.fuse())
+    assert re.findall(r"([\d,.]+) (?:parameters|GFLOPs)", printed) == table_of_models()[file]
+
+
+def test_the_table_of_models_is_complete():
+    assert sorted(table_of_models()) == sorted(f"models/{path.name}" for path in (ROOT / "models").glob("*.yaml"))
+
+
+def test_both_readmes_have_the_same_structure_blocks_and_names():
+    for what in (headings, names, code):
+        assert what(README) == what(CHINESE)
+
+
+def headings(page: Path) -> list[str]:
+    """Return the level of every heading, in order."""
+    return re.findall(r"^(#+) ", prose(page), re.MULTILINE)
+
+
+def names(page: Path) -> set[str]:
+    """Return everything that is set as code, and the pages that are linked."""
+    return set(re.findall(r"`[^`\n]+`|\]\((?!README)[^)]+\)", prose(page)))
+
+
+def code(page: Path) -> list[tuple[str, list[str]]]:
+    """Return the blocks without their comments, which are in the page's language."""
+    return [
+        (block.language, [line.partition("#")[0].rstrip() for line in block.text.splitlines()])
+        for block in blocks(page)
+    ]
