@@ -19,9 +19,12 @@ class BenchmarkConfig:
     backbone_weights: str = option("none", help="start the backbones from published weights", choices=("none", "auto"))
     cfg: str = option("models/yolov5n.yaml", help="model YAML that every backbone is put under")
     data: str = option("data/shapes.yaml", help="data-set YAML")
-    hyp: str = option("", help="hyper-parameter YAML; without it the data set's own, or hyp.scratch-low.yaml")
+    hyp: str = option(
+        "",
+        help="hyper-parameter YAML; without it that of the data set, with the recipe of --cfg or else AdamW at 0.002",
+    )
     epochs: int = option(15, help="passes over the training images; 0 = sizes and speeds only")
-    batch_size: int = option(16, help="images per training batch", aliases=("--batch",))
+    batch_size: int = option(8, help="images per training batch", aliases=("--batch",))
     imgsz: int = option(256, help="side of the images in training and timing, in pixels", aliases=IMGSZ_ALIASES)
     device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
     workers: int = option(8, help="processes that load images, at most one per core")

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.parse import read_model_yaml
 from models.summary import count_flops
+from models.swap import swap_backbone
 from utils.engine.build import Session, build_session
 from utils.engine.configs import TrainConfig
 from utils.engine.configs_benchmark import OWN, BenchmarkConfig
@@ -22,9 +24,13 @@ from utils.engine.latency import measure_latencies, now
 from utils.engine.names import safe_name
 from utils.engine.train import train
 from utils.errors import UserError
+from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
 
+# AdamW learns more than SGD in few epochs, whatever the backbone: after 15 of the embedded set at 256 px, RepVGG-A0 has
+# mAP50 … instead of 0.003
+RECIPE = {"optimizer": "AdamW", "lr0": 0.002, "warmup_bias_lr": 0.002, "momentum": 0.9, "weight_decay": 0.02}
 WARMUP_STEPS, TIMED_STEPS = 3, 12  # batches; the first ones start workers and fill caches
 
 OnnxMaker = Callable[[nn.Module, Path, int, torch.device], Callable]  # model, file, imgsz, device → what runs it
@@ -37,7 +43,7 @@ def measure_backbone(
 
     The training goes into a folder of ``run_dir``. Where only the ONNX export fails, the figure ``remark`` says why.
     """
-    training = _train_config(cfg, backbone, run_dir)
+    training = train_config(cfg, backbone, run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         session = build_session(replace(training, project=scratch))
         model = copy.deepcopy(session.ema.ema)
@@ -62,13 +68,20 @@ def measure_backbone(
     yield {"finished": True}
 
 
-def _train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainConfig:
-    shared = {field: getattr(cfg, field) for field in ("cfg", "data", "hyp", "batch_size", "imgsz", "device", "seed")}
+def train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainConfig:
+    """Write the model YAML with the backbone in it and a recipe, and return how to train it."""
+    data, _ = read_model_yaml(cfg.cfg)
+    recipe = data.get("recipe") or ({} if cfg.hyp else RECIPE)
+    if backbone != OWN:
+        data = swap_backbone(data, backbone, weights=cfg.backbone_weights == "auto", imgsz=(cfg.imgsz, cfg.imgsz))
+    path = run_dir / f"{safe_name(backbone)}.yaml"
+    write_yaml(path, data | {"recipe": recipe})
+    shared = {
+        field: getattr(cfg, field) for field in ("data", "hyp", "batch_size", "imgsz", "device", "workers", "seed")
+    }
     return TrainConfig(
-        backbone="" if backbone == OWN else backbone,
-        backbone_weights="none" if backbone == OWN else cfg.backbone_weights,
+        cfg=str(path),
         epochs=max(cfg.epochs, 1),
-        workers=cfg.workers,
         patience=0,
         val=False,
         plots=False,

@@ -1,6 +1,6 @@
 """Every backbone keeps the contract that `parse_model` and the necks rely on (docstring of `models/registry.py`).
 
-    python -m pytest tests/models/backbones/test_contract.py --backbone NAME    # also a name of your own
+    python -m pytest tests/models/backbones/test_contract.py --backbone NAME    # also of your own: path/file.py:builder
 
 ``-m slow`` adds the larger variants, which have the same code, and the export to ONNX.
 """
@@ -14,7 +14,7 @@ import torch
 from backbone_checks import largest_error, parameter_count, randomise_norms
 from torch import Tensor, nn
 
-from models.backbones import resolve_backbone
+from models.backbones import allow_user_file, resolve_backbone
 from models.registry import BACKBONES, BackboneEntry
 
 LARGE = 10_000_000  # parameters
@@ -25,6 +25,8 @@ FORK_NORMS = {"norm0", "norm2", "norm4", "norm6"}  # FasterNet's follow a sum an
 def pytest_generate_tests(metafunc):
     """Run every test on the backbones of --backbone, else on all registered ones, large ones only with -m slow."""
     chosen = metafunc.config.getoption("backbone")
+    for name in chosen:
+        allow_user_file(name)
     resolve_backbone("")  # imports the families
     names = chosen or [name if size_of(name) <= LARGE else slow(name) for name in BACKBONES]
     metafunc.parametrize("entry", names, indirect=True, scope="module")
@@ -63,6 +65,10 @@ def image(batch: int, height: int, width: int) -> Tensor:
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
+def trainable(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
 def loss(maps: list[Tensor]) -> Tensor:
     return sum(m.float().square().sum() for m in maps)
 
@@ -93,7 +99,7 @@ def test_one_level_can_be_had_alone_and_nothing_deeper_is_built(whole, entry):
     with torch.no_grad():
         (found,) = finest(torch.rand(1, 5, 64, 64))
     assert tuple(found.shape) == (1, channels, 64 // reduction, 64 // reduction)
-    assert parameter_count(finest) < parameter_count(whole)
+    assert trainable(finest) < trainable(whole)
 
 
 def test_building_draws_no_random_numbers_but_weights(entry):

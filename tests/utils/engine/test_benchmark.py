@@ -19,7 +19,7 @@ from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.isolate import IsolatedError, isolated
 from utils.engine.latency import Latency, measure_latencies
 from utils.engine.leaderboard import Row, open_leaderboard
-from utils.engine.measure import FirstBatches, measure_backbone
+from utils.engine.measure import RECIPE, FirstBatches, measure_backbone, train_config
 from utils.errors import ConfigError
 from utils.yaml_file import read_yaml, write_yaml
 
@@ -236,6 +236,7 @@ def test_a_backbone_is_measured_from_size_to_accuracy(cfg):
     def no_onnx(model, path, imgsz, device):
         raise ConfigError("no ONNX today")
 
+    Path("board").mkdir()
     figures = {}
     for more in measure_backbone(cfg, "own", Path("board"), no_onnx):
         figures |= more
@@ -249,10 +250,12 @@ def test_a_backbone_is_measured_from_size_to_accuracy(cfg):
     assert 0 <= row.map <= row.map50 <= 1
     assert row.remark == "ONNX: no ONNX today"
     assert row.finished
-    assert Path("board/own/weights/best.pt").is_file()
+    assert read_yaml("board/own/opt.yaml")["optimizer"] == RECIPE["optimizer"]
+    assert read_yaml("board/own/hyp.yaml")["lr0"] == RECIPE["lr0"]
 
 
 def test_without_epochs_there_is_no_training(cfg):
+    Path("board").mkdir()
     figures = {}
     for more in measure_backbone(dataclasses.replace(cfg, epochs=0), "own", Path("board"), lambda *_: lambda images: 0):
         figures |= more
@@ -260,4 +263,18 @@ def test_without_epochs_there_is_no_training(cfg):
     assert figures["finished"]
     assert figures["onnx_p50_ms"] >= 0
     assert "map" not in figures
-    assert not Path("board").exists()
+    assert not Path("board/own").exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "hyp", "recipe"), [({}, "", RECIPE), ({}, "my.yaml", {}), ({"lr0": 0.1}, "", {"lr0": 0.1})]
+)
+def test_all_backbones_have_the_recipe_of_the_model_else_of_the_benchmark(cfg, own, hyp, recipe):
+    write_yaml("tiny.yaml", TINY | {"recipe": own})
+
+    training = train_config(dataclasses.replace(cfg, hyp=hyp), "repvgg_a0", Path())
+
+    model = read_yaml(training.cfg)
+    assert model["recipe"] == recipe
+    assert model["backbone"][0][2] == "repvgg_a0"
+    assert (training.hyp, training.epochs, training.imgsz) == (hyp, 1, 64)
