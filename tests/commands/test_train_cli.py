@@ -11,6 +11,7 @@ import torch
 
 import export
 import train
+from models.backbones import resolve_backbone
 from utils.checkpoint.load import load_checkpoint
 from utils.config import parse_config
 from utils.data.scene import CLASSES
@@ -109,6 +110,16 @@ def test_training_continues_from_a_checkpoint(pictures, folder, caplog):
     before, after = load_checkpoint(best).state, load_checkpoint(folder / "runs/train/exp2/weights/last.pt").state
     assert torch.equal(before["model.1.bn.running_mean"], after["model.1.bn.running_mean"])
     assert not torch.equal(before["model.24.m.0.weight"], after["model.24.m.0.weight"])
+
+
+def test_published_weights_of_a_backbone_are_loaded_and_reported_in_the_run_folder(pictures, folder):
+    torch.save(resolve_backbone("emo_1m")().state_dict(), "emo.pth")
+    run_train(pictures, "--cfg", "yolov5n.yaml", "--backbone", "emo_1m", "--backbone-weights", "emo.pth", "--noplots")
+
+    run = folder / "runs/train/exp"
+    report = read_yaml(run / "backbone_weights.yaml")
+    assert (report["matched"]["tensors"], report["missing"]) == (215, [])
+    assert load_checkpoint(run / "weights/last.pt").yaml["normalize"]["mean"] == [0.485, 0.456, 0.406]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(pictures, folder):

@@ -1,6 +1,7 @@
 """Build everything that a training run needs from its configuration: data, model, loss, optimizer, loggers."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import nn
 
 from models.yolo import DetectionModel
 from utils.data.augment import AugmentConfig
-from utils.data.labels import ScanResult
+from utils.data.labels import Problem, ScanResult
 from utils.data.loader import build_train_loader, build_val_loader
 from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec, load_data_spec
@@ -91,7 +92,7 @@ def build_session(cfg: TrainConfig) -> Session:
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
-    _write_inputs(run_dir, cfg, hyp, train_scan, val_scan)
+    _write_inputs(run_dir, cfg, hyp, model, [*train_scan.problems, *val_scan.problems])
     return Session(
         cfg=cfg,
         hyp=hyp,
@@ -180,12 +181,14 @@ def _decay_scale(batch_size: int, nominal: int) -> float:
 
 
 def _write_inputs(
-    run_dir: Path, cfg: TrainConfig, hyp: dict[str, Any], train_scan: ScanResult, val_scan: ScanResult
+    run_dir: Path, cfg: TrainConfig, hyp: dict[str, Any], model: DetectionModel, problems: Sequence[Problem]
 ) -> None:
+    """Note in the run folder what the run started from."""
     (run_dir / "weights").mkdir(exist_ok=True)
     write_yaml(run_dir / "opt.yaml", asdict(cfg))
     write_yaml(run_dir / "hyp.yaml", hyp)
-    problems = [*train_scan.problems, *val_scan.problems]
+    if model.load_report:
+        write_yaml(run_dir / "backbone_weights.yaml", model.load_report.as_dict())
     if problems:
         write_text(run_dir / "skipped.txt", "".join(f"{problem}\n" for problem in problems))
         log.warning("%d problems of the data set are listed in %s", len(problems), run_dir / "skipped.txt")
