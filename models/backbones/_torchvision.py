@@ -47,8 +47,6 @@ def torchvision_names() -> list[str]:
 
 def build_torchvision(name: str, *, reductions: Sequence[int] | None = None, in_channels: int = 3) -> LevelAdapter:
     """Return torchvision's ``name`` as a backbone of the levels ``reductions``. Raises: ConfigError if it is none."""
-    if in_channels != 3:
-        raise ConfigError(f"torchvision/{name} takes 3 input channels, not {in_channels}", "choose a timm model")
     steps, available, channels_last = find_levels(name)
     wanted = tuple(reductions or (level.reduction for level in available))
     try:
@@ -56,7 +54,16 @@ def build_torchvision(name: str, *, reductions: Sequence[int] | None = None, in_
     except ConfigError as error:
         raise ConfigError(f"torchvision/{name}: {error.what}", error.fix) from error
     body = Chain(_create(name), steps, [level.index for level in levels], channels_last)
-    return LevelAdapter(body, Recipe(tuple(available)), levels, wanted)
+    if in_channels != 3:
+        _replace_first_conv(body, in_channels)
+    return LevelAdapter(body, Recipe(tuple(available)), levels, wanted, in_channels=in_channels)
+
+
+def _replace_first_conv(body: nn.Module, in_channels: int) -> None:
+    name, conv = next((name, module) for name, module in body.named_modules() if isinstance(module, nn.Conv2d))
+    has_bias = conv.bias is not None
+    first = nn.Conv2d(in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=has_bias)
+    body.set_submodule(name, first)
 
 
 class Chain(nn.Module):

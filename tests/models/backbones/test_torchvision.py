@@ -135,9 +135,11 @@ def test_what_cannot_work_is_refused_with_the_reason(name, reason):
         build(name, (1, *NECK))
 
 
-def test_other_input_channels_are_refused():
-    with pytest.raises(ConfigError, match="takes 3 input channels, not 1"):
-        resolve_backbone("torchvision/resnet18")(in_channels=1)
+def test_input_channels_reach_the_first_convolution():
+    module = resolve_backbone("torchvision/resnet18")(reductions=NECK, in_channels=5)
+
+    assert module.body.conv1.weight.shape == (64, 5, 7, 7)
+    assert len(module(torch.rand(1, 5, 64, 64))) == 3
 
 
 @pytest.fixture(scope="module")
