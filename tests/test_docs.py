@@ -30,7 +30,7 @@ SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "mode
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
 NOT_RUN = ("make train", "make test", "pip install", "coco128")  # need the network or data
-SLOW = ("pytest", "benchmark.py", "export.py", "best.onnx")  # left to the slow test
+SLOW = ("pytest", "benchmark.py", "export.py", ".onnx", "val.py", "--fuse-check", "--list-backbones")  # with -m slow
 
 
 class Block(NamedTuple):
@@ -107,6 +107,7 @@ def run(command: list[str], clone: Path, where: str) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(600)
 def test_the_tutorial_ends_with_a_trained_detector(clone):
     run_page(TUTORIAL, clone, skipped=SLOW)
 
@@ -182,7 +183,9 @@ def table_of_models() -> dict[str, list[str]]:
     return {file: figures.split(" | ") for file, figures in rows}
 
 
-@pytest.mark.parametrize("file", table_of_models())
+@pytest.mark.parametrize(
+    "file", [file if "yolov5n" in file else pytest.param(file, marks=pytest.mark.slow) for file in table_of_models()]
+)
 def test_the_table_of_models_has_the_printed_figures(file):
     with torch.device("meta"):
         model = DetectionModel(ROOT / file)
