@@ -26,6 +26,7 @@ from models.backbones._adapt import (
     needed_levels,
     scaled,
 )
+from models.backbones._weight_file import find_state, read_file
 from models.layers.observe import fold_batch_norms, nothing_left, without_lstm_steps
 from models.registry import BackboneEntry
 from utils.errors import CheckpointError, ConfigError
@@ -196,6 +197,8 @@ def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> li
     options |= {"in_chans": adapter.in_channels}
     try:
         state = _trained(name, options, source).state_dict()
+    except CheckpointError:
+        raise
     except Exception as error:  # network, file, layout: timm's errors have no class in common
         reason = " ".join(line.strip() for line in str(error).strip().split("\n")[:2])[:300] or type(error).__name__
         raise CheckpointError(
@@ -215,7 +218,7 @@ def _trained(name: str, options: dict[str, Any], source: str | Path | bool) -> n
     """Return the whole classifier; timm is strict where the number of classes is the file's."""
     if source is True:
         return timm.create_model(name, pretrained=True, **options)
-    state = timm.models.load_state_dict(str(source))
+    state = _read(Path(source))
     classifier = timm.get_pretrained_cfg(name).classifier
     first = classifier if isinstance(classifier, str) or not classifier else classifier[0]
     head = state.get(f"{first}.weight")
@@ -224,6 +227,13 @@ def _trained(name: str, options: dict[str, Any], source: str | Path | bool) -> n
     return timm.create_model(
         name, pretrained=True, pretrained_cfg_overlay=overlay, **options | {"num_classes": classes}
     )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return timm.models.load_state_dict(str(path))
+    state, _ = find_state(read_file(path), (), path)
+    return state
 
 
 def _canonical(key: str) -> str:

@@ -350,6 +350,15 @@ def test_a_file_of_timms_classifier_loads_whole(name, layout, tmp_path):
     assert report.missing == [key for key in module.state_dict() if key.startswith("upsample.")]
 
 
+def test_a_safetensors_file_loads(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file(classifier("lcnet_050").state_dict(), tmp_path / "model.safetensors")
+
+    module, _ = load("lcnet_050", tmp_path / "model.safetensors")
+
+    assert torch.equal(module.body.conv_stem.weight, classifier("lcnet_050").conv_stem.weight)
+
+
 def test_a_file_with_other_classes_loads_too(tmp_path):
     torch.save(classifier("lcnet_050", 7).state_dict(), tmp_path / "weights.pth")
 
@@ -387,7 +396,7 @@ def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(spoil, text, tm
 
 
 def test_a_file_that_is_not_there_is_named():
-    with pytest.raises(CheckpointError, match=r"timm/lcnet_050: no/such\.pth not loaded"):
+    with pytest.raises(CheckpointError, match=r"no/such\.pth: no such file"):
         load("lcnet_050", "no/such.pth")
 
 
