@@ -28,8 +28,7 @@ from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
 
-# AdamW learns more than SGD in few epochs: in 15 of the embedded set at 256 px and the same gains, yolov5n with RepVGG-A0
-# reached mAP50 0.23 instead of 0.003. The YAMLs of all backbone families have the same recipe.
+# The recipe of all backbone families' YAMLs: AdamW learns far more than SGD in a few epochs of a small data set.
 RECIPE = {"optimizer": "AdamW", "lr0": 0.002, "warmup_bias_lr": 0.002, "momentum": 0.9, "weight_decay": 0.02}
 WARMUP_STEPS, TIMED_STEPS = 3, 12  # batches; the first ones start workers and fill caches
 
