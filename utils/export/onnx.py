@@ -178,8 +178,13 @@ def quiet_exporter() -> Iterator[None]:
 
 
 def trace(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
-    """Return the ONNX graph of the model, traced with zeros of ``shape``. Raises: OnnxExporterError."""
-    open_dims = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    """Return the ONNX graph of the model, traced with zeros of ``shape``. Raises: OnnxExporterError.
+
+    Open sizes are multiples of the stride: knowing that, the exporter can compute the sizes of all maps in advance.
+    """
+    stride = model.size_multiple
+    batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
+    open_dims = {0: batch, 2: stride * rows, 3: stride * columns}
     with quiet_exporter():
         program = torch.onnx.export(
             model,
