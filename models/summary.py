@@ -1,7 +1,7 @@
 """What a model is made of: a table of its rows, parameters, FLOPs, and the time of every row."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,26 +9,35 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-COLUMNS = ("row", "from", "n", "params", "module", "arguments")
-
 
 def summary_table(model: nn.Module, imgsz: int = 640, times: Sequence[float] | None = None) -> str:
-    """Return a table of the rows of a DetectionModel, and its totals; ``times`` are ms per row."""
-    head = (*COLUMNS[:4], "ms", *COLUMNS[4:]) if times else COLUMNS
-    lines = [head]
-    for row, module in zip(model.rows, model.model, strict=True):
-        params = f"{sum(p.numel() for p in module.parameters()):,}"
-        cells = [str(row.index), ", ".join(map(str, row.written)), str(row.number), params, row.name, str(row.args)]
-        if times:
-            cells.insert(4, f"{times[row.index]:.2f}")
-        lines.append(tuple(cells))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    right = len(head) - 2  # numbers to the right, names to the left
-    table = [
-        "  ".join(c.rjust(w) if i < right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    ]
-    return "\n".join([*(line.rstrip() for line in table), *model.wiring, summary_line(model, imgsz)])
+    """Return a table of the rows of a DetectionModel, and its totals; ``times`` are ms per row.
+
+    Behind a backbone, ``from`` counts slots, of which the backbone has five; they have a column of their own then.
+    """
+    rows = model.rows
+    columns = {"row": [row.index for row in rows]}
+    if rows[0].is_backbone:
+        columns["slot"] = [f"0–{rows[0].slot}", *(row.slot for row in rows[1:])]
+    columns["from"] = [", ".join(map(str, row.written)) for row in rows]
+    columns["n"] = [row.number for row in rows]
+    columns["params"] = [f"{sum(p.numel() for p in module.parameters()):,}" for module in model.model]
+    if times:
+        columns["ms"] = [f"{times[row.index]:.2f}" for row in rows]
+    numbers = len(columns)
+    columns["module"] = [row.name for row in rows]
+    columns["arguments"] = [row.args for row in rows]
+    aligned = (
+        _aligned([name, *map(str, cells)], str.rjust if i < numbers else str.ljust)
+        for i, (name, cells) in enumerate(columns.items())
+    )
+    table = ("  ".join(line).rstrip() for line in zip(*aligned, strict=True))
+    return "\n".join([*table, *model.wiring, summary_line(model, imgsz)])
+
+
+def _aligned(cells: Sequence[str], align: Callable[[str, int], str]) -> list[str]:
+    width = max(map(len, cells))
+    return [align(cell, width) for cell in cells]
 
 
 def summary_line(model: nn.Module, imgsz: int = 640) -> str:

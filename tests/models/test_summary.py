@@ -69,7 +69,12 @@ def test_the_wiring_of_a_backbone_stands_in_the_table():
     with torch.device("meta"):
         emo = DetectionModel("yolov5n-emo")
 
-    assert "P4 (stride 16, 80 channels) → row 4 Concat" in summary_table(emo).splitlines()
+    lines = summary_table(emo).splitlines()
+
+    assert "P4 (stride 16, 80 channels) → row 4 Concat" in lines
+    assert lines[0].split()[:3] == ["row", "slot", "from"]
+    assert lines[1].split()[:3] == ["0", "0–4", "-1"]
+    assert lines[5].split()[:4] == ["4", "8", "-1,", "3"]
 
 
 def test_the_command_runs_as_a_script_from_anywhere(tmp_path):
