@@ -53,6 +53,7 @@ FORBIDDEN_ATTRIBUTES = {
     ("os", "popen"),
 }
 MAY_PRINT = {"utils/config.py"}
+NOT_ON_WINDOWS = {"fcntl", "grp", "posix", "pwd", "resource", "termios"}
 
 
 def module_name(path: Path) -> str:
@@ -104,6 +105,12 @@ def test_parts_of_models_import_downwards(source):
         other = name.split(".")
         if other[0] == "models" and len(other) > 1:
             assert other[1] == parts[1] or other[1] in INSIDE_MODELS[parts[1]], f"{path} imports {name}"
+
+
+def test_every_module_can_be_imported_on_windows(source):
+    path, tree = source
+    imported = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not NOT_ON_WINDOWS & set(imports(ast.Module(imported, []))), path
 
 
 def test_config_types_stay_on_the_upper_floors(source):

@@ -1,11 +1,18 @@
-"""Choose where and in which precision a model runs."""
+"""Where and in which precision a model runs, and what of the machine it uses."""
 
+import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 
 from utils.errors import ConfigError
+
+if sys.platform == "win32":
+    import psutil
+else:
+    import resource
 
 
 def select_device(name: str = "") -> torch.device:
@@ -54,3 +61,18 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 def to_float_images(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return (B, 3, H, W) uint8 images as floats in 0–1 on the device; the memory format is kept."""
     return images.to(device, non_blocking=True).float().div_(255)
+
+
+def usable_cpus() -> int:
+    """Return the CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_gb(device: torch.device) -> float:
+    """Return the GPU memory reserved, or without a GPU the peak resident memory of this process, in GB."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device) / 1e9
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9

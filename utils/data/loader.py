@@ -3,7 +3,6 @@
 One item of the work is one batch, identified by (epoch, number): a worker needs nothing else to make it.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from itertools import repeat
@@ -20,6 +19,7 @@ from utils.data.layout import TILES
 from utils.data.store import ImageStore
 from utils.data.train_batches import TrainBatches
 from utils.data.val_batches import ValBatches
+from utils.device import usable_cpus
 from utils.errors import ConfigError, DataError, StorageError, UserError
 
 PREFETCH = 2  # batches that each worker makes ahead
@@ -137,8 +137,7 @@ def build_val_loader(
 
 def worker_count(wanted: int, batch_size: int) -> int:
     """Return how many workers are of use: at most the CPUs per GPU, and none for batches of one image."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cpus // max(torch.cuda.device_count(), 1), batch_size if batch_size > 1 else 0, wanted)
+    return min(usable_cpus() // max(torch.cuda.device_count(), 1), batch_size if batch_size > 1 else 0, wanted)
 
 
 def _start_worker(_: int) -> None:

@@ -2,15 +2,13 @@
 
 import logging
 import math
-import resource
-import sys
 import time
 
 import torch
-from tqdm import tqdm
 
-from utils.device import autocast, to_float_images
+from utils.device import autocast, memory_gb, to_float_images
 from utils.engine.build import Session
+from utils.engine.progress import progress_bar
 from utils.errors import DivergedError
 from utils.plots.batches import plot_batch
 
@@ -32,7 +30,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
     total = torch.zeros(3, device=s.device)
     shown_at = 0.0
     log.info("\n%s", HEADER)
-    progress = tqdm(s.train_loader, total=steps, bar_format="{l_bar}{bar:10}{r_bar}", file=sys.stdout)
+    progress = progress_bar(s.train_loader)
     for index, batch in enumerate(progress):
         step = index + epoch * steps
         accumulate = s.schedule.set(step, epoch)
@@ -48,7 +46,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
         if time.monotonic() - shown_at > REFRESH_S or index + 1 == steps:
             shown_at = time.monotonic()
             means = _finite((total / (index + 1)).tolist(), epoch, index)
-            progress.set_description(_line(s, epoch, means, batch))
+            progress.set_description_str(_line(s, epoch, means, batch), refresh=False)
         if epoch == 0 and index < BATCHES_DRAWN and s.cfg.plots:
             picture = s.run_dir / f"train_batch{index}.jpg"
             plot_batch(batch.images, batch.targets, picture, paths=batch.paths, names=s.spec.names)
@@ -68,11 +66,3 @@ def _line(session: Session, epoch: int, means: list[float], batch) -> str:
     name = f"{epoch}/{session.cfg.epochs - 1}"
     numbers = (*means, len(batch.targets), batch.images.shape[-1])
     return ("%11s" * 2 + "%11.4g" * 5) % (name, f"{memory_gb(session.device):.3g}G", *numbers)
-
-
-def memory_gb(device: torch.device) -> float:
-    """Return the GPU memory reserved, or without a GPU the peak resident memory of this process, in GB."""
-    if device.type == "cuda":
-        return torch.cuda.memory_reserved(device) / 1e9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e9 if sys.platform == "darwin" else peak * 1024 / 1e9

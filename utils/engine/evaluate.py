@@ -1,7 +1,6 @@
 """Measure a detector on labelled images: precision, recall, average precision, losses, speed."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,11 +8,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from utils.boxes import cxcywh_to_xyxy, unletterbox
 from utils.data.batch import Batch
 from utils.device import to_float_images
+from utils.engine.progress import progress_bar
 from utils.engine.stopwatch import Speed, Stopwatch
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.detection import DetectionMetrics, fitness, iou_levels, match_detections
@@ -23,7 +22,6 @@ log = logging.getLogger(__name__)
 
 HEADER = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "P", "R", "mAP50", "mAP50-95")
 ROW = "%22s" + "%11i" * 2 + "%11.3g" * 4
-BAR_FORMAT = "{l_bar}{bar:10}{r_bar}"
 
 # every candidate counts for the average precision, which wants low confidences and all classes of a box
 VAL_NMS = partial(non_max_suppression, conf_thres=0.001, iou_thres=0.6, max_det=300, multi_label=True)
@@ -98,7 +96,7 @@ def evaluate(
     """
     metrics, levels, watch = DetectionMetrics(), iou_levels(), Stopwatch(device)
     losses, images_seen, batches_seen = torch.zeros(3, device=device), 0, 0
-    for index, batch in enumerate(tqdm(loader, desc=HEADER, bar_format=BAR_FORMAT, file=sys.stdout)):
+    for index, batch in enumerate(progress_bar(loader, HEADER)):
         batch = _as_one_class(batch) if single_cls else batch
         with watch.phase("preprocess"):
             images = to_float_images(batch.images, device)

@@ -16,10 +16,11 @@ from torch import nn
 from models.parse import read_model_yaml
 from models.summary import count_flops
 from models.swap import swap_backbone
+from utils.device import memory_gb
 from utils.engine.build import Session, build_session
 from utils.engine.configs import TrainConfig
 from utils.engine.configs_benchmark import OWN, BenchmarkConfig
-from utils.engine.epoch import memory_gb, train_epoch
+from utils.engine.epoch import train_epoch
 from utils.engine.latency import measure_latencies, now
 from utils.engine.names import safe_name
 from utils.engine.train import train
