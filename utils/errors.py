@@ -30,6 +30,10 @@ class CheckpointError(UserError):
     """A weights file is damaged, foreign or does not fit the model."""
 
 
+class ExportError(UserError):
+    """The model cannot be exported, or the exported file computes something else."""
+
+
 class DivergedError(UserError):
     """Training produced a loss that is not finite."""
 

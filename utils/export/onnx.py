@@ -16,39 +16,27 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnxscript import optimizer
-from torch import Tensor, nn
+from torch import nn
 
-from utils.errors import UserError
+from utils.errors import ExportError
+from utils.export.verify import (
+    BOX_TOLERANCE,
+    INPUT,
+    OUTPUT,
+    SCORE_TOLERANCE,
+    Comparison,
+    check,
+    compare,
+    reason,
+)
 from utils.runs import atomic_write
 
 log = logging.getLogger(__name__)
 
-BOX_TOLERANCE = 1e-3  # pixels
-SCORE_TOLERANCE = 1e-4
-INPUT, OUTPUT = "images", "output0"
 OPEN_INPUT = ("batch", 3, "height", "width")
-
-
-class ExportError(UserError):
-    """The model cannot be exported, or the exported file computes something else."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Largest absolute differences between ONNX Runtime and PyTorch on one batch of images."""
-
-    shape: tuple[int, int, int, int]  # B, 3, H, W
-    box_px: float
-    score: float
-
-    @property
-    def passed(self) -> bool:
-        return self.box_px <= BOX_TOLERANCE and self.score <= SCORE_TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,7 @@ class ExportReport:
         return [
             f"{self.path}: {INPUT} {shape}, {size}",
             f"largest differences between ONNX Runtime and PyTorch ({limits}):",
-            *(f"  {'×'.join(map(str, c.shape)):>14}  {c.box_px:.1e} px  {c.score:.1e}" for c in self.comparisons),
+            *(f"  {comparison.line()}" for comparison in self.comparisons),
         ]
 
 
@@ -97,7 +85,7 @@ def export_onnx(
         graph = with_fixed_shape(graph, shape)
     comparisons.append(compare(graph, deployed, shape))
     check_opset(graph, opset)
-    _check(comparisons, path)
+    check(comparisons, path)
     _strip_trace(graph)
     _describe(graph, deployed, shape, stride, comparisons)
     onnx.checker.check_model(graph)
@@ -152,11 +140,11 @@ def _traced(
         return graph, [compare(graph, model, other)]
     except torch.onnx.errors.OnnxExporterError as error:
         if dynamic:
-            raise ExportError(f"cannot be exported with open sizes: {_reason(error)}", "leave --dynamic out") from error
+            raise ExportError(f"cannot be exported with open sizes: {reason(error)}", "leave --dynamic out") from error
     try:
         graph = trace(model, shape, opset, open_sizes=False)
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"cannot be exported to ONNX: {_reason(error)}") from error
+        raise ExportError(f"cannot be exported to ONNX: {reason(error)}") from error
     log.warning("the model takes one image size only, %d×%d; not compared at another", *shape[2:])
     return graph, []
 
@@ -222,44 +210,11 @@ def with_fixed_shape(graph: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.Mod
         return optimizer.optimize(fixed)
 
 
-def compare(graph: onnx.ModelProto, model: nn.Module, shape: tuple[int, ...]) -> Comparison:
-    """Run both on the same images. Raises: ExportError when ONNX Runtime cannot run the graph."""
-    images = example_images(shape)
-    with torch.inference_mode():
-        expected = model(images).numpy()
-    try:
-        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-        found = session.run([OUTPUT], {INPUT: images.numpy()})[0]
-    except Exception as error:  # the runtime's errors have no class in common
-        raise ExportError(f"ONNX Runtime cannot run the exported graph: {_reason(error)}") from error
-    if found.shape != expected.shape:
-        raise ExportError(f"ONNX Runtime returns {found.shape} where PyTorch returns {expected.shape}")
-    difference = np.abs(found - expected)
-    return Comparison(shape, float(difference[..., :4].max()), float(difference[..., 4:].max()))
-
-
-def example_images(shape: tuple[int, ...]) -> Tensor:
-    """Return images in 0–1 that are half a gradient, half noise, the same at every call."""
-    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    gradient = torch.linspace(0, 1, shape[2]).view(-1, 1) * torch.linspace(0, 1, shape[3])
-    return (noise + gradient) / 2
-
-
 def check_opset(graph: onnx.ModelProto, opset: int) -> None:
     """PyTorch writes 18 and newer itself; for an older one it converts the graph, and where it cannot it keeps 18."""
     written = next(entry.version for entry in graph.opset_import if entry.domain == "")
     if written != opset:
         raise ExportError(f"this model cannot be written in ONNX opset {opset}", f"use --opset {written}")
-
-
-def _check(comparisons: list[Comparison], path: str | Path) -> None:
-    for comparison in comparisons:
-        if not comparison.passed:
-            raise ExportError(
-                f"{path}: not written: at {'×'.join(map(str, comparison.shape))} ONNX Runtime differs from PyTorch by "
-                f"{comparison.box_px:.2g} px (limit {BOX_TOLERANCE:g}) and {comparison.score:.2g} in the scores "
-                f"(limit {SCORE_TOLERANCE:g})"
-            )
 
 
 def _strip_trace(graph: onnx.ModelProto) -> None:
@@ -280,10 +235,3 @@ def _describe(
         "verification": json.dumps([asdict(comparison) for comparison in comparisons]),
     }
     onnx.helper.set_model_props(graph, metadata)
-
-
-def _reason(error: BaseException) -> str:
-    """Return, on one line, what went wrong at the bottom of a chain of errors."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -14,7 +14,8 @@ from models.parse import read_model_yaml
 from models.swap import swap_backbone
 from models.yolo import DetectionModel
 from utils.errors import ConfigError
-from utils.export.onnx import compare, deployable, export_onnx
+from utils.export.onnx import deployable, export_onnx
+from utils.export.verify import compare
 from utils.losses.detection import DetectionLoss, LossGains
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,10 @@ from tiny_detector import tiny_model
 from torch import nn
 
 from models.yolo import DetectionModel
+from utils.errors import ExportError
 from utils.export import onnx as export
-from utils.export.onnx import ExportError, export_onnx
+from utils.export.onnx import export_onnx
+from utils.export.verify import example_images
 
 
 class Bound(nn.Module):
@@ -184,9 +186,7 @@ def test_a_graph_that_computes_something_else_is_not_written(model, dynamic, tmp
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 0.01, bias.name))
     monkeypatch.setattr(export, "trace", lambda *args, **kwargs: graph)
 
-    with pytest.raises(
-        ExportError, match=r"not written: at 2×3×48×64 ONNX Runtime differs from PyTorch by .* px"
-    ) as error:
+    with pytest.raises(ExportError, match=r"not written: .* differs .* 2×3×48×64 .* own rounding errors") as error:
         export_onnx(model, tmp_path / "x.onnx", (64, 64))
 
     assert error.value.exit_code == 2
@@ -216,9 +216,9 @@ def test_a_graph_in_another_opset_than_asked_for_is_refused(dynamic):
 
 
 def test_comparison_images_are_neither_constant_nor_random():
-    images = export.example_images((2, 3, 32, 48))
+    images = example_images((2, 3, 32, 48))
 
-    assert torch.equal(images, export.example_images((2, 3, 32, 48)))
+    assert torch.equal(images, example_images((2, 3, 32, 48)))
     assert 0 <= images.min() < 0.1
     assert 0.9 < images.max() <= 1
     assert images[..., -8:, -8:].mean() > images[..., :8, :8].mean() + 0.3
@@ -243,5 +243,5 @@ def test_real_models_export_dynamically_and_agree_where_they_were_not_compared(t
 
     assert report.nodes <= max_nodes
     for size in ((320, 320), (416, 640), (64, 32)):
-        images = export.example_images((1, 3, *size))
+        images = example_images((1, 3, *size))
         assert_equal(run(tmp_path / "x.onnx", images), predictions(model, images))

@@ -1,0 +1,109 @@
+"""Prove that an ONNX graph computes what the PyTorch model computes."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from utils.errors import ExportError
+
+INPUT, OUTPUT = "images", "output0"
+BOX_TOLERANCE = 1e-3  # pixels
+SCORE_TOLERANCE = 1e-4
+ROUNDING_FACTOR = 4  # two results that are each rounded differ by up to twice that, and by more at single boxes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Largest absolute differences between ONNX Runtime and PyTorch on one batch of images.
+
+    Where they are beyond the tolerances, the rounding errors tell whether float32 can do better: they are the largest
+    differences between PyTorch in float32 and in float64; 0 elsewhere.
+    """
+
+    shape: tuple[int, int, int, int]  # B, 3, H, W
+    box_px: float
+    score: float
+    box_rounding_px: float = 0.0
+    score_rounding: float = 0.0
+
+    @property
+    def within_tolerance(self) -> bool:
+        return self.box_px <= BOX_TOLERANCE and self.score <= SCORE_TOLERANCE
+
+    @property
+    def passed(self) -> bool:
+        """True within the tolerances, or when the differences are no more than rounding explains."""
+        boxes = self.box_px <= max(BOX_TOLERANCE, ROUNDING_FACTOR * self.box_rounding_px)
+        return boxes and self.score <= max(SCORE_TOLERANCE, ROUNDING_FACTOR * self.score_rounding)
+
+    def line(self) -> str:
+        """Return the figures as text."""
+        text = f"{'×'.join(map(str, self.shape)):>14}  {self.box_px:.1e} px  {self.score:.1e}"
+        if self.within_tolerance:
+            return text
+        return f"{text}  (PyTorch's own rounding errors: {self.box_rounding_px:.1e} px, {self.score_rounding:.1e})"
+
+
+def compare(graph: onnx.ModelProto, model: nn.Module, shape: tuple[int, ...]) -> Comparison:
+    """Run both on the same images. Raises: ExportError when ONNX Runtime cannot run the graph."""
+    images = example_images(shape)
+    with torch.inference_mode():
+        expected = model(images).numpy()
+    try:
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+        found = session.run([OUTPUT], {INPUT: images.numpy()})[0]
+    except Exception as error:  # the runtime's errors have no class in common
+        raise ExportError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
+    if found.shape != expected.shape:
+        raise ExportError(f"ONNX Runtime returns {found.shape} where PyTorch returns {expected.shape}")
+    comparison = Comparison(shape, *_largest(found - expected))
+    if comparison.within_tolerance:
+        return comparison
+    return replace(comparison, **_rounding(model, images, expected))
+
+
+def _rounding(model: nn.Module, images: Tensor, rounded: np.ndarray) -> dict[str, float]:
+    """Return how far float32 predictions are from those in float64; nothing where the model cannot compute in it."""
+    try:
+        with torch.inference_mode():
+            exact = copy.deepcopy(model).double()(images.double()).numpy()
+    except RuntimeError:  # types that do not fit each other
+        return {}
+    box, score = _largest(rounded - exact)
+    return {"box_rounding_px": box, "score_rounding": score}
+
+
+def _largest(difference: np.ndarray) -> tuple[float, float]:
+    """Return the largest absolute values among boxes and among scores."""
+    return float(np.abs(difference[..., :4]).max()), float(np.abs(difference[..., 4:]).max())
+
+
+def example_images(shape: tuple[int, ...]) -> Tensor:
+    """Return images in 0–1 that are half a gradient, half noise, the same at every call."""
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    gradient = torch.linspace(0, 1, shape[2]).view(-1, 1) * torch.linspace(0, 1, shape[3])
+    return (noise + gradient) / 2
+
+
+def check(comparisons: Iterable[Comparison], path: str | Path) -> None:
+    """Raise ExportError, which says that ``path`` is not written, unless all comparisons passed."""
+    for comparison in comparisons:
+        if not comparison.passed:
+            raise ExportError(
+                f"{path}: not written: ONNX Runtime differs from PyTorch by more than {BOX_TOLERANCE:g} px or "
+                f"{SCORE_TOLERANCE:g}: {comparison.line().strip()}"
+            )
+
+
+def reason(error: BaseException) -> str:
+    """Return, on one line, what went wrong at the bottom of a chain of errors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:300] or type(error).__name__
