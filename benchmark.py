@@ -1,6 +1,6 @@
 """Compare backbones in one detector: size, latency, training speed, memory and mAP, on this machine and your data.
 
-python benchmark.py                                                        # six backbones, embedded data set, 20 epochs
+python benchmark.py                                                        # six backbones, embedded data set, 30 epochs
 python benchmark.py --backbones own repvit_m0_9 timm/mobilenetv4_conv_small --data my.yaml --imgsz 640 --epochs 50
 python benchmark.py --backbones repvgg_a0 timm/mobileone_s0 --imgsz 640 --epochs 0             # sizes and speeds only
 

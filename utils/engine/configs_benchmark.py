@@ -23,7 +23,7 @@ class BenchmarkConfig:
         "",
         help="hyper-parameter YAML; without it that of the data set, with the recipe of --cfg or else AdamW at 0.002",
     )
-    epochs: int = option(20, help="passes over the training images; 0 = sizes and speeds only")
+    epochs: int = option(30, help="passes over the training images; 0 = sizes and speeds only")
     batch_size: int = option(8, help="images per training batch", aliases=("--batch",))
     imgsz: int = option(256, help="side of the images in training and timing, in pixels", aliases=IMGSZ_ALIASES)
     device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
