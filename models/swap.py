@@ -8,12 +8,14 @@ from itertools import chain
 from typing import Any
 
 import torch
+from torch import nn
 
 from models.backbones import allow_user_file, known_backbones, resolve_backbone
-from models.build import build_backbone
-from models.parse import LEVELS, Row, at, level_slots, read_rows, reduction_of
+from models.build import backbone_args, build_backbone
+from models.parse import LEVELS, Row, at, check_model_yaml, level_slots, read_rows, reduction_of
 from models.yolo import DetectionModel
 from utils.errors import ConfigError
+from utils.imgsz import rounded_up
 from utils.registry import suggest
 
 PYRAMIDS = ("SPP", "SPPF")  # rows that belong to the neck in spirit, though YAMLs list them under the backbone
@@ -34,6 +36,7 @@ def swap_backbone(
     Rows up to stride 32 give way to one backbone row; a pyramid pooling at their end and rows of larger strides stay;
     what read a row that is gone reads the backbone's level of the same stride. ``weights`` and ``options`` go into the
     row; a backbone that takes one size of images only is built for ``imgsz`` (height, width), and the row says so.
+    Where the YAML has that backbone already, its row keeps its options and, unless others are given, its weights.
     Raises: ConfigError for an unknown name, for a level that the backbone does not have, for a user's file that cannot
     be used.
     """
@@ -42,20 +45,45 @@ def swap_backbone(
         hint = suggest(name, chain.from_iterable(known_backbones().values()))
         raise ConfigError(f"unknown backbone {name!r}", hint or "python models/yolo.py --list-backbones shows them")
     data = copy.deepcopy(dict(data))
-    for key in ("normalize", "recipe"):  # of the old backbone's weights, and for its training
-        data.pop(key, None)
+    check_model_yaml(data)
     rows = read_rows(data, "model")
+    options = dict(options or {})
+    if rows[0].is_backbone and rows[0].name == name:
+        row = data["backbone"][0]
+        named, given = backbone_args(rows[0].entry, row[3])
+        weights, options = weights or named or False, given | options
+    else:
+        row = [-1, 1, name, []]
+        data = _with_row(data, rows, row)
+    row[3] = [weights, options] if options else [weights]
+    if "img_size" not in options:
+        _bind_size(data, row, imgsz)
+    _on_meta(data)  # refuses what does not work at that size
+    return data
+
+
+def _with_row(data: Mapping[str, Any], rows: Sequence[Row], row: list) -> dict[str, Any]:
+    """Return the model YAML with ``row`` in the place of its backbone, without what was for the old one's weights."""
     if rows[0].is_backbone:
         kept, head = data["backbone"][1:], data["head"]
     else:
         kept, head = _repointed(data, rows)
-    row = [-1, 1, name, [weights, *([dict(options)] if options else [])]]
-    data |= {"backbone": [row, *kept], "head": head}
-    fixed_size = _fixed_size(data)
-    if fixed_size and "img_size" not in (options or {}):
-        row[3] = [weights, dict(options or {}) | {"img_size": list(imgsz or fixed_size)}]
-        _fixed_size(data)  # also at that size
-    return data
+    others = {key: value for key, value in data.items() if key not in ("normalize", "recipe")}
+    return others | {"backbone": [row, *kept], "head": head}
+
+
+def _bind_size(data: Mapping[str, Any], row: list, imgsz: tuple[int, int] | None) -> None:
+    """Write into ``row``, in place, the size for which a backbone is built that takes one size, or up to one size."""
+    backbone = _on_meta(data)
+    fixed, largest = (getattr(backbone, key, None) for key in ("fixed_size", "largest_size"))
+    wanted = tuple(imgsz or fixed or largest or ())
+    is_too_large = largest and any(side > limit for side, limit in zip(wanted, largest, strict=True))
+    if not (fixed or is_too_large):
+        return
+    with torch.device("meta"):
+        multiple = DetectionModel(data, load_backbone=False).size_multiple
+    size = [rounded_up(side, multiple) for side in wanted]
+    row[3] = [row[3][0], {**(row[3][1] if len(row[3]) > 1 else {}), "img_size": size}]
 
 
 def _repointed(data: Mapping[str, Any], rows: Sequence[Row]) -> tuple[list, list]:
@@ -111,9 +139,8 @@ def row_strides(data: Mapping[str, Any], rows: Sequence[Row]) -> list[Fraction]:
     return [Fraction(PROBE_SIZE, side) if side else Fraction(0) for side in sides]
 
 
-def _fixed_size(data: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Build the backbone of ``data`` without memory; return the only size of images that it takes, None for any."""
+def _on_meta(data: Mapping[str, Any]) -> nn.Module:
+    """Return the backbone of ``data`` without memory for its weights."""
     rows = read_rows(data, "model")
     with torch.device("meta"):
-        backbone = build_backbone(rows[0], [reduction_of(slot) for slot in level_slots(rows)], data.get("ch", 3))
-    return getattr(backbone, "fixed_size", None)
+        return build_backbone(rows[0], [reduction_of(slot) for slot in level_slots(rows)], data.get("ch", 3))

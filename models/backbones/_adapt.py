@@ -39,6 +39,7 @@ class Recipe:
     levels: tuple[Level, ...]  # all its maps
     scale: Fraction = Fraction(1)  # by which images are resized first
     fixed_size: tuple[int, int] | None = None  # the only size (H, W) of images that it takes, None for any
+    largest_size: tuple[int, int] | None = None  # the largest size (H, W) of images that it takes, None for any
     options: tuple[tuple[str, Any], ...] = ()  # with which the library creates it
 
 
@@ -130,6 +131,11 @@ class LevelAdapter(nn.Module):
         """The only size (height, width) of images that the body takes, None for any."""
         return self.recipe.fixed_size
 
+    @property
+    def largest_size(self) -> tuple[int, int] | None:
+        """The largest size (height, width) of images that the body takes, None for any."""
+        return self.recipe.largest_size
+
     def body_shape(self, batch: int = 1) -> tuple[int, int, int, int]:
         """Return a shape (B, C, H, W) that the body takes."""
         return batch, self.in_channels, *scaled(self.fixed_size or PROBES[0], self.recipe.scale)
@@ -148,11 +154,9 @@ class LevelAdapter(nn.Module):
     def _resized(self, images: Tensor) -> Tensor:
         size = tuple(images.shape[-2:])
         if self.fixed_size and size != self.fixed_size:
-            height, width = self.fixed_size
-            raise ConfigError(
-                f"this backbone was built for images of {height}×{width}, not {size[0]}×{size[1]}",
-                f"use --imgsz {max(height, width)}, or build it for another size with the backbone option img_size",
-            )
+            raise _wrong_size(f"images of {_text(self.fixed_size)}", size, self.fixed_size)
+        if self.largest_size and any(side > limit for side, limit in zip(size, self.largest_size, strict=True)):
+            raise _wrong_size(f"images of up to {_text(self.largest_size)}", size, self.largest_size)
         scale = self.recipe.scale
         if scale == 1:
             return images
@@ -164,6 +168,17 @@ class LevelAdapter(nn.Module):
         if not self._is_fused:
             self._fuse_body(self.body, self.body_shape())
         self._is_fused = True
+
+
+def _wrong_size(wanted: str, size: tuple[int, int], built: tuple[int, int]) -> ConfigError:
+    return ConfigError(
+        f"this backbone was built for {wanted}, not {_text(size)}",
+        f"use --imgsz {max(built)}, or build it for another size with the backbone option img_size in the model YAML",
+    )
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
 
 
 def _regrid(feature: Tensor, images: Tensor, reduction: int) -> Tensor:

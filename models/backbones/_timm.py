@@ -41,6 +41,7 @@ WAYS: tuple[dict[str, Any], ...] = (  # keywords of create_model for models that
     {"dynamic_img_size": True} | GETTER,
     {"strict_img_size": False} | GETTER,
 )
+TABLED = ("mvitv2",)  # their tables of positions are for one size; what is beyond is no error on the meta device
 RESERVED = ("cache_dir", "checkpoint_path", "feature_cls", "features_only", "in_chans", "num_classes", "out_indices")
 Size = tuple[int, int]
 
@@ -113,14 +114,14 @@ def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tup
     Raises: ConfigError with timm's own reason when there is none.
     """
     reasons = []
-    for way, sizes, fixed_size in _ways(img_size):
+    for way, sizes, fixed_size, largest_size in _ways(name, img_size):
         tried = dict(options) | way
         try:
             levels, scale = _probe(name, in_channels, tried, sizes)
         except Exception as error:  # whatever a foreign model raises is the reason that is reported
             reasons.append(error)
             continue
-        return Recipe(levels, scale, fixed_size, tuple(tried.items()))
+        return Recipe(levels, scale, fixed_size, largest_size, tuple(tried.items()))
     telling = [error for error in reasons if not isinstance(error, TypeError)] or reasons[:1]
     reason = getattr(telling[-1], "what", f"{telling[-1]}".strip().split("\n")[0]) or type(telling[-1]).__name__
     given = f" with {dict(options)}" if options else ""
@@ -130,15 +131,18 @@ def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tup
     )
 
 
-def _ways(img_size: Size | None) -> Iterator[tuple[dict[str, Any], Sequence[Size], Size | None]]:
-    """Yield (keywords, sizes to try, the only size or None); a size that was asked for is always used."""
-    if img_size is None:
+def _ways(
+    name: str, img_size: Size | None
+) -> Iterator[tuple[dict[str, Any], Sequence[Size], Size | None, Size | None]]:
+    """Yield (keywords, sizes to try, the only size or None, the largest or None); a size asked for is always used."""
+    is_tabled = name.startswith(TABLED)
+    if img_size is None and not is_tabled:
         for way in WAYS:
-            yield way, PROBES, None
+            yield way, PROBES, None, None
     size = img_size or DEFAULT_SIZE
     for sizes, fixed_size in ((PROBES, None), ((size,), size)):
         for way in ({}, GETTER):
-            yield way | {"img_size": size}, sizes, fixed_size
+            yield way | {"img_size": size}, sizes, fixed_size, size if is_tabled else None
 
 
 def _probe(

@@ -20,13 +20,13 @@ from utils.engine.configs import TrainConfig
 from utils.engine.ema import ModelEMA
 from utils.engine.freeze import freeze_rows, frozen_rows
 from utils.engine.hyp import load_hyp
-from utils.engine.imgsz import fit_imgsz
 from utils.engine.model import ModelPlan, build_model, fit_model_anchors, plan_model
 from utils.engine.optim import Stepper, build_optimizer, parameter_groups
 from utils.engine.recipe import apply_recipe
 from utils.engine.schedule import EarlyStopping, Schedule
 from utils.errors import ConfigError
 from utils.files import find_file
+from utils.imgsz import fit_imgsz
 from utils.loggers import build_loggers
 from utils.losses.detection import DetectionLoss, LossGains
 from utils.runs import new_run_dir, write_text

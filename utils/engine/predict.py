@@ -15,10 +15,10 @@ from utils.boxes import unletterbox
 from utils.data.letterbox import letterbox
 from utils.device import to_float_images
 from utils.engine.configs_infer import DetectConfig
-from utils.engine.imgsz import fit_imgsz
 from utils.engine.stopwatch import Speed, Stopwatch
 from utils.engine.training_facts import TrainingFacts
 from utils.errors import ConfigError
+from utils.imgsz import fit_imgsz
 from utils.nms import non_max_suppression
 
 log = logging.getLogger(__name__)

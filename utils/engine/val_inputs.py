@@ -13,11 +13,11 @@ from utils.data.spec import DataSpec
 from utils.engine.coco import is_coco
 from utils.engine.configs_infer import ValConfig
 from utils.engine.evaluate import VAL_NMS, Observer
-from utils.engine.imgsz import fit_imgsz
 from utils.engine.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
 from utils.engine.predict import Backend
 from utils.engine.training_facts import TrainingFacts
 from utils.errors import ConfigError
+from utils.imgsz import fit_imgsz
 
 log = logging.getLogger(__name__)
 

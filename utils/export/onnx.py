@@ -107,6 +107,9 @@ def deployable(model: nn.Module) -> nn.Module:
     deployed = copy.deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     deployed.fuse()
     deployed.head.export = True
+    for module in deployed.modules():
+        if getattr(module, "fused_attn", False):  # timm's switch: the exporter has fused attention for 4-D tensors only
+            module.fused_attn = False
     return deployed.requires_grad_(False)
 
 

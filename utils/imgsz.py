@@ -15,7 +15,12 @@ def fit_imgsz(imgsz: int, stride: int) -> int:
     """
     if imgsz < 1:
         raise ConfigError(f"--imgsz {imgsz} is too small", f"give at least {2 * stride}")
-    fitted = max(math.ceil(imgsz / stride), 2) * stride
+    fitted = rounded_up(imgsz, stride)
     if fitted != imgsz:
         log.warning("--imgsz %d is no multiple of the stride %d, or under two cells; using %d", imgsz, stride, fitted)
     return fitted
+
+
+def rounded_up(imgsz: int, stride: int) -> int:
+    """Return the next multiple of the coarsest stride, at least two cells."""
+    return max(math.ceil(imgsz / stride), 2) * stride
