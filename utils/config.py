@@ -33,7 +33,8 @@ def option(
     """Return a dataclass field that is also a flag ``--field-name``.
 
     ``aliases`` are further spellings; ``off_aliases`` are flags that switch a boolean off (``--nosave``);
-    ``const`` is the value of the flag without an argument (``--cache`` alone).
+    ``const`` is the value of the flag without an argument (``--cache`` alone); a default of None tells what was not
+    given.
     """
     metadata = {"help": help, "aliases": aliases, "off_aliases": off_aliases, "const": const, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
@@ -76,9 +77,10 @@ def _add_flag(parser: _Parser, field: dataclasses.Field, hint: Any) -> None:
     meta = field.metadata
     flag = "--" + field.name.replace("_", "-")
     spellings = dict.fromkeys([flag, "--" + field.name, *meta["aliases"]])
-    if hint is bool:
+    if hint in (bool, bool | None):
         group = parser.add_mutually_exclusive_group()
-        shown = f"{meta['help']} (default: {'on' if field.default else 'off'})"
+        default = "" if field.default is None else f" (default: {'on' if field.default else 'off'})"
+        shown = meta["help"] + default
         off = dict.fromkeys(["--no-" + field.name.replace("_", "-"), *meta["off_aliases"]])
         group.add_argument(*spellings, dest=field.name, action="store_true", default=field.default, help=shown)
         group.add_argument(

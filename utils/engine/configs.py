@@ -23,10 +23,16 @@ class TrainConfig:
     batch_size: int = option(16, help="images per batch", aliases=("--batch",))
     imgsz: int = option(640, help="longer side of the images, in pixels", aliases=IMGSZ_ALIASES)
     device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
-    optimizer: str = option("SGD", help="optimizer", choices=("SGD", "Adam", "AdamW"))
-    backbone_lr: float = option(1.0, help="learning rate of the backbone as a multiple of that of the rest")
+    optimizer: str | None = option(
+        None, help="optimizer; without it that of the model's recipe, or SGD", choices=("SGD", "Adam", "AdamW")
+    )
+    backbone_lr: float | None = option(
+        None, help="learning rate of the backbone as a multiple of the rest's; without it the recipe's, or 1"
+    )
     freeze: tuple[str, ...] = option((), help="rows to freeze: 'backbone', a count N (the first N), or several indices")
-    cos_lr: bool = option(False, help="cosine instead of linear learning-rate schedule")
+    cos_lr: bool | None = option(
+        None, help="cosine instead of linear learning-rate schedule; without it as the recipe has it, or linear"
+    )
     patience: int = option(100, help="epochs without improvement before training stops; 0 = never")
     workers: int = option(8, help="processes that load images, at most one per core")
     cache: str | None = option(

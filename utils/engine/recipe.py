@@ -15,17 +15,17 @@ from utils.registry import suggest
 
 log = logging.getLogger(__name__)
 
-OPTIONS = ("optimizer", "backbone_lr", "cos_lr")  # of TrainConfig
+# Options of TrainConfig that a recipe may set, and what they are where neither it nor the user does.
+OPTIONS: dict[str, Any] = {"optimizer": "SGD", "backbone_lr": 1.0, "cos_lr": False}
 
 
 def apply_recipe(
     recipe: Mapping[str, Any], cfg: TrainConfig, hyp: Mapping[str, Any], source: str
 ) -> tuple[TrainConfig, dict[str, Any]]:
-    """Return options and hyper-parameters with the recipe's in place of those that the user left alone.
+    """Return options and hyper-parameters with the recipe's, else the defaults, for those that the user left alone.
 
     Raises: ConfigError naming an unknown key or a wrong value.
     """
-    defaults = {field.name: field.default for field in fields(cfg)}
     ranges = RANGES | {key: limits for key, (_, *limits) in ranges_of_optional_keys().items()}
     hyp, used = dict(hyp), {}
     for key, value in recipe.items():
@@ -36,18 +36,19 @@ def apply_recipe(
         elif key not in OPTIONS:
             hint = suggest(str(key), [*ranges, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
             raise ConfigError(f"{source}: recipe: unknown key {key!r}", hint)
-        elif getattr(cfg, key) == defaults[key]:
-            cfg = _with_option(cfg, key, value, source)
+        elif getattr(cfg, key) is None:
+            cfg = replace(cfg, **{key: _option(key, value, source)})
             used[key] = value
     if used:
         log.info("recipe of %s: %s", source, ", ".join(f"{key}={value}" for key, value in used.items()))
-    return cfg, hyp
+    absent = {key: default for key, default in OPTIONS.items() if getattr(cfg, key) is None}
+    return replace(cfg, **absent), hyp
 
 
-def _with_option(cfg: TrainConfig, key: str, value: Any, source: str) -> TrainConfig:
-    field = next(field for field in fields(cfg) if field.name == key)
-    choices = field.metadata["choices"]
-    fits = value in choices if choices else isinstance(value, type(field.default) | int)
+def _option(key: str, value: Any, source: str) -> Any:
+    """Return the value of a recipe's option. Raises: ConfigError where it does not fit."""
+    choices = next(field.metadata["choices"] for field in fields(TrainConfig) if field.name == key)
+    fits = value in choices if choices else isinstance(value, type(OPTIONS[key]) | int)
     if not fits:
         raise ConfigError(f"{source}: recipe: {key}: {value!r}", f"give {' or '.join(map(str, choices)) or 'a number'}")
-    return replace(cfg, **{key: value})
+    return value

@@ -25,6 +25,20 @@ def test_flags_and_a_file_of_the_user_go_first():
     assert (cfg.optimizer, cfg.backbone_lr, hyp["lr0"]) == ("Adam", 0.1, 0.01)
 
 
+def test_a_flag_that_says_what_is_the_default_anyway_goes_first_too():
+    recipe = RECIPE | {"cos_lr": True}
+
+    cfg, _ = apply_recipe(recipe, TrainConfig(optimizer="SGD", backbone_lr=1.0, cos_lr=False), HYP, "m.yaml")
+
+    assert (cfg.optimizer, cfg.backbone_lr, cfg.cos_lr) == ("SGD", 1.0, False)
+
+
+def test_what_neither_recipe_nor_user_say_has_a_default():
+    cfg, _ = apply_recipe({}, TrainConfig(), HYP, "m.yaml")
+
+    assert (cfg.optimizer, cfg.backbone_lr, cfg.cos_lr) == ("SGD", 1.0, False)
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
