@@ -3,7 +3,9 @@
 import errno
 import logging
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]  # the clone
 CACHE_NAME = "yolo-backbones"
+RETRY_S = (0.1, 0.2, 0.3, 0.4)  # a second in all, for virus scanners to let go of a file on Windows
+NOT_WRITABLE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 
 def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
@@ -48,7 +52,7 @@ def _candidates(first: Path) -> Iterator[Path]:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced to disk and renamed, on failure removed.
 
-    Raises: StorageError when the disk is full or read-only; the old file is then intact.
+    Raises: StorageError when the disk is full or read-only, or another program holds the file; the old one is intact.
     """
     path = Path(path)
     temporary = None
@@ -59,11 +63,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield temporary
         _publish(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG):
-            raise StorageError(
-                f"{path}: cannot be written ({error.strerror})", "free some space or choose another folder"
-            ) from error
-        raise
+        if error.errno not in NOT_WRITABLE:
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "free some space" if full else "close the programs that have it open"
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror})", f"{fix}, or choose another folder"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -75,19 +81,37 @@ def _publish(temporary: Path, path: Path) -> None:
     temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 would hide results from other users
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
+    _replace(temporary, path)
+    if sys.platform != "win32":  # where a folder cannot be opened, and need not be
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename, again for about a second while Windows says that another program has one of the two open."""
+    for wait in RETRY_S:
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            time.sleep(wait)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def cache_dir(*parts: str) -> Path:
-    """Return (and make) a folder for caches, outside the clone and outside every data set."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base.joinpath(CACHE_NAME, *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Return (and make) a folder for caches, outside the clone and outside every data set. Raises: StorageError."""
+    fix = "set XDG_CACHE_HOME to a folder that you may write to"
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = base.joinpath(CACHE_NAME, *parts)
+        folder.mkdir(parents=True, exist_ok=True)
+    except RuntimeError as error:
+        raise StorageError(f"no folder for caches: {error}", fix) from error
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot make this folder for caches ({error.strerror})", fix) from error
     return folder
 
 

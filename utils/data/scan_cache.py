@@ -30,8 +30,8 @@ def cache_file(sources: Sequence[str | Path]) -> Path | None:
     digest = hashlib.sha256("\0".join(places).encode(errors="surrogateescape")).hexdigest()
     try:
         return cache_dir("labels") / f"{Path(places[0]).stem}-{digest[:16]}.npz"
-    except OSError as error:
-        log.info("the scan is not cached: %s", error)
+    except StorageError as error:
+        log.info("the scan is not cached: %s", error.what)
         return None
 
 

@@ -261,6 +261,17 @@ def test_without_a_cache_folder_everything_else_works(dataset, tmp_path, monkeyp
     assert [scan_dataset([dataset.images], nc=1).cached for _ in range(2)] == [False, False]
 
 
+def test_without_a_home_folder_everything_else_works(dataset, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    fill(dataset, 3)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+
+    assert [scan_dataset([dataset.images], nc=1).cached for _ in range(2)] == [False, False]
+
+
 def test_the_cache_holds_no_pickles(dataset):
     fill(dataset, 3)
     scan_dataset([dataset.images], nc=1)

@@ -1,0 +1,98 @@
+"""Files are written on every system, also where another program holds them; caches need a folder, or say so."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from utils.errors import StorageError
+from utils.runs import atomic_write, cache_dir, write_text
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """A system where folders cannot be opened as files are."""
+    opened = os.open
+
+    def open_file(path, *args, **options):
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir would be a detour
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "open", open_file)
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Let the next ``held["times"]`` renames fail as they do while a file is open elsewhere; sum up the waiting."""
+    state = {"times": 0, "waited": 0.0}
+    replace = Path.replace
+
+    def fail(self, target):
+        if state["times"]:
+            state["times"] -= 1
+            raise PermissionError(13, "Access is denied", str(target))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(time, "sleep", lambda seconds: state.update(waited=state["waited"] + seconds))
+    return state
+
+
+def test_a_file_is_written_where_folders_cannot_be_opened(windows, tmp_path):
+    write_text(tmp_path / "x.txt", "new")
+
+    assert (tmp_path / "x.txt").read_text() == "new"
+
+
+def test_a_file_that_a_virus_scanner_holds_for_a_moment_is_written(held, tmp_path):
+    held["times"] = 3
+
+    write_text(tmp_path / "x.txt", "new")
+
+    assert (tmp_path / "x.txt").read_text() == "new"
+
+
+def test_a_file_that_stays_open_elsewhere_is_a_storage_error_and_intact(held, tmp_path):
+    (tmp_path / "x.txt").write_text("old")
+    held["times"] = 99
+
+    with pytest.raises(StorageError, match=r"x\.txt: cannot be written \(Access is denied\)") as error:
+        write_text(tmp_path / "x.txt", "new")
+
+    assert "close the programs" in error.value.fix
+    assert 0.5 < held["waited"] < 2
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_full_disk_asks_for_space(tmp_path):
+    with pytest.raises(StorageError) as error, atomic_write(tmp_path / "x.txt"):
+        raise OSError(28, "No space left on device")
+
+    assert error.value.fix.startswith("free some space")
+
+
+def test_without_a_home_folder_the_cache_asks_for_one(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+
+    with pytest.raises(StorageError, match="no folder for caches") as error:
+        cache_dir("images")
+
+    assert error.value.fix.startswith("set XDG_CACHE_HOME")
+
+
+def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+
+    with pytest.raises(StorageError, match="file/yolo-backbones/images: cannot make this folder") as error:
+        cache_dir("images")
+
+    assert error.value.fix.startswith("set XDG_CACHE_HOME")
