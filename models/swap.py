@@ -62,6 +62,15 @@ def swap_backbone(
     return data
 
 
+def moved_rows(data: Mapping[str, Any]) -> dict[int, int] | None:
+    """Return, for a model of layer rows, which rows ``swap_backbone`` keeps and where they stand then; else None."""
+    rows = read_rows(data, "model")
+    if rows[0].is_backbone:
+        return None
+    first = first_kept(rows[: len(data["backbone"])], row_strides(data, rows))
+    return {index: index - first + 1 for index in range(first, len(rows))}
+
+
 def _with_row(data: Mapping[str, Any], rows: Sequence[Row], row: list) -> dict[str, Any]:
     """Return the model YAML with ``row`` in the place of its backbone, without what was for the old one's weights."""
     if rows[0].is_backbone:

@@ -101,15 +101,21 @@ class DetectionModel(nn.Module):
         self.last_reader = {slot: row.index for row in self.rows for slot in row.sources}
         self.level_slots = level_slots(self.rows)
         self.names = {i: str(i) for i in range(self.yaml["nc"])}
-        self.load_report: LoadReport | None = self._load_backbone() if load_backbone else None
-        normalize = self.yaml.get("normalize")
-        self.normalize = Normalize(**normalize) if normalize else nn.Identity()
+        self.set_normalization(self.yaml.get("normalize"))
+        self.load_report: LoadReport | None = None
+        if load_backbone:
+            self.load_backbone()
         self.size_multiple = self._attach_head(source)
 
     @property
     def backbone(self) -> nn.Module | None:
         """The module of the backbone row, None in a model of layer rows only."""
         return self.model[0] if self.rows[0].is_backbone else None
+
+    @property
+    def backbone_rows(self) -> range:
+        """The backbone's row, or in a model of layer rows alone those that the YAML has under ``backbone``."""
+        return range(1 if self.backbone else len(self.yaml["backbone"]))
 
     @property
     def head(self) -> nn.Module:
@@ -144,8 +150,8 @@ class DetectionModel(nn.Module):
         """Return slot → channels of the backbone's levels."""
         return dict(zip(self.level_slots, self.backbone.feature_channels, strict=True)) if self.backbone else {}
 
-    def _load_backbone(self) -> LoadReport | None:
-        """Load the weights that the backbone row names, and note the normalisation that they expect in ``yaml``."""
+    def load_backbone(self) -> LoadReport | None:
+        """Load the weights that the backbone row names, if any, and normalise images as they expect, in place."""
         row = self.rows[0]
         weights = backbone_args(row.entry, row.args)[0] if row.is_backbone else None
         if weights is None:
@@ -154,9 +160,15 @@ class DetectionModel(nn.Module):
             raise ConfigError(
                 f"{row.name}: its weights are for {len(row.entry.mean)} input channels, not {self.yaml['ch']}"
             )
-        report = load_backbone_weights(self.backbone, row.entry, weights, row.name)
-        self.yaml["normalize"] = {"mean": list(row.entry.mean), "std": list(row.entry.std)}
-        return report
+        self.load_report = load_backbone_weights(self.backbone, row.entry, weights, row.name)
+        self.set_normalization({"mean": list(row.entry.mean), "std": list(row.entry.std)})
+        return self.load_report
+
+    def set_normalization(self, facts: Mapping[str, list[float]] | None) -> None:
+        """Normalise images by ``mean`` and ``std`` of their channels, or not at all for None, in place."""
+        self.normalize = Normalize(**facts) if facts else nn.Identity()
+        others = {key: value for key, value in self.yaml.items() if key != "normalize"}
+        self.yaml = others | ({"normalize": dict(facts)} if facts else {})
 
     @torch.no_grad()
     def _attach_head(self, source: str) -> int:
@@ -184,7 +196,9 @@ class DetectionModel(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """Return what the head makes of images (B, ch, H, W); H and W are multiples of ``size_multiple``."""
-        height, width = images.shape[-2:]
+        channels, height, width = images.shape[-3:]
+        if channels != self.yaml["ch"]:
+            raise DataError(f"images of {channels} channels: the model's YAML says 'ch: {self.yaml['ch']}'")
         if not self.head.export and (height % self.size_multiple or width % self.size_multiple):
             raise DataError(
                 f"images of {height}×{width} pixels: both sides must be multiples of {self.size_multiple}",

@@ -34,11 +34,11 @@ def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:
         raise CheckpointError(f"{path}: refused: it contains {reason}") from reason
 
 
-def load_state(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors to start a training from: of any checkpoint (not its moving average) or bare state_dict."""
+def load_bare_state(path: str | Path) -> dict[str, Tensor] | None:
+    """Return the tensors of a file that is nothing but a state_dict, None for any other. Raises: CheckpointError."""
     archive = Archive(path)
     bare = _bare_state(archive.root)
-    return load_checkpoint(path, use_ema=False).state if bare is None else read_state(archive, bare)
+    return None if bare is None else read_state(archive, bare)
 
 
 def load_model(path: str | Path) -> DetectionModel:

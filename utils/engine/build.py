@@ -84,10 +84,8 @@ def build_session(cfg: TrainConfig) -> Session:
 
     batch_size = min(cfg.batch_size, len(train_scan))
     train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model, (train_scan, val_scan))
-    frozen = freeze_rows(model.model, frozen_rows(cfg.freeze, len(model.model), len(model.yaml["backbone"])))
-    weight_decay = hyp["weight_decay"] * _decay_scale(batch_size, hyp["nominal_batch"])
-    groups = parameter_groups(model, hyp["lr0"], weight_decay, model.backbone, cfg.backbone_lr)
-    optimizer = build_optimizer(cfg.optimizer, groups, hyp["momentum"])
+    frozen = _freeze(model, cfg.freeze)
+    optimizer = _optimizer(model, cfg, hyp, batch_size)
     steps = len(train_loader)
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
@@ -173,6 +171,21 @@ def build_loss(model: DetectionModel, hyp: dict[str, Any], imgsz: int) -> Detect
     """Return the loss with its gains scaled to levels, classes and image size."""
     head = model.head
     return DetectionLoss(head.anchors, head.nc, LossGains.from_hyp(hyp, levels=head.nl, nc=head.nc, imgsz=imgsz))
+
+
+def _freeze(model: DetectionModel, choice: Sequence[str]) -> list[nn.Module]:
+    """Freeze the rows that --freeze names, in place, and return them."""
+    rows = frozen_rows(choice, len(model.model), len(model.backbone_rows))
+    if rows:
+        log.info("frozen: rows %s", ", ".join(f"{row} {model.rows[row].name}" for row in rows))
+    return freeze_rows(model.model, rows)
+
+
+def _optimizer(model: DetectionModel, cfg: TrainConfig, hyp: dict[str, Any], batch_size: int) -> torch.optim.Optimizer:
+    weight_decay = hyp["weight_decay"] * _decay_scale(batch_size, hyp["nominal_batch"])
+    backbone = model.backbone or model.model[: len(model.backbone_rows)]
+    groups = parameter_groups(model, hyp["lr0"], weight_decay, backbone, cfg.backbone_lr)
+    return build_optimizer(cfg.optimizer, groups, hyp["momentum"])
 
 
 def _decay_scale(batch_size: int, nominal: int) -> float:

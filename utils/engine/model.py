@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from models.parse import at, read_model_yaml
-from models.swap import swap_backbone
+from models.swap import moved_rows, swap_backbone
 from models.yolo import DetectionModel
-from utils.checkpoint.load import load_checkpoint, load_state, transfer
+from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
 from utils.data.labels import ScanResult
 from utils.engine.autoanchor import box_sizes, check_anchors
 from utils.engine.configs import TrainConfig
@@ -20,7 +20,17 @@ from utils.errors import CheckpointError, ConfigError
 log = logging.getLogger(__name__)
 
 DEFAULT_CFG = "models/yolov5s-emo.yaml"
+CHANNELS = 3  # red, green, blue
+BACKBONE_KEYS = "model.0."  # of a backbone row in a state dict
 BACKBONE_WEIGHTS = {"auto": True, "none": False}  # what --backbone-weights says besides a path or a URL
+
+
+@dataclass(frozen=True)
+class Start:
+    """The tensors of --weights, and the model YAML that they belong to, None for a bare state dict."""
+
+    state: dict[str, Tensor]
+    yaml: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,10 @@ class ModelPlan:
 
     data: dict[str, Any]
     source: str
-    state: dict[str, Tensor] | None = None
+    start: "Start | None" = None
     is_file: bool = False  # ``source`` is the file that holds just ``data``
-    keeps_anchors: bool = False  # take the anchors of ``state`` too
+    keeps_anchors: bool = False  # take the anchors of ``start`` too
+    names_weights: bool = False  # --backbone-weights was given
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -41,50 +52,92 @@ class ModelPlan:
 
 def plan_model(cfg: TrainConfig) -> ModelPlan:
     """Return the model of --cfg, else of the checkpoint, else the default, with --backbone put in."""
-    state = None
-    if cfg.weights and not cfg.cfg:
-        checkpoint = load_checkpoint(cfg.weights, use_ema=False)
-        state, data, source = checkpoint.state, checkpoint.yaml, cfg.weights
-    else:
-        state = load_state(cfg.weights) if cfg.weights else None
-        data, source = read_model_yaml(cfg.cfg or DEFAULT_CFG)
-    if cfg.backbone:
-        weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
-        data = swap_backbone(data, cfg.backbone, weights=weights, imgsz=(cfg.imgsz, cfg.imgsz))
-        source = f"{source} with {cfg.backbone}"
-    elif cfg.backbone_weights != "none":
-        raise ConfigError("--backbone-weights needs --backbone", "name the backbone, or the weights in the model YAML")
-    from_checkpoint = bool(cfg.weights and not cfg.cfg)
-    is_file = not (cfg.backbone or from_checkpoint)
-    return ModelPlan(data, source, state, is_file, keeps_anchors=from_checkpoint and not cfg.backbone)
+    start = _read_start(cfg.weights, needs_yaml=not cfg.cfg) if cfg.weights else None
+    from_checkpoint = start is not None and not cfg.cfg
+    data, source = (start.yaml, cfg.weights) if from_checkpoint else read_model_yaml(cfg.cfg or DEFAULT_CFG)
+    names_weights = cfg.backbone_weights != "none"
+    if not cfg.backbone:
+        if names_weights:
+            fix = "name the backbone, or the weights in the model YAML"
+            raise ConfigError("--backbone-weights needs --backbone", fix)
+        return ModelPlan(data, source, start, is_file=not from_checkpoint, keeps_anchors=from_checkpoint)
+    weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
+    with at(source):
+        swapped = swap_backbone(data, cfg.backbone, weights=weights, imgsz=(cfg.imgsz, cfg.imgsz))
+    is_same = from_checkpoint and swapped == data
+    start = _with_moved_rows(start) if start else None
+    source = f"{source} with {cfg.backbone}"
+    return ModelPlan(swapped, source, start, keeps_anchors=is_same, names_weights=names_weights)
+
+
+def _read_start(path: str, needs_yaml: bool) -> Start:
+    """Return what --weights starts from; only where the model comes from elsewhere a bare state dict will do."""
+    if not needs_yaml and (bare := load_bare_state(path)) is not None:
+        return Start(bare, None)
+    checkpoint = load_checkpoint(path, use_ema=False)
+    return Start(checkpoint.state, checkpoint.yaml)
+
+
+def _with_moved_rows(start: Start) -> Start:
+    """Return the tensors under the rows that they have once a backbone row stands for the first ones."""
+    moved = moved_rows(start.yaml) if start.yaml else None
+    if moved is None:
+        return start
+    state = {}
+    for key, value in start.state.items():
+        prefix, row, rest = key.split(".", 2)
+        if int(row) in moved:
+            state[f"{prefix}.{moved[int(row)]}.{rest}"] = value
+    return Start(state, start.yaml)
 
 
 def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -> DetectionModel:
-    """Return the model with the tensors of the plan, or with the weights that its backbone row names.
+    """Return the model with the tensors of the plan, and with the weights that its backbone row names.
 
     ``anchors`` is the hyper-parameter: anchors per level to be fitted, in place of those of the YAML.
     """
-    load = {"nc": len(names), "anchors": anchors, "load_backbone": plan.state is None}
+    options = {"nc": len(names), "anchors": anchors, "load_backbone": plan.start is None}
     if plan.is_file:
-        model = DetectionModel(plan.source, **load)
+        model = DetectionModel(plan.source, **options)
     else:
         with at(plan.source):
-            model = DetectionModel(plan.data, **load)
+            model = DetectionModel(plan.data, **options)
+    if model.yaml["ch"] != CHANNELS:
+        raise ConfigError(
+            f"{plan.source}: 'ch: {model.yaml['ch']}', but images are read with {CHANNELS} channels", "remove 'ch'"
+        )
     model.names = dict(names)
     if model.wiring:
         log.info("levels of the backbone:\n  %s", "\n  ".join(model.wiring))
+    if plan.start is not None:
+        _start_from(model, plan, () if plan.keeps_anchors and not anchors else ("anchor",))
     if model.load_report:
         log.info("\n".join(model.load_report.lines()))
-    if plan.state is not None:
-        exclude = () if plan.keeps_anchors and not anchors else ("anchor",)
-        matched, total = transfer(model, plan.state, exclude)
-        if matched == 0:
-            raise CheckpointError(
-                f"none of the tensors of --weights fits {plan.source}", "give the --cfg they belong to"
-            )
-        level = logging.INFO if matched > total / 2 else logging.WARNING
-        log.log(level, "transferred %d of %d tensors from --weights", matched, total)
     return model
+
+
+def _start_from(model: DetectionModel, plan: ModelPlan, exclude: tuple[str, ...]) -> None:
+    """Copy the tensors of --weights into the model. They go before the weights that the backbone row names, which are
+    loaded only where --weights has no such backbone.
+    """
+    state = plan.start.state
+    own = {key: value.shape for key, value in model.state_dict().items() if key.startswith(BACKBONE_KEYS)}
+    fills_backbone = model.backbone is not None and all(
+        key in state and state[key].shape == shape for key, shape in own.items()
+    )
+    if fills_backbone and plan.names_weights:
+        raise ConfigError("both --weights and --backbone-weights fill the backbone", "leave one of them out")
+    if fills_backbone and plan.start.yaml is not None:
+        model.set_normalization(plan.start.yaml.get("normalize"))
+    elif model.load_backbone():
+        exclude = (*exclude, BACKBONE_KEYS)
+    matched, total = transfer(model, state, exclude)
+    if matched == 0:
+        raise CheckpointError(f"none of the tensors of --weights fits {plan.source}", "give the --cfg they belong to")
+    has_random_backbone = model.backbone is not None and not fills_backbone and not model.load_report
+    level = logging.WARNING if has_random_backbone or matched <= total / 2 else logging.INFO
+    note = "; the backbone starts from random weights" if has_random_backbone else ""
+    log.log(level, "transferred %d of %d tensors from --weights%s", matched, total, note)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ What the user gives goes first: a file of --hyp before the recipe's hyper-parame
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -49,6 +50,7 @@ def _option(key: str, value: Any, source: str) -> Any:
     """Return the value of a recipe's option. Raises: ConfigError where it does not fit."""
     choices = next(field.metadata["choices"] for field in fields(TrainConfig) if field.name == key)
     fits = value in choices if choices else isinstance(value, type(OPTIONS[key]) | int)
+    fits = fits and not (key == "backbone_lr" and not 0 < value < math.inf)
     if not fits:
         raise ConfigError(f"{source}: recipe: {key}: {value!r}", f"give {' or '.join(map(str, choices)) or 'a number'}")
     return value

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.load import load_checkpoint, load_state
+from utils.checkpoint.load import load_bare_state, load_checkpoint
 from utils.errors import CheckpointError
 
 OFFICIAL = Path(__file__).parents[2] / "golden" / "official_format.pt"
@@ -60,7 +60,7 @@ def test_a_legacy_file_that_ends_too_early_is_refused(tmp_path):
     (tmp_path / "x.pt").write_bytes(whole[:-1])
 
     with pytest.raises(CheckpointError, match="truncated: storage"):
-        load_state(tmp_path / "x.pt")
+        load_bare_state(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_bare_state_dict_has_weights_but_describes_no_model(tmp_path, nested):
         load_checkpoint(tmp_path / "x.pt")
     assert "--cfg" in error.value.fix
 
-    read = load_state(tmp_path / "x.pt")
+    read = load_bare_state(tmp_path / "x.pt")
     assert read.keys() == state.keys()
     assert all(torch.equal(read[key], state[key].to(read[key].dtype)) for key in state)
     assert read["0.weight"].dtype == torch.float32

@@ -8,7 +8,7 @@ import torch
 from tiny_detector import tiny_model
 
 from models.yolo import DetectionModel
-from utils.checkpoint.load import load_checkpoint, load_model, load_state, transfer
+from utils.checkpoint.load import load_checkpoint, load_model, transfer
 from utils.checkpoint.native import save_checkpoint
 from utils.errors import CheckpointError
 
@@ -59,7 +59,7 @@ def test_saving_leaves_the_model_as_it_is_and_writes_float32(tmp_path):
     model = tiny_model().half()
     before = {key: value.clone() for key, value in model.state_dict().items()}
 
-    state = load_state(save(tmp_path / "x.pt", model))
+    state = load_checkpoint(save(tmp_path / "x.pt", model)).state
 
     assert all(
         torch.equal(value, before[key]) and value.dtype == before[key].dtype

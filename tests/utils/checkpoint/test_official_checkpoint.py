@@ -13,7 +13,7 @@ from torch import nn
 from models.layers.conv import Conv
 from models.yolo import DetectionModel
 from utils.checkpoint.layers import adopt_layers
-from utils.checkpoint.load import load_checkpoint, load_model, load_state
+from utils.checkpoint.load import load_checkpoint, load_model
 from utils.errors import CheckpointError
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml
@@ -96,7 +96,6 @@ def test_detection_prefers_the_moving_average_and_training_starts_from_the_model
     key = "model.0.conv.weight"
     assert torch.equal(load_checkpoint(tmp_path / "last.pt").state[key], average.state_dict()[key])
     assert torch.equal(load_checkpoint(tmp_path / "last.pt", use_ema=False).state[key], model.state_dict()[key])
-    assert torch.equal(load_state(tmp_path / "last.pt")[key], model.state_dict()[key])
     assert load_checkpoint(tmp_path / "last.pt").epoch == 7
 
 

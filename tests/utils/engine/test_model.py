@@ -1,0 +1,175 @@
+"""Where the tensors of a training's model come from: --weights, --backbone-weights, the model YAML."""
+
+import logging
+
+import pytest
+import torch
+
+from models.parse import read_model_yaml
+from models.yolo import DetectionModel
+from utils.checkpoint.native import save_checkpoint
+from utils.engine.configs import TrainConfig
+from utils.engine.model import build_model, plan_model
+from utils.errors import CheckpointError, ConfigError
+from utils.yaml_file import write_yaml
+
+NAMES = {0: "cat", 1: "dog"}
+BACKBONE = "repvit_m0_6"
+FIRST = "model.0.features.0.0.c.weight"  # of RepViT
+
+
+def start(**flags) -> DetectionModel:
+    """Return the model that ``python train.py`` with these flags starts from."""
+    torch.manual_seed(1)
+    return build_model(plan_model(TrainConfig(**flags)), NAMES, None)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> str:
+    """A file of backbone weights, of ones, in the layout of the backbone's authors."""
+    state = DetectionModel("yolov5n-repvit").backbone.state_dict()
+    path = tmp_path_factory.mktemp("published") / "repvit.pth"
+    torch.save({"model": {key: torch.ones_like(value) for key, value in state.items()}}, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def model_yaml(published, tmp_path_factory) -> str:
+    """yolov5n-repvit.yaml with these weights in its row, and an option."""
+    data, _ = read_model_yaml("yolov5n-repvit.yaml")
+    data["backbone"][0][3] = [published]
+    path = tmp_path_factory.mktemp("yaml") / "m.yaml"
+    write_yaml(path, data)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def pretrained(model_yaml, tmp_path_factory) -> str:
+    """A checkpoint of a training that began with the published weights: the backbone is full of twos now."""
+    model = start(cfg=model_yaml)
+    assert (model.backbone.state_dict()[FIRST.removeprefix("model.0.")] == 1).all()
+    for parameter in model.parameters():
+        parameter.data.fill_(2)
+    return saved(model, tmp_path_factory.mktemp("pretrained") / "best.pt")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> str:
+    """A checkpoint of yolov5n as it is, full of threes."""
+    model = start(cfg="yolov5n.yaml")
+    for parameter in model.parameters():
+        parameter.data.fill_(3)
+    return saved(model, tmp_path_factory.mktemp("plain") / "yolov5n.pt")
+
+
+def saved(model: DetectionModel, path) -> str:
+    save_checkpoint(path, model, epoch=0, fitness=0.0, training={}, imgsz=64)
+    return str(path)
+
+
+def backbone_is(model: DetectionModel, value: float) -> bool:
+    return all((p == value).all() for p in model.backbone.parameters())
+
+
+def test_weights_of_the_row_are_loaded_with_their_normalisation(model_yaml):
+    model = start(cfg=model_yaml)
+
+    assert backbone_is(model, 1)
+    assert model.load_report.missing == []
+    assert model.yaml["normalize"]["mean"] == pytest.approx([0.485, 0.456, 0.406])
+
+
+def test_a_checkpoint_of_the_same_backbone_goes_before_the_rows_weights_and_keeps_its_normalisation(
+    model_yaml, pretrained
+):
+    for flags in ({"cfg": model_yaml}, {}, {"cfg": "yolov5n.yaml", "backbone": BACKBONE}, {"backbone": BACKBONE}):
+        model = start(weights=pretrained, **flags)
+
+        assert backbone_is(model, 2), flags
+        assert model.load_report is None
+        assert model.yaml["normalize"]["mean"] == pytest.approx([0.485, 0.456, 0.406]), flags
+        assert model.normalize(torch.zeros(1, 3, 2, 2))[0, 0, 0, 0] == pytest.approx(-0.485 / 0.229, rel=1e-4)
+
+
+def test_a_checkpoint_that_was_trained_without_normalisation_stays_without(model_yaml, tmp_path):
+    scratch = saved(start(cfg="yolov5n-repvit.yaml"), tmp_path / "scratch.pt")
+
+    model = start(cfg=model_yaml, weights=scratch)
+
+    assert "normalize" not in model.yaml
+    assert isinstance(model.normalize, torch.nn.Identity)
+
+
+def test_a_detectors_neck_and_published_backbone_weights_come_together(plain, published):
+    model = start(weights=plain, backbone=BACKBONE, backbone_weights=published)
+
+    assert backbone_is(model, 1)
+    assert model.load_report.missing == []
+    assert "normalize" in model.yaml
+    neck = [model.model[16 - 1].cv2.conv.weight, model.model[13].conv.weight]  # rows 24 → 15, 21 → 13 … of yolov5n
+    assert all((weight == 3).all() for weight in neck)
+
+
+def test_the_rows_of_a_detector_move_with_its_backbone(plain, caplog):
+    caplog.set_level(logging.INFO)
+    old, model = DetectionModel("yolov5n", nc=2), start(weights=plain, backbone=BACKBONE)
+
+    kept = {
+        f"model.{int(k.split('.')[1]) - 8}.{k.split('.', 2)[2]}": v for k, v in old.state_dict().items() if is_neck(k)
+    }
+    own = model.state_dict()
+    fitting = [key for key in kept if own[key].shape == kept[key].shape and key.endswith("conv.weight")]
+    assert len(fitting) >= 20
+    assert all((own[key] == 3).all() for key in fitting)
+    assert not backbone_is(model, 3)
+    assert "the backbone starts from random weights" in caplog.text
+
+
+def is_neck(key: str) -> bool:
+    return int(key.split(".")[1]) >= 9  # SPPF is row 9 of yolov5n
+
+
+def test_two_sources_of_one_backbone_are_refused(pretrained, published):
+    with pytest.raises(ConfigError, match="both --weights and --backbone-weights fill the backbone"):
+        start(cfg="yolov5n.yaml", weights=pretrained, backbone=BACKBONE, backbone_weights=published)
+
+
+def test_backbone_weights_that_are_not_there_are_an_error_beside_weights_too(plain):
+    with pytest.raises(CheckpointError, match="nowhere"):
+        start(weights=plain, backbone=BACKBONE, backbone_weights="nowhere.pth")
+
+
+def test_a_model_for_other_than_three_channels_is_refused_before_training(tmp_path):
+    data, _ = read_model_yaml("yolov5n.yaml")
+    write_yaml(tmp_path / "gray.yaml", data | {"ch": 1})
+
+    with pytest.raises(ConfigError, match=r"gray\.yaml: 'ch: 1', but images are read with 3 channels"):
+        start(cfg=str(tmp_path / "gray.yaml"))
+
+
+def test_a_yaml_that_is_no_model_is_named_with_a_backbone_too():
+    with pytest.raises(ConfigError, match=r"anchors\.yaml: missing 'nc'"):
+        start(cfg="models/hub/anchors.yaml", backbone=BACKBONE)
+
+
+def test_the_backbone_that_the_yaml_has_keeps_its_options_and_recipe(tmp_path):
+    data, _ = read_model_yaml("yolov5n-fasternet.yaml")
+    data["backbone"][0][3] = [False, {"drop_path": 0.3}]
+    write_yaml(tmp_path / "m.yaml", data)
+
+    plan = plan_model(TrainConfig(cfg=str(tmp_path / "m.yaml"), backbone=data["backbone"][0][2]))
+
+    assert plan.data["backbone"][0] == data["backbone"][0]
+    assert plan.recipe == data["recipe"]
+
+
+@pytest.mark.parametrize(("cfg", "rows"), [("yolov5n", 10), ("yolov5n-repvit", 1)])
+def test_the_backbone_is_its_row_or_the_rows_under_its_heading(cfg, rows):
+    with torch.device("meta"):
+        assert list(DetectionModel(cfg).backbone_rows) == list(range(rows))
+
+
+def test_a_backbone_of_one_size_is_built_for_the_size_that_training_rounds_to():
+    plan = plan_model(TrainConfig(cfg="yolov5n.yaml", backbone="timm/levit_128", imgsz=120))
+
+    assert plan.data["backbone"][0][3][-1]["img_size"] == [128, 128]
