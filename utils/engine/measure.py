@@ -50,7 +50,7 @@ def measure_backbone(
         model.head.export = True
         imgsz, device = session.imgsz, session.device
         images = torch.rand(1, model.yaml["ch"], imgsz, imgsz).to(device, memory_format=torch.channels_last)
-        fused = copy.deepcopy(model).fuse()
+        fused = copy.deepcopy(model).cpu().fuse().to(device, memory_format=torch.channels_last)  # as timm fuses there
         yield _size(model, imgsz, "") | _size(fused, imgsz, "_fused")
         for form, latency in zip(("unfused", "fused"), measure_latencies([model, fused], images), strict=True):
             yield {f"{form}_p50_ms": latency.p50_ms, f"{form}_p95_ms": latency.p95_ms}

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from models.summary import summary_line
 from utils.checkpoint.load import load_model
@@ -36,9 +37,9 @@ def train(cfg: TrainConfig) -> Path:
         last = epoch + 1 == cfg.epochs or session.stopper.may_stop_at(epoch)
         evaluation = validate(session) if cfg.val or last else None
         stop = session.stopper.stops(epoch, evaluation.fitness if evaluation else None)
-        _log_epoch(session, epoch, losses, evaluation)
         if cfg.save or last:
-            _save(session, epoch, evaluation)
+            _save(session, epoch, evaluation)  # first: a logger that fails costs no weights
+        _log_epoch(session, epoch, losses, evaluation)
         if stop:
             log.info("stopped: no improvement since epoch %d (--patience %d)", session.stopper.best_epoch, cfg.patience)
             break
@@ -95,7 +96,7 @@ def _finish(session: Session) -> None:
     """Validate best.pt as it is deployed (fused, float32), draw the charts, and say where everything is."""
     s = session
     best = s.weights_dir / "best.pt"
-    model = load_model(best).to(s.device).fuse()
+    model = load_model(best).fuse().to(s.device, memory_format=torch.channels_last)  # timm fuses on the CPU only
     log.info("\n%s", summary_line(model, s.imgsz))
     observers = [BatchPictures(s.run_dir, s.spec.names), MetricCharts(s.run_dir, s.spec.names)] if s.cfg.plots else []
     evaluation = evaluate(
@@ -103,8 +104,9 @@ def _finish(session: Session) -> None:
     )
     if s.spec.nc > 1:
         log.info(evaluation.class_rows())
-    if s.cfg.plots:
-        plot_results(s.run_dir / "results.csv", s.run_dir / "results.png")
+    table = s.run_dir / "results.csv"
+    if s.cfg.plots and table.exists():
+        plot_results(table, s.run_dir / "results.png")
     for logger in s.loggers:
         for picture in sorted([*s.run_dir.glob("*.png"), *s.run_dir.glob("*.jpg")]):
             logger.image(picture.stem, picture)

@@ -1,28 +1,46 @@
 """results.csv: one row per epoch, complete at every moment."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from utils.errors import StorageError
 from utils.loggers._contract import LOGGERS
 from utils.runs import write_text
+
+log = logging.getLogger(__name__)
 
 
 @LOGGERS.register("csv")
 class CsvLogger:
-    """Keeps all rows and rewrites the file after each, so that neither a crash nor a full disk leaves half a row."""
+    """Keeps all rows and rewrites the file after each, so that neither a crash nor a full disk leaves half a row.
+
+    A file that cannot be written, because Excel has it open, is written with the next row or at the end.
+    """
 
     def start(self, run_dir: Path) -> None:
         self.path = run_dir / "results.csv"
         self.rows: list[dict[str, float]] = []
+        self.behind = False  # the file lacks rows
 
     def epoch(self, row: Mapping[str, float]) -> None:
         self.rows.append(dict(row))
-        lines = [",".join(f"{heading:>20}" for heading in row)]
-        lines += [",".join(f"{value:20.5g}" for value in earlier.values()) for earlier in self.rows]
-        write_text(self.path, "\n".join(lines) + "\n")
+        self._write()
+
+    def _write(self) -> None:
+        lines = [",".join(f"{heading:>20}" for heading in self.rows[0])]
+        lines += [",".join(f"{value:20.5g}" for value in row.values()) for row in self.rows]
+        try:
+            write_text(self.path, "\n".join(lines) + "\n")
+            self.behind = False
+        except StorageError as error:
+            self.behind = True
+            log.warning("%s; tried again with the next row, or at the end", error.what)
 
     def image(self, name: str, path: Path) -> None:
         """A table has no place for pictures."""
 
     def finish(self) -> None:
-        """Every row is already on disk."""
+        """Try once more if the file lacks rows."""
+        if self.behind:
+            self._write()

@@ -4,7 +4,8 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
+import numpy as np
+from PIL import Image
 
 from utils.loggers._contract import LOGGERS
 
@@ -32,8 +33,9 @@ class TensorBoardLogger:
         self.writer.flush()
 
     def image(self, name: str, path: Path) -> None:
-        picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        self.writer.add_image(name, picture, self.last_epoch, dataformats="HWC")
+        with Image.open(path) as picture:  # OpenCV opens no path with umlauts on Windows
+            pixels = np.asarray(picture.convert("RGB"))
+        self.writer.add_image(name, pixels, self.last_epoch, dataformats="HWC")
 
     def finish(self) -> None:
         self.writer.close()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import utils.loggers as loggers_package
+from utils.errors import StorageError
 from utils.loggers import build_loggers
 from utils.loggers._contract import LOGGERS
 from utils.loggers.csv import CsvLogger
@@ -61,6 +62,26 @@ def test_an_interrupted_write_keeps_the_rows_so_far(tmp_path, monkeypatch):
 
     assert (tmp_path / "results.csv").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_a_table_that_is_open_in_another_program_costs_a_warning_and_is_written_later(tmp_path, monkeypatch, caplog):
+    def no_writing(path, text):
+        raise StorageError(f"{path}: cannot be written (Access is denied)")
+
+    logger = CsvLogger()
+    logger.start(tmp_path)
+    with monkeypatch.context() as held:
+        held.setattr("utils.loggers.csv.write_text", no_writing)
+        logger.epoch(ROW)
+        logger.epoch(ROW | {"epoch": 8.0})
+    assert "results.csv: cannot be written" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+    logger.finish()
+
+    assert [line.split(",")[0].strip() for line in (tmp_path / "results.csv").read_text().splitlines()] == [
+        *("epoch", "7", "8")
+    ]
 
 
 class Recorder:
@@ -135,6 +156,22 @@ def test_tensorboard_holds_thirteen_scalars_and_the_pictures(tmp_path):
     [image] = events.Images("labels")
     decoded = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
     assert (image.step, decoded[0, 0].tolist()) == (7, [0, 0, 255])
+
+
+def test_pictures_are_read_from_paths_that_opencv_cannot_open(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    folder = tmp_path / "Größe 猫"
+    folder.mkdir()
+    picture = folder / "labels.png"
+    picture.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1])
+    monkeypatch.setattr(cv2, "imread", lambda *_: None)  # what it returns there on Windows
+    logger = LOGGERS.get("tensorboard")()
+    logger.start(tmp_path)
+
+    logger.image("labels", picture)
+    logger.finish()
+
+    assert any(b"labels" in path.read_bytes() for path in tmp_path.glob("events*"))
 
 
 def test_tensorboard_is_not_imported_before_a_run_starts():
