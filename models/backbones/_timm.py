@@ -5,7 +5,9 @@ the meta device, where a forward pass computes shapes alone; the first one whose
 """
 
 import functools
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from models.backbones._adapt import (
     needed_levels,
     scaled,
 )
-from models.backbones._weight_file import find_state, read_file
+from models.backbones._weight_file import check_finite, find_state, read_file
 from models.layers.observe import fold_batch_norms, nothing_left, without_lstm_steps
 from models.registry import BackboneEntry
 from utils.errors import CheckpointError, ConfigError
@@ -49,7 +51,8 @@ Size = tuple[int, int]
 def timm_entry(name: str) -> BackboneEntry:
     """Return the registry entry of the timm model ``name``. Raises: ConfigError with close names."""
     if not is_timm_name(name):
-        hint = suggest(name, timm_names()) or "timm.list_models() lists them"
+        lister = "python models/yolo.py --list-backbones timm/PART lists those with PART in their names"
+        hint = suggest(name, timm_names()) or lister
         raise ConfigError(f"unknown timm model {name!r}", hint)
     facts = timm.get_pretrained_cfg(name)
     return BackboneEntry(
@@ -123,7 +126,8 @@ def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tup
             continue
         return Recipe(levels, scale, fixed_size, largest_size, tuple(tried.items()))
     telling = [error for error in reasons if not isinstance(error, TypeError)] or reasons[:1]
-    reason = getattr(telling[-1], "what", f"{telling[-1]}".strip().split("\n")[0]) or type(telling[-1]).__name__
+    reason = getattr(telling[-1], "what", f"{telling[-1]}".strip().split("\n")[0])
+    reason = reason or f"timm cannot build it in this form ({type(telling[-1]).__name__})"
     given = f" with {dict(options)}" if options else ""
     raise ConfigError(
         f"timm/{name}{given} cannot be a detector's backbone: {reason[:200]}",
@@ -200,7 +204,8 @@ def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> li
     options = {key: value for key, value in adapter.recipe.options if key != "feature_cls"}
     options |= {"in_chans": adapter.in_channels}
     try:
-        state = _trained(name, options, source).state_dict()
+        with quiet_retries():
+            state = _trained(name, options, source).state_dict()
     except CheckpointError:
         raise
     except Exception as error:  # network, file, layout: timm's errors have no class in common
@@ -214,15 +219,28 @@ def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> li
     absent = [key for key, value in fitting.items() if value is None or value.shape != own[key].shape]
     if absent:
         raise CheckpointError(f"timm/{name}: {label} lack {len(absent)} tensors ({', '.join(absent[:3])})")
+    check_finite(fitting, f"timm/{name}: {label}")
     adapter.body.load_state_dict(fitting)
     return [f"body.{key}" for key in own]
+
+
+@contextmanager
+def quiet_retries() -> Iterator[None]:
+    """Hold back what huggingface_hub says about each of its attempts; the last one's reason is in the error."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _trained(name: str, options: dict[str, Any], source: str | Path | bool) -> nn.Module:
     """Return the whole classifier; timm is strict where the number of classes is the file's."""
     if source is True:
         return timm.create_model(name, pretrained=True, **options)
-    state = _read(Path(source))
+    state, _ = find_state(read_file(Path(source)), (), Path(source))
     classifier = timm.get_pretrained_cfg(name).classifier
     first = classifier if isinstance(classifier, str) or not classifier else classifier[0]
     head = state.get(f"{first}.weight")
@@ -231,13 +249,6 @@ def _trained(name: str, options: dict[str, Any], source: str | Path | bool) -> n
     return timm.create_model(
         name, pretrained=True, pretrained_cfg_overlay=overlay, **options | {"num_classes": classes}
     )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return timm.models.load_state_dict(str(path))
-    state, _ = find_state(read_file(path), (), path)
-    return state
 
 
 def _canonical(key: str) -> str:

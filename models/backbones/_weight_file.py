@@ -1,14 +1,14 @@
 """Get a file of published weights, from disk or by URL, and find the state dict in it.
 
-A state dict may lie in the file on its own or under one of ``PLACES``, beside anything else that a training script
-stores, with the prefixes of DataParallel and Lightning, and as a part of a detector. Where a file has both the weights
-and their moving average, the weights are taken.
+A state dict may lie in the file on its own or under one or two of ``PLACES``, beside anything else that a training
+script stores, with the prefixes of DataParallel and Lightning in any order, and as a part of a detector. Where a file
+has both the weights and their moving average, the weights are taken.
 """
 
 import argparse
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from shutil import copyfileobj
@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from utils.errors import CheckpointError
@@ -24,7 +26,8 @@ from utils.runs import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
 
-PLACES = ("model", "model_ema", "state_dict", "net", "net_E")
+PLACES = ("model", "state_dict", "net", "module", "model_ema", "state_dict_ema", "ema", "net_E")  # averages last
+MAX_NESTING = 2  # places inside each other
 PREFIXES = ("module.", "model.", "backbone.")  # DataParallel, Lightning, mmdet
 MAGIC = (b"PK\x03\x04", b"\x80\x02")  # how a file of torch.save starts: zip archive, or pickle before PyTorch 1.6
 TIMEOUT_S = 30
@@ -53,17 +56,18 @@ def download(url: str) -> Path:
         size = temporary.stat().st_size
         if announced and int(announced) != size:
             raise CheckpointError(f"{url}: the download stopped after {size} of {announced} bytes", by_hand)
-        if not name.endswith(".safetensors"):  # which a library reads itself
-            check_kind(temporary, url)
+        is_safetensors(temporary, url)
     return path
 
 
-def check_kind(path: Path, source: str) -> None:
-    """Return if the file starts as torch.save writes it. Raises: CheckpointError saying what it is instead."""
+def is_safetensors(path: Path, source: str) -> bool:
+    """Tell a file of safetensors from one of torch.save. Raises: CheckpointError saying what it is instead."""
     with path.open("rb") as file:
         start = file.read(256)
     if start.startswith(MAGIC):
-        return
+        return False
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32:  # the length of a JSON header, the header
+        return True
     text = start.lstrip().lower()
     if not start:
         raise CheckpointError(f"{source}: the file is empty", _AGAIN)
@@ -71,20 +75,24 @@ def check_kind(path: Path, source: str) -> None:
         raise CheckpointError(f"{source}: a web page instead of weights", "download the file behind that page")
     if text.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{source}: a Git LFS pointer instead of weights", "run 'git lfs pull' in that checkout")
-    raise CheckpointError(f"{source}: not a file of torch.save (it starts with {start[:8]!r})", _AGAIN)
+    raise CheckpointError(f"{source}: not a file of torch.save or safetensors (it starts with {start[:8]!r})", _AGAIN)
 
 
 def read_file(path: Path) -> Any:
-    """Return what torch.save stored: tensors, plain data and argparse's Namespace; nothing of the file is executed.
+    """Return what torch.save or safetensors stored: tensors, plain data, argparse's Namespace; nothing is executed.
 
     Raises: CheckpointError when it is missing or damaged, or holds any other class.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file", "check the path; relative paths start at the current folder")
-    check_kind(path, str(path))
+    by_library = is_safetensors(path, str(path))
     try:
+        if by_library:
+            return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: damaged or cut short ({error})", _AGAIN) from error
     except Exception as error:  # a damaged file may raise whatever the parser trips over
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused:
@@ -96,23 +104,47 @@ def read_file(path: Path) -> Any:
 
 
 def find_state(content: Any, own: Collection[str], path: Path) -> tuple[dict[str, Tensor], str]:
-    """Return (state dict without prefixes, the one of ``PLACES`` where it lay, else "").
+    """Return (state dict without prefixes, where of ``PLACES`` it lay, such as ``model.state_dict``, else "").
 
     ``own`` are the keys of the backbone: a prefix that they have themselves stays. Raises: CheckpointError.
     """
-    nested = content if isinstance(content, Mapping) else {}
-    place = next((key for key in PLACES if isinstance(nested.get(key), Mapping)), "")
-    entries = nested[place] if place else nested
-    state = {key: value for key, value in entries.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    place, state = next(_tables(content), ("", {}))
     if not state:
-        found = ", ".join(map(str, nested)) or type(content).__name__
+        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise CheckpointError(
             f"{path}: no state dict in it, nor under {', '.join(PLACES)}; it holds {found[:200]}",
             "give a file of weights",
         )
+    while (inner := _without_prefix(state, own)) is not None:
+        state = inner
+    return state, place
+
+
+def _tables(content: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield (place, tensors by key) wherever there are tensors, those at ``PLACES`` first."""
+    if not isinstance(content, Mapping):
+        return
+    if len(place) < MAX_NESTING:
+        for key in PLACES:
+            yield from _tables(content.get(key), (*place, key))
+    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if state:
+        yield ".".join(place), state
+
+
+def _without_prefix(state: dict[str, Tensor], own: Collection[str]) -> dict[str, Tensor] | None:
+    """Return the state dict without the first of ``PREFIXES`` that it has and ``own`` does not; None without any."""
     for prefix in PREFIXES:
         inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         is_part = prefix == "backbone." or len(inner) == len(state)  # the rest of a detector is not ours
         if inner and is_part and not any(key.startswith(prefix) for key in own):
-            state = inner
-    return state, place
+            return inner
+    return None
+
+
+def check_finite(state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Raises: CheckpointError for the first tensor that float32 cannot hold without NaN or infinity."""
+    for key, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+            what = f"{source}: tensor {key!r} holds NaN or infinity"
+            raise CheckpointError(what, "take weights from before they diverged")

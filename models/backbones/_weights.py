@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbones._weight_file import download, find_state, is_url, read_file
+from models.backbones._weight_file import check_finite, download, find_state, is_url, read_file
 from models.registry import BackboneEntry
 from utils.errors import CheckpointError
 
@@ -101,6 +101,7 @@ def load_backbone_weights(
     foreign = foreign_keys(body, entry, own, path) if len(report.unexpected) > len(heads) else []
     if report.mismatched or report.missing or foreign:
         raise misfit(report, foreign, fitting, own)
+    check_finite({key: fitting[key] for key in report.matched}, path)
     backbone.load_state_dict({key: fitting.get(key, value) for key, value in own.items()})
     return report
 

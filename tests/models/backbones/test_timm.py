@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import timm
 import torch
 from backbone_checks import largest_error, parameter_count, randomise_norms
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.backbones import resolve_backbone
@@ -218,7 +220,11 @@ def test_a_registered_name_goes_before_timm_and_a_bare_name_is_timms():
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("timm/resnet19", "did you mean resnet18"), ("timm/lcnet_050.no_tag", "lcnet_050"), ("timm/", "list_models")],
+    [
+        ("timm/resnet19", "did you mean resnet18"),
+        ("timm/lcnet_050.no_tag", "lcnet_050"),
+        ("timm/", "python models/yolo.py --list-backbones timm/"),
+    ],
 )
 def test_an_unknown_timm_name_is_answered_with_close_ones(name, hint):
     with pytest.raises(ConfigError, match="unknown timm model") as error:
@@ -282,6 +288,7 @@ def test_a_model_of_any_size_has_no_fixed_size():
         ("inception_v3", r"a map is \(64, 157, 157\) where about \(64, 160, 160\)"),
         ("crossvit_tiny_240", "strides 12, 17"),
         ("efficientformer_l1", "length 49"),
+        ("bat_resnext26ts", r"timm cannot build it in this form .AssertionError"),
         ("efficientvit_m0", "no map of stride 4 .it has /16, /32, /64"),
     ],
 )
@@ -351,12 +358,21 @@ def test_a_file_of_timms_classifier_loads_whole(name, layout, tmp_path):
 
 
 def test_a_safetensors_file_loads(tmp_path):
-    safetensors = pytest.importorskip("safetensors.torch")
-    safetensors.save_file(classifier("lcnet_050").state_dict(), tmp_path / "model.safetensors")
+    save_file(classifier("lcnet_050").state_dict(), tmp_path / "model.safetensors")
 
     module, _ = load("lcnet_050", tmp_path / "model.safetensors")
 
     assert torch.equal(module.body.conv_stem.weight, classifier("lcnet_050").conv_stem.weight)
+
+
+def test_a_damaged_safetensors_file_is_one_sentence(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file(classifier("lcnet_050").state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(CheckpointError, match="damaged or cut short") as error:
+        load("lcnet_050", path)
+    assert len(str(error.value).splitlines()) == 2  # what, fix
 
 
 def test_a_file_with_other_classes_loads_too(tmp_path):
@@ -381,6 +397,7 @@ def test_positions_are_resized_to_the_size_that_the_model_is_built_for(tmp_path)
         (lambda state: {k: v for k, v in state.items() if k != "blocks.0.0.bn1.weight"}, "blocks.0.0.bn1.weight"),
         (lambda state: state | {"extra.weight": torch.zeros(1)}, "extra.weight"),
         (lambda state: {"a": torch.zeros(2)}, "not loaded"),
+        (lambda state: state | {"bn1.bias": state["bn1.bias"] / 0}, "tensor 'bn1.bias' holds NaN or infinity"),
         (lambda state: state | {"conv_stem.weight": torch.zeros(1, 3, 3, 3)}, "conv_stem.weight"),
     ],
 )
@@ -425,3 +442,21 @@ def test_a_failing_download_is_one_sentence(monkeypatch):
     with pytest.raises(CheckpointError, match="timm/lcnet_050: its published weights not loaded: no route") as error:
         load("lcnet_050", True)
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_the_attempts_of_a_failing_download_are_not_logged(monkeypatch, caplog):
+    create, chatty = timm.create_model, logging.getLogger("huggingface_hub.utils._http")
+
+    def without_network(name, pretrained=False, **options):
+        if pretrained:
+            chatty.warning("Retrying in 1s")
+            raise OSError("no route")
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", without_network)
+    with pytest.raises(CheckpointError, match="no route"):
+        load("lcnet_050", True)
+
+    assert "Retrying" not in caplog.text
+    chatty.warning("afterwards it speaks again")
+    assert "speaks again" in caplog.text

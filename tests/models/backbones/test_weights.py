@@ -11,6 +11,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from golden_backbones import read_manifest, seeded_state
+from safetensors.torch import save_file
 from torch import nn
 
 import models.backbones.emo
@@ -22,6 +23,7 @@ from utils.errors import CheckpointError
 ENTRY = BACKBONES.get("EMO_1M")
 STATE = seeded_state(read_manifest("emo-EMO_1M"))
 BODY = {key: value for key, value in STATE.items() if not key.startswith("head.")}
+AVERAGE = {key: value + 1 for key, value in STATE.items()}
 MMDET = {f"backbone.{key}": value for key, value in BODY.items()} | {"bbox_head.conv.weight": torch.zeros(4)}
 
 
@@ -34,15 +36,23 @@ LAYOUTS = {
     "ordered": OrderedDict(STATE),
     "data parallel": prefixed("module."),
     "model": {"model": STATE, "epoch": 299, "optimizer": {"state": {}, "lr": [0.1]}},
-    "model beside its average": {"model": STATE, "model_ema": {key: value + 1 for key, value in STATE.items()}},
+    "model beside its average": {"model": STATE, "model_ema": AVERAGE},
     "average alone": {"model_ema": STATE, "epoch": 3},
     "namespace": {"model": STATE, "args": argparse.Namespace(lr=0.1, data="imagenet", nested=argparse.Namespace(a=1))},
     "state_dict": {"state_dict": prefixed("module."), "meta": {"CLASSES": ("a", "b")}},
     "lightning": {"state_dict": prefixed("model.")},
-    "net": {"net": STATE, "net_E": {key: value + 1 for key, value in STATE.items()}},
+    "net": {"net": STATE, "net_E": AVERAGE},
     "net_E": {"net_E": STATE},
     "detector": {"state_dict": MMDET},
     "detector in data parallel": {"state_dict": {f"module.{key}": value for key, value in MMDET.items()}},
+    "data parallel inside a wrapper": prefixed("model.module."),
+    "wrappers twice": prefixed("module.model.module."),
+    "part in data parallel": {f"backbone.module.{key}": value for key, value in BODY.items()},
+    "state_dict_ema": {"state_dict_ema": STATE},
+    "ema": {"ema": {"module": STATE, "decay": 0.999}},
+    "model after its averages": {"ema": AVERAGE, "model_ema": AVERAGE, "state_dict_ema": AVERAGE, "state_dict": STATE},
+    "nested": {"model": {"state_dict": prefixed("module."), "epoch": 3}},
+    "model as a description": {"model": {"name": "emo", "depth": 3}, "state_dict": STATE},
     "before batch counters": {key: value for key, value in STATE.items() if "num_batches_tracked" not in key},
     "half precision": {key: value.half() for key, value in STATE.items()},
 }
@@ -82,7 +92,8 @@ def test_weights_load_in_every_layout(tmp_path, backbone, layout):
         assert value.dtype == BODY[key].dtype
         assert torch.equal(value, stored.to(value.dtype))
     assert not report.missing and not report.mismatched
-    assert report.unexpected == ([] if "detector" in layout else ["head.weight", "head.bias"])
+    is_detector = "detector" in layout or layout == "part in data parallel"
+    assert report.unexpected == ([] if is_detector else ["head.weight", "head.bias"])
 
 
 def test_the_format_before_pytorch_1_6_loads(tmp_path, backbone):
@@ -91,6 +102,61 @@ def test_the_format_before_pytorch_1_6_loads(tmp_path, backbone):
     load_backbone_weights(backbone, ENTRY, path, "EMO_1M")
 
     assert torch.equal(backbone.stage4[2].proj.conv.weight, STATE["stage4.2.proj.conv.weight"])
+
+
+def test_a_nested_place_is_named_in_the_report(tmp_path, backbone):
+    report = load_backbone_weights(backbone, ENTRY, saved(tmp_path, LAYOUTS["nested"]), "EMO_1M")
+
+    assert report.source.endswith("key 'model.state_dict'")
+
+
+def test_a_prefix_that_the_backbone_has_itself_stays(tmp_path):
+    entry = BackboneEntry(lambda: nn.ModuleDict({"model": nn.Linear(1, 1)}))
+    weights = {"module.model.weight": torch.full((1, 1), 5.0), "module.model.bias": torch.zeros(1)}
+    backbone = entry()
+
+    load_backbone_weights(backbone, entry, saved(tmp_path, weights), "mine")
+
+    assert backbone.model.weight.item() == 5
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.bin"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_safetensors_file_loads_under_any_name(tmp_path, backbone, name, prefix):
+    save_file(prefixed(prefix), tmp_path / name)
+
+    report = load_backbone_weights(backbone, ENTRY, tmp_path / name, "EMO_1M")
+
+    assert not report.missing
+    assert all(torch.equal(value, BODY[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("kept", [0.999, 0.01])
+def test_a_truncated_safetensors_file_is_called_damaged(tmp_path, backbone, kept):
+    path = tmp_path / "weights.safetensors"
+    save_file(STATE, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+
+    error = refusal(backbone, path)
+
+    assert error.what.startswith(f"{path}: damaged or cut short")
+    assert len(error.what.splitlines()) == 1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e300])  # the last one is infinite in float32
+def test_a_tensor_that_is_not_finite_is_named(tmp_path, backbone, bad):
+    spoilt = STATE["norm.norm.bias"].double()
+    spoilt[-1] = bad
+    path = saved(tmp_path, STATE | {"norm.norm.bias": spoilt})
+
+    assert refusal(backbone, path).what == f"{path}: tensor 'norm.norm.bias' holds NaN or infinity"
+
+
+def test_what_is_not_loaded_may_be_infinite(tmp_path, backbone):
+    load_backbone_weights(backbone, ENTRY, saved(tmp_path, STATE | {"head.bias": STATE["head.bias"] / 0}), "EMO_1M")
+
+    assert torch.equal(backbone.norm.norm.bias, STATE["norm.norm.bias"])
 
 
 def test_the_report_counts_tensors_and_numbers_by_section(tmp_path, backbone):
