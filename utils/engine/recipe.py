@@ -1,6 +1,7 @@
 """Training defaults that a model YAML carries under ``recipe``: hyper-parameters, and a few options of train.py.
 
 What the user gives goes first: a file of --hyp before the recipe's hyper-parameters, a flag before the recipe's option.
+The hyper-parameters of a recipe are for its optimizer: they are left out with another one.
 """
 
 import logging
@@ -29,9 +30,12 @@ def apply_recipe(
     """
     ranges = RANGES | {key: limits for key, (_, *limits) in ranges_of_optional_keys().items()}
     hyp, used = dict(hyp), {}
+    suits = "optimizer" not in recipe or cfg.optimizer in (None, recipe["optimizer"])
+    if not suits:
+        log.info("recipe of %s: its hyper-parameters are for %s, not %s", source, recipe["optimizer"], cfg.optimizer)
     for key, value in recipe.items():
         if key in ranges:
-            if not cfg.hyp:
+            if suits and not cfg.hyp:
                 low, high = ranges[key]
                 hyp[key] = used[key] = checked(f"{source}: recipe", key, value, low, high)
         elif key not in OPTIONS:

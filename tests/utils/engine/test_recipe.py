@@ -33,6 +33,15 @@ def test_a_flag_that_says_what_is_the_default_anyway_goes_first_too():
     assert (cfg.optimizer, cfg.backbone_lr, cfg.cos_lr) == ("SGD", 1.0, False)
 
 
+def test_hyper_parameters_for_one_optimizer_are_left_out_with_another(caplog):
+    caplog.set_level("INFO")
+
+    cfg, hyp = apply_recipe(RECIPE, TrainConfig(optimizer="SGD"), HYP, "m.yaml")
+
+    assert (cfg.optimizer, cfg.backbone_lr, hyp["lr0"]) == ("SGD", 0.1, HYP["lr0"])
+    assert "its hyper-parameters are for AdamW, not SGD" in caplog.text
+
+
 def test_what_neither_recipe_nor_user_say_has_a_default():
     cfg, _ = apply_recipe({}, TrainConfig(), HYP, "m.yaml")
 
