@@ -91,7 +91,16 @@ class Predictor:
 
 
 def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device, training: TrainingFacts) -> Predictor:
-    """Return the predictor that the options ask for; ``training`` chooses the image size where they do not."""
+    """Return the predictor that the options ask for; ``training`` chooses the image size where they do not.
+
+    Raises: ConfigError for classes that the model does not know, and for an impossible size.
+    """
+    unknown = [class_id for class_id in cfg.classes or () if class_id not in backend.names]
+    if unknown:
+        raise ConfigError(
+            f"--classes {unknown[0]}: the model knows {len(backend.names)} classes",
+            f"give ids from 0 to {max(backend.names)}",
+        )
     nms = partial(
         non_max_suppression,
         conf_thres=cfg.conf_thres,

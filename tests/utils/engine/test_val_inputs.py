@@ -46,6 +46,13 @@ def test_detection_uses_the_size_asked_for_or_that_of_the_training(cfg, backend,
     assert predict.size == size
 
 
+def test_a_class_that_the_model_does_not_know_cannot_be_chosen():
+    cfg = DetectConfig(classes=(0, 99))
+
+    with pytest.raises(ConfigError, match="--classes 99: the model knows 1 classes"):
+        build_predictor(cfg, FLEXIBLE, torch.device("cpu"), TrainingFacts(imgsz=256))
+
+
 @pytest.fixture
 def loader_arguments(monkeypatch):
     """What ``build_val_loader`` is called with."""
