@@ -9,6 +9,7 @@ class DetectConfig:
 import argparse
 import dataclasses
 import logging
+import math
 import sys
 import types
 import typing
@@ -29,14 +30,17 @@ def option(
     off_aliases: tuple[str, ...] = (),
     const: Any = None,
     choices: tuple[Any, ...] = (),
+    low: float = -math.inf,
+    high: float = math.inf,
 ) -> Any:
     """Return a dataclass field that is also a flag ``--field-name``.
 
     ``aliases`` are further spellings; ``off_aliases`` are flags that switch a boolean off (``--nosave``);
     ``const`` is the value of the flag without an argument (``--cache`` alone); a default of None tells what was not
-    given.
+    given. A number, or each of several, must lie from ``low`` to ``high``.
     """
     metadata = {"help": help, "aliases": aliases, "off_aliases": off_aliases, "const": const, "choices": choices}
+    metadata |= {"low": low, "high": high}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -47,8 +51,20 @@ def parse_config(config_class: type, argv: Sequence[str], prog: str | None = Non
     if unknown:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise ConfigError(f"unknown argument {unknown[0]!r}", suggest(unknown[0].split("=")[0], flags) or "see --help")
-    values = vars(namespace)
-    return config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
+    for field in dataclasses.fields(config_class):
+        _check_range(field, values[field.name])
+    return config_class(**values)
+
+
+def _check_range(field: dataclasses.Field, value: Any) -> None:
+    """Raises: ConfigError where a number is out of range or none (nan)."""
+    low, high = field.metadata["low"], field.metadata["high"]
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and not low <= number <= high:
+            flag = "--" + field.name.replace("_", "-")
+            allowed = f"{low} or more" if high == math.inf else f"a number from {low} to {high}"
+            raise ConfigError(f"{flag} {number} is out of range", f"give {allowed}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,6 +133,7 @@ def _value_type(hint: Any) -> tuple[type, bool]:
 
 def run_command(main: Callable[[Any], Any], config_class: type) -> typing.NoReturn:
     """Parse the flags, set up logging, call ``main(config)`` and exit: 0 done, 2 bad input, 130 interrupted."""
+    tolerate_any_character()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main(parse_config(config_class, sys.argv[1:]))
@@ -128,4 +145,16 @@ def run_command(main: Callable[[Any], Any], config_class: type) -> typing.NoRetu
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported for --help
+            raise
+        print("error: the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
+
+
+def tolerate_any_character() -> None:
+    """Let stdout and stderr show ``?`` for a character that their encoding lacks, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")

@@ -112,7 +112,7 @@ def test_a_second_run_gets_a_folder_of_its_own_unless_told_otherwise(tiny_weight
         (["--source", "c.jpg"], DataError, "c.jpg"),
         (["--source", "missing.jpg"], DataError, "missing.jpg"),
         (["--source", "a.jpg", "--imgsz", "0"], ConfigError, "--imgsz 0"),
-        (["--source", "a.jpg", "--conf-thres", "7"], ConfigError, "conf_thres"),
+        (["--source", "a.jpg", "--conf-thres", "7"], ConfigError, "--conf-thres 7.0 is out of range"),
         (["--source", "a.jpg", "--device", "99"], ConfigError, "99"),
         (["--source", "a.jpg", "--weights", "none.pt"], CheckpointError, "none.pt"),
         (["--source", "a.jpg", "--weights", "c.jpg"], ConfigError, "c.jpg"),

@@ -133,7 +133,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(pictures, folder):
     ("flags", "kind", "message"),
     [
         (("--cfg", "yolov5n.yml"), ConfigError, "yolov5n"),
-        (("--cfg", "yolov5n.yaml", "--epochs", 0), ConfigError, "--epochs 0 is too small"),
+        (("--cfg", "yolov5n.yaml", "--epochs", 0), ConfigError, "--epochs 0 is out of range"),
         (("--cfg", "yolov5n.yaml", "--data", "nowhere.yaml"), ConfigError, "nowhere"),
         (("--cfg", "yolov5n.yaml", "--device", "7"), ConfigError, "--device '7' is not on this machine"),
         (("--weights", "missing.pt"), CheckpointError, "missing.pt"),

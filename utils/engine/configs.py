@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from utils.config import option
 
-IMGSZ_ALIASES = ("--img", "--img-size")
+IMGSZ = {"aliases": ("--img", "--img-size"), "low": 32, "high": 32767}  # pixels; OpenCV warps no larger pictures
+BATCH_SIZE = {"aliases": ("--batch",), "low": 1}
+WORKERS = {"help": "processes that load images, at most one per core", "low": 0}
+SEED = {"help": "seed of every random draw", "low": 0, "high": 2**32 - 1}
+DEVICE = {"help": "cpu, mps or the index of a GPU; empty = the first GPU, else the CPU"}
 
 
 @dataclass(frozen=True)
@@ -19,26 +23,29 @@ class TrainConfig:
     backbone_weights: str = option("none", help="pretrained weights of --backbone: auto, none, a path or a URL")
     data: str = option("data/shapes.yaml", help="data-set YAML")
     hyp: str = option("", help="hyper-parameter YAML; without it the data set's own, or hyp.scratch-low.yaml")
-    epochs: int = option(100, help="passes over the training images")
-    batch_size: int = option(16, help="images per batch", aliases=("--batch",))
-    imgsz: int = option(640, help="longer side of the images, in pixels", aliases=IMGSZ_ALIASES)
-    device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
+    epochs: int = option(100, help="passes over the training images", low=1)
+    batch_size: int = option(16, help="images per batch", **BATCH_SIZE)
+    imgsz: int = option(640, help="longer side of the images, in pixels", **IMGSZ)
+    device: str = option("", **DEVICE)
     optimizer: str | None = option(
         None, help="optimizer; without it that of the model's recipe, or SGD", choices=("SGD", "Adam", "AdamW")
     )
     backbone_lr: float | None = option(
-        None, help="learning rate of the backbone as a multiple of the rest's; without it the recipe's, or 1"
+        None,
+        help="learning rate of the backbone as a multiple of the rest's; without it the recipe's, or 1",
+        low=1e-6,
+        high=1000,
     )
     freeze: tuple[str, ...] = option((), help="rows to freeze: 'backbone', a count N (the first N), or several indices")
     cos_lr: bool | None = option(
         None, help="cosine instead of linear learning-rate schedule; without it as the recipe has it, or linear"
     )
-    patience: int = option(100, help="epochs without improvement before training stops; 0 = never")
-    workers: int = option(8, help="processes that load images, at most one per core")
+    patience: int = option(100, help="epochs without improvement before training stops; 0 = never", low=0)
+    workers: int = option(8, **WORKERS)
     cache: str | None = option(
         None, help="keep decoded images in memory (ram) or on disk", const="ram", choices=("ram", "disk")
     )
-    seed: int = option(0, help="seed of every random draw")
+    seed: int = option(0, **SEED)
     amp: bool = option(True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)")
     autoanchor: bool = option(
         True, help="fit the anchors to the data if they are poor", off_aliases=("--noautoanchor",)
@@ -61,8 +68,10 @@ class ExportConfig:
     )
     include: tuple[str, ...] = option(("onnx",), help="formats to write", choices=("onnx",))
     imgsz: tuple[int, ...] | None = option(
-        None, help="height width, or one number for both; without it that of the training", aliases=IMGSZ_ALIASES
+        None, help="height width, or one number for both; without it that of the training", **IMGSZ
     )
-    batch_size: int = option(1, help="images per call", aliases=("--batch",))
+    batch_size: int = option(1, help="images per call", **BATCH_SIZE)
     dynamic: bool = option(False, help="leave batch, height and width open")
-    opset: int = option(18, help="ONNX operator set; PyTorch writes 18 and newer, and converts to older where it can")
+    opset: int = option(
+        18, help="ONNX operator set; PyTorch writes 18 and newer, and converts to older where it can", low=7, high=99
+    )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.engine.configs import IMGSZ_ALIASES
+from utils.engine.configs import BATCH_SIZE, DEVICE, IMGSZ, SEED, WORKERS
 
 OWN = "own"  # what stands for the model as its YAML has it
 
@@ -23,12 +23,12 @@ class BenchmarkConfig:
         "",
         help="hyper-parameter YAML; without it that of the data set, with the recipe of --cfg or else AdamW at 0.002",
     )
-    epochs: int = option(30, help="passes over the training images; 0 = sizes and speeds only")
-    batch_size: int = option(8, help="images per training batch", aliases=("--batch",))
-    imgsz: int = option(256, help="side of the images in training and timing, in pixels", aliases=IMGSZ_ALIASES)
-    device: str = option("", help="cpu, mps or the index of a GPU; empty = the best there is")
-    workers: int = option(8, help="processes that load images, at most one per core")
-    seed: int = option(0, help="seed of every random draw")
+    epochs: int = option(30, help="passes over the training images; 0 = sizes and speeds only", low=0)
+    batch_size: int = option(8, help="images per training batch", **BATCH_SIZE)
+    imgsz: int = option(256, help="side of the images in training and timing, in pixels", **IMGSZ)
+    device: str = option("", **DEVICE)
+    workers: int = option(8, **WORKERS)
+    seed: int = option(0, **SEED)
     project: str = option("runs/benchmark", help="folder of the benchmarks")
     name: str = option(
         "exp", help="folder of this one; a number is added where the folder holds results of other settings"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+from utils.config import tolerate_any_character
 from utils.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def isolated(function: Callable[..., Iterable[Any]], *args: Any) -> Iterator[Any
 
 def _run(sender: Connection, function: Callable[..., Iterable[Any]], args: tuple) -> None:
     """Send items, then ``done``; or why there are no more."""
+    tolerate_any_character()
     try:
         for item in function(*args):
             sender.send(("item", item))
