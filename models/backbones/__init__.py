@@ -7,7 +7,13 @@ import sys
 from types import ModuleType
 
 from models.registry import BACKBONES, BackboneEntry
+from utils.errors import ConfigError
 from utils.registry import import_plugins
+
+
+def is_user_name(name: str) -> bool:
+    """True for ``path/to/file.py:builder``."""
+    return ".py:" in name
 
 
 def resolve_backbone(name: str) -> BackboneEntry | None:
@@ -19,8 +25,10 @@ def resolve_backbone(name: str) -> BackboneEntry | None:
     import_plugins(sys.modules[__name__])
     if name in BACKBONES:
         return BACKBONES.get(name)
-    if ".py:" in name:
+    if is_user_name(name):
         return _part("user").user_entry(name)
+    if name.endswith(".py"):
+        raise ConfigError(f"{name}: a file, but no builder in it", f"name it as {name}:builder")
     library, slash, model = name.partition("/")
     if slash and library in ("timm", "torchvision"):
         part = _part(library)
@@ -34,7 +42,7 @@ def allow_user_file(name: str) -> None:
 
     Other names are left alone. Raises: ConfigError when there is no such builder.
     """
-    if ".py:" in name:
+    if is_user_name(name):
         _part("user").allow_user_file(name)
 
 

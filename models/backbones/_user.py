@@ -12,13 +12,14 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models.backbones import is_user_name
 from models.backbones._adapt import PROBES
 from models.layers.observe import shadow
 from models.registry import BACKBONES, BackboneEntry
@@ -28,11 +29,6 @@ from utils.registry import suggest
 log = logging.getLogger(__name__)
 
 CONTRACT = "models/registry.py describes what a builder takes and returns"
-
-
-def is_user_name(name: str) -> bool:
-    """True for ``path/to/file.py:builder``."""
-    return ".py:" in name
 
 
 def allow_user_file(name: str) -> None:
@@ -62,19 +58,23 @@ def user_entry(name: str) -> BackboneEntry:
     """
     if name in BACKBONES:
         return BACKBONES.get(name)
-    found = [other for other in BACKBONES if is_user_name(other) and _tail(other) == _tail(name)]
+    allowed = [other for other in BACKBONES if is_user_name(other)]
+    found = [other for other in allowed if _tail(other) == _tail(name)]
     if len(found) != 1:
+        file, builder = _tail(name)
+        named = f"; you named {', '.join(allowed)}" if allowed else ""
         raise ConfigError(
-            f"the backbone is the builder {name.rpartition(':')[2]!r} of a file {_tail(name)[0]}, which is code and "
-            "runs only if you name it yourself",
-            f"pass --backbone path/to/{':'.join(_tail(name))}",
+            f"the backbone is the builder {builder!r} of a file {file}, which is code and runs only if you name it "
+            f"yourself{named}",
+            f"pass --backbone path/to/{file}:{builder}",
         )
     return BACKBONES.get(found[0])
 
 
 def _tail(name: str) -> tuple[str, str]:
+    """Return (file name, builder), whichever system wrote the path."""
     file, _, builder = name.rpartition(":")
-    return Path(file).name, builder
+    return PureWindowsPath(file).name, builder  # which knows both / and \\
 
 
 def _import(path: Path) -> ModuleType:

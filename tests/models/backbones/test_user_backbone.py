@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from models.backbones import allow_user_file, resolve_backbone
+from models.backbones import allow_user_file, is_user_name, resolve_backbone
 from models.registry import BACKBONES
+from models.swap import swap_backbone
 from models.yolo import DetectionModel
 from utils.errors import ConfigError
 
@@ -95,6 +96,40 @@ def test_the_file_may_lie_elsewhere_than_when_the_model_was_trained(path):
     assert resolve_backbone("some/old/place/mine.py:tiny") is resolve_backbone(f"{path}:tiny")
     with pytest.raises(ConfigError, match=r"builder 'other' of a file mine\.py"):
         resolve_backbone("mine.py:other")
+
+
+@pytest.mark.parametrize("stored", ["sub\\mine.py:tiny", "C:\\nets\\mine.py:tiny", "/home/me/mine.py:tiny"])
+def test_the_model_may_have_been_trained_on_another_system(path, stored):
+    allow_user_file(f"{path}:tiny")
+
+    assert resolve_backbone(stored) is resolve_backbone(f"{path}:tiny")
+
+
+def test_a_windows_path_ends_at_the_last_colon():
+    assert is_user_name("C:\\nets\\my.py:builder")
+    with pytest.raises(ConfigError, match=r"^the backbone is the builder 'builder' of a file my\.py, which"):
+        resolve_backbone("C:\\nets\\my.py:builder")
+    with pytest.raises(ConfigError, match=r"^C:\\nets\\my\.py: no such file"):
+        allow_user_file("C:\\nets\\my.py:builder")
+
+
+def test_what_was_allowed_is_named_where_another_file_is_needed(path):
+    allow_user_file(f"{path}:tiny")
+
+    with pytest.raises(ConfigError, match=r"of a file other\.py.*; you named .*mine\.py:tiny"):
+        resolve_backbone("other.py:tiny")
+
+
+def test_a_windows_checkpoint_name_given_on_linux_and_the_reverse_are_one_file(monkeypatch):
+    BACKBONES.register("nets\\my.py:builder")(7)
+
+    assert resolve_backbone("other/my.py:builder") == 7
+
+
+def test_a_file_without_a_builder_is_answered_with_the_way_to_write_it(path):
+    with pytest.raises(ConfigError, match=r"mine\.py: a file, but no builder in it") as error:
+        swap_backbone(yaml("repvit_m1"), str(path))
+    assert error.value.fix == f"name it as {path}:builder"
 
 
 def test_two_files_of_one_name_are_not_mixed_up(path, tmp_path):
