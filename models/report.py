@@ -11,6 +11,7 @@ from models.backbones import known_backbones, resolve_backbone
 from models.build import count_parameters
 from models.registry import BACKBONES
 from utils.errors import ConfigError
+from utils.registry import suggest
 
 LIBRARIES = ("timm", "torchvision")
 LIMIT = 20  # models of a library that are built for one list
@@ -29,12 +30,14 @@ def list_backbones(pattern: str = "") -> list[str]:
         rows = [_facts(f"{library}/{name}") for name in names[:LIMIT]]
         more = len(names) - len(rows)
         note = f"and {more} more; narrow the filter to see them" if more else ""
+        fix = suggest(rest, known[library]) or f"give a part of the name of a {library} model"
     else:
         rows = [_facts(n) for n in BACKBONES if any(_matches(pattern, x) for x in (n, *BACKBONES.aliases(n)))]
         counts = (f"{len(known[name])} of {name} as {name}/NAME" for name in LIBRARIES)
         note = f"and {' and '.join(counts)}; list some with --list-backbones {LIBRARIES[0]}/resnet"
+        fix = f"leave the filter out, or put {' or '.join(f'{name}/' for name in LIBRARIES)} before it"
     if not rows:
-        raise ConfigError(f"no backbone matches {pattern!r}", "leave the filter out, or put timm/ before it")
+        raise ConfigError(f"no backbone matches {pattern!r}", fix)
     return [*_aligned([COLUMNS, *rows]), *([note] if note else [])]
 
 

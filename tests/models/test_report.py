@@ -52,6 +52,25 @@ def test_a_filter_without_a_match_is_an_error():
         list_backbones("resnut")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "fix"),
+    [
+        ("zzz", "leave the filter out, or put timm/ or torchvision/ before it"),
+        ("torchvision/zzz", "give a part of the name of a torchvision model"),
+        ("torchvision/alexnett", "did you mean alexnet?"),
+        ("timm/zzz", "give a part of the name of a timm model"),
+    ],
+)
+def test_a_filter_without_a_match_is_answered_for_its_library(pattern, fix):
+    with pytest.raises(ConfigError) as error:
+        list_backbones(pattern)
+    assert error.value.fix == fix
+
+
+def test_a_model_that_its_library_cannot_build_says_so_in_words():
+    assert "timm cannot build it in this form (AssertionError)" in list_backbones("timm/bat_resnext26ts")[1]
+
+
 def differences(lines: list[str]) -> list[float]:
     return [float(number) for line in lines for number in re.findall(r"\d\.\de[-+]\d\d", line)]
 
