@@ -18,7 +18,7 @@ def frozen_rows(choice: Sequence[str], rows: int, backbone_rows: int) -> list[in
         return []
     if tuple(choice) == (BACKBONE,):
         return list(range(backbone_rows))
-    if not all(value.isdigit() for value in choice):
+    if not all(value.isdecimal() for value in choice):
         raise ConfigError(f"--freeze {' '.join(choice)}", f"give {BACKBONE!r}, a count of rows, or several row numbers")
     numbers = [int(value) for value in choice]
     chosen = list(range(numbers[0])) if len(numbers) == 1 else numbers

@@ -121,5 +121,5 @@ def input_size(backend: Backend, imgsz: Sequence[int]) -> tuple[int, int]:
     if backend.fixed_size is None:
         return fit_imgsz(height, backend.stride), fit_imgsz(width, backend.stride)
     if (height, width) != tuple(backend.fixed_size):
-        log.info("the exported graph takes images of %d×%d pixels only", *reversed(backend.fixed_size))
+        log.info("the model takes images of %d×%d pixels only", *reversed(backend.fixed_size))
     return tuple(backend.fixed_size)

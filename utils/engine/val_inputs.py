@@ -49,7 +49,7 @@ def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, training: Tra
             "export a square size, or with --dynamic",
         )
     if cfg.imgsz not in (None, height):
-        log.info("the exported graph takes images of %d×%d pixels only", width, height)
+        log.info("the model takes images of %d×%d pixels only", width, height)
     return build_val_loader(scan, height, cfg.batch_size, backend.stride, workers=cfg.workers, rect=False)
 
 

@@ -87,7 +87,7 @@ def test_frozen_rows_have_no_gradients_and_stay_in_eval_mode():
     assert frozen_rows(("0", "5"), rows=25, backbone_rows=10) == [0, 5]
 
 
-@pytest.mark.parametrize("choice", [("head",), ("0", "30"), ("26",), ("-1",)])
+@pytest.mark.parametrize("choice", [("head",), ("0", "30"), ("26",), ("-1",), ("²",)])
 def test_rows_that_do_not_exist_cannot_be_frozen(choice):
     with pytest.raises(ConfigError, match="--freeze"):
         frozen_rows(choice, rows=25, backbone_rows=10)

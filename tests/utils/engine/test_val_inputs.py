@@ -76,6 +76,15 @@ def test_validation_images_suit_the_backend(loader_arguments, cfg, backend, expe
     assert loader_arguments == [expected]
 
 
+def test_a_size_that_the_model_does_not_take_is_not_blamed_on_an_export(loader_arguments, caplog):
+    caplog.set_level("INFO")
+
+    build_loader(ValConfig(weights="fixed.pt", imgsz=160), DATA, FIXED, TrainingFacts())
+    build_predictor(DetectConfig(weights="fixed.pt", imgsz=(160,)), FIXED, torch.device("cpu"), TrainingFacts())
+
+    assert [record.getMessage() for record in caplog.records] == ["the model takes images of 192×192 pixels only"] * 2
+
+
 def test_an_exported_rectangle_is_refused(loader_arguments):
     backend = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 320))
 
