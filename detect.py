@@ -14,8 +14,7 @@ log = logging.getLogger("detect")
 
 
 def main(cfg: DetectConfig) -> None:
-    from models.backbones import allow_user_file  # here, because PyTorch takes seconds to import and --help should not
-    from utils.backends.load import load_backend
+    from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
     from utils.data.sources import ImageSource
     from utils.device import select_device
     from utils.engine.names import frame_label
@@ -23,11 +22,10 @@ def main(cfg: DetectConfig) -> None:
     from utils.engine.training_facts import training_facts
     from utils.engine.writers import open_writers
 
-    allow_user_file(cfg.backbone)
     device = select_device(cfg.device)
     source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride)
     weights = cfg.weights or newest_weights()
-    backend = load_backend(weights, device)
+    backend = load_backend(weights, device, cfg.backbone)
     predict = build_predictor(cfg, backend, device, training_facts(weights))
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 

@@ -16,18 +16,16 @@ log = logging.getLogger("export")
 
 
 def main(cfg: ExportConfig) -> None:
-    from models.backbones import allow_user_file  # here, because PyTorch takes seconds to import and --help should not
-    from utils.checkpoint.load import load_model
+    from utils.backends.pt import load_trained  # here, because PyTorch takes seconds to import and --help should not
     from utils.engine.training_facts import training_facts
     from utils.export.onnx import export_onnx
 
-    allow_user_file(cfg.backbone)
     weights = Path(cfg.weights or newest_weights())
     sizes = cfg.imgsz or (training_facts(weights).default_imgsz(),)
     if len(sizes) > 2:
         raise ConfigError(f"--imgsz takes one or two numbers, not {len(sizes)}", "give height and width")
     height, width = (*sizes, *sizes)[:2]
-    model = load_model(weights)
+    model = load_trained(weights, cfg.backbone)
     path = weights.with_suffix(".onnx")
     report = export_onnx(model, path, (height, width), batch=cfg.batch_size, dynamic=cfg.dynamic, opset=cfg.opset)
     log.info("\n".join(report.lines()))

@@ -17,18 +17,16 @@ MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 
 def main(cfg: ValConfig) -> None:
-    from models.backbones import allow_user_file  # here, because PyTorch takes seconds to import and --help should not
-    from utils.backends.load import load_backend
+    from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
     from utils.data.spec import load_data_spec
     from utils.device import select_device
     from utils.engine.evaluate import evaluate
     from utils.engine.training_facts import training_facts
     from utils.engine.val_inputs import agreed_names, build_loader, build_nms, build_observers
 
-    allow_user_file(cfg.backbone)
     device = select_device(cfg.device)
     weights = Path(cfg.weights or newest_weights())
-    backend = load_backend(weights, device)
+    backend = load_backend(weights, device, cfg.backbone)
     training = training_facts(weights)
     data = load_data_spec(cfg.data or training.default_data(), required=(cfg.task,))
     names = agreed_names(backend.names, data, cfg.single_cls)

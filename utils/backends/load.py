@@ -29,10 +29,11 @@ def known_suffixes() -> list[str]:
     return sorted(f".{name}" for name in modules if name != "load")
 
 
-def load_backend(weights: str | Path, device: str | torch.device = "cpu") -> Backend:
-    """Return the backend of a weights file.
+def load_backend(weights: str | Path, device: str | torch.device = "cpu", backbone: str = "") -> Backend:
+    """Return the backend of a weights file; ``backbone`` is the command line's (see ``pt.load_trained``).
 
-    Raises: ConfigError for an unknown suffix or a package that is not installed, CheckpointError for a bad file.
+    Raises: ConfigError for an unknown suffix, a package that is not installed or a ``backbone`` that the file does not
+    need, CheckpointError for a bad file.
     """
     path = Path(weights)
     suffix = path.suffix.lower()
@@ -42,7 +43,7 @@ def load_backend(weights: str | Path, device: str | torch.device = "cpu") -> Bac
         module = importlib.import_module(f"utils.backends.{suffix[1:]}")
     except ModuleNotFoundError as error:
         raise ConfigError(f"{path}: {suffix} files need {error.name}", f"pip install {error.name}") from error
-    return module.load(path, torch.device(device))
+    return module.load(path, torch.device(device), backbone)
 
 
 def _listed() -> str:

@@ -64,7 +64,9 @@ class OnnxBackend:
         return self.session.run([self.output.name], {self.input.name: array})[0][:count]
 
 
-def load(path: Path, device: torch.device) -> OnnxBackend:
+def load(path: Path, device: torch.device, backbone: str = "") -> OnnxBackend:
+    if backbone:
+        raise ConfigError(f"--backbone {backbone}: {path} holds its backbone already", "leave --backbone out")
     return OnnxBackend(path, device)
 
 

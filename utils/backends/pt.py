@@ -5,13 +5,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.backbones import allow_user_file, is_user_name
+from models.yolo import DetectionModel
 from utils.checkpoint.load import load_model
+from utils.errors import CheckpointError, ConfigError
 
 
 class PyTorchBackend:
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, model: DetectionModel, device: torch.device) -> None:
         self.device = device
-        self.model = load_model(path).fuse().to(device, memory_format=torch.channels_last)
+        self.model = model.fuse().to(device, memory_format=torch.channels_last)
         self.model.head.export = True
         self.names = self.model.names
         self.stride = self.model.size_multiple
@@ -22,5 +25,26 @@ class PyTorchBackend:
         return self.model(images.to(self.device, memory_format=torch.channels_last))
 
 
-def load(path: Path, device: torch.device) -> PyTorchBackend:
-    return PyTorchBackend(path, device)
+def load(path: Path, device: torch.device, backbone: str = "") -> PyTorchBackend:
+    return PyTorchBackend(load_trained(path, backbone), device)
+
+
+def load_trained(path: Path, backbone: str = "") -> DetectionModel:
+    """Return the model of a checkpoint; ``backbone``, from the command line only, is the user's file that it needs.
+
+    The file is run. Raises: CheckpointError for a bad checkpoint, ConfigError for a ``backbone`` that does nothing.
+    """
+    if backbone and not is_user_name(backbone):
+        raise ConfigError(
+            f"--backbone {backbone}: a checkpoint names its backbone itself",
+            "leave --backbone out; it only allows a file of your own, as path/to/file.py:builder",
+        )
+    allow_user_file(backbone)
+    try:
+        model = load_model(path)
+    except CheckpointError as error:
+        suspect = f"check that {backbone} is the one that it was trained with" if backbone else ""
+        raise CheckpointError(error.what, error.fix or suspect) from error
+    if backbone and not is_user_name(model.rows[0].name):
+        raise ConfigError(f"--backbone {backbone}: the model in {path} needs no file of yours", "leave --backbone out")
+    return model
