@@ -38,7 +38,8 @@ def label_path(image: str) -> str:
 def read_list_file(path: Path) -> list[tuple[int, Path]]:
     """Return (line number, path) of every entry of a text file with one path per line.
 
-    Entries are relative to the list file; blank lines and lines that start with # are left out. Raises: DataError.
+    Entries are relative to the list file; blank lines and lines that start with # are left out. A backslash separates
+    folders, as on Windows, unless the entry exists as written. Raises: DataError.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -48,10 +49,15 @@ def read_list_file(path: Path) -> list[tuple[int, Path]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from error
     entries = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     return [
-        (number, Path(os.path.normpath(path.parent / entry)))
-        for number, entry in entries
-        if entry and not entry.startswith("#")
+        (number, _entry_path(path.parent, entry)) for number, entry in entries if entry and not entry.startswith("#")
     ]
+
+
+def _entry_path(folder: Path, entry: str) -> Path:
+    path = Path(os.path.normpath(folder / entry))
+    if "\\" not in entry or path.exists():
+        return path
+    return Path(os.path.normpath(folder / entry.replace("\\", "/")))
 
 
 def _is_image_name(name: str) -> bool:

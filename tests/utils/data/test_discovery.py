@@ -74,6 +74,13 @@ def test_list_entries_are_relative_to_the_list_file(touch, tmp_path, monkeypatch
     assert find_images([listed]) == expected
 
 
+def test_a_list_written_on_windows_is_read_on_linux(touch, tmp_path):
+    expected = [touch("images/0.jpg"), touch("images/a\\b.jpg")]
+    listed = touch("train.txt", b".\\images\\0.jpg\r\nimages/a\\b.jpg\r\n")
+
+    assert find_images([listed]) == expected
+
+
 def test_list_lines_are_counted_as_in_an_editor(touch, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("# first\n\na.jpg\n")
