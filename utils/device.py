@@ -16,7 +16,7 @@ else:
 
 
 def select_device(name: str = "") -> torch.device:
-    """Return the device called ``cpu``, ``mps``, ``cuda`` or ``0``; an empty name means the best that is there.
+    """Return the device called ``cpu``, ``mps``, ``cuda`` or ``0``; an empty name means the first GPU, else the CPU.
 
     Raises: ConfigError when it is not there.
     """
@@ -30,7 +30,8 @@ def select_device(name: str = "") -> torch.device:
     index = "0" if name == "cuda" else name
     if index.isdigit() and int(index) < torch.cuda.device_count():
         return torch.device(f"cuda:{index}")
-    found = ", ".join(["cpu", *(str(i) for i in range(torch.cuda.device_count()))])
+    apple = ["mps"] if torch.backends.mps.is_available() else []
+    found = ", ".join(["cpu", *apple, *(str(i) for i in range(torch.cuda.device_count()))])
     raise ConfigError(f"--device {name!r} is not on this machine", f"choose one of: {found}")
 
 
@@ -60,7 +61,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 
 def to_float_images(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return (B, 3, H, W) uint8 images as floats in 0–1 on the device; the memory format is kept."""
-    return images.to(device, non_blocking=True).float().div_(255)
+    return images.to(device, non_blocking=device.type == "cuda").float().div_(255)
 
 
 def usable_cpus() -> int:

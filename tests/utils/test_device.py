@@ -18,6 +18,27 @@ def test_the_cpu_is_chosen_by_name_and_an_absent_gpu_is_an_error_that_lists_what
     assert "cpu" in error.value.fix
 
 
+def test_an_apple_gpu_is_listed_and_used_when_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    assert device.select_device("mps") == torch.device("mps")
+    assert device.select_device("") == torch.device("cpu")
+    with pytest.raises(ConfigError) as error:
+        device.select_device("99")
+    assert error.value.fix.startswith("choose one of: cpu, mps")
+
+
+@pytest.mark.parametrize(("name", "non_blocking"), [("cuda", True), ("mps", False), ("cpu", False)])
+def test_only_copies_to_cuda_may_be_unfinished_when_they_return(monkeypatch, name, non_blocking):
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **options: asked.append(options) or self)
+
+    device.to_float_images(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.device(name))
+
+    assert asked == [{"non_blocking": non_blocking}]
+
+
 def test_autocast_is_off_where_it_is_not_wanted():
     assert device.autocast_dtype(torch.device("cpu"), amp=False) is None
     with device.autocast(torch.device("cpu"), None):

@@ -27,7 +27,8 @@ class Matches:
 
     def to(self, device: torch.device) -> "Matches":
         """Return the same matches with their tensors on ``device``."""
-        moved = {name: t.to(device, non_blocking=True) for name, t in vars(self).items() if isinstance(t, Tensor)}
+        ahead = device.type == "cuda"  # elsewhere the values may not be there when they are read
+        moved = {name: t.to(device, non_blocking=ahead) for name, t in vars(self).items() if isinstance(t, Tensor)}
         return replace(self, **moved)
 
 

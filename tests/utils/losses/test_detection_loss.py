@@ -144,6 +144,17 @@ def test_assignments_of_the_formula_stand_in_the_order_of_the_reference():
     ]
 
 
+@pytest.mark.parametrize(("name", "non_blocking"), [("cuda", True), ("mps", False), ("cpu", False)])
+def test_only_copies_to_cuda_may_be_unfinished_when_they_return(monkeypatch, name, non_blocking):
+    matches = assign_targets(FORMULA_TARGETS, ANCHORS, FORMULA_GRIDS, anchor_t=4.0)
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **options: asked.append(options["non_blocking"]) or self)
+
+    matches.to(torch.device(name))
+
+    assert set(asked) == {non_blocking}
+
+
 def test_a_centre_on_the_far_edge_belongs_to_the_last_cell():
     # once as its own cell, moved inside the grid, once as the one left of it and once as the one above
     targets = torch.tensor([[0, 0, 1.0, 1.0, 0.25, 0.25]])
