@@ -45,7 +45,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
         total += items
         if time.monotonic() - shown_at > REFRESH_S or index + 1 == steps:
             shown_at = time.monotonic()
-            means = _finite((total / (index + 1)).tolist(), epoch, index)
+            means = _finite((total / (index + 1)).tolist(), epoch, index, s.amp_dtype)
             progress.set_description_str(_line(s, epoch, means, batch), refresh=False)
         if epoch == 0 and index < BATCHES_DRAWN and s.cfg.plots:
             picture = s.run_dir / f"train_batch{index}.jpg"
@@ -53,11 +53,13 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
     return means
 
 
-def _finite(means: list[float], epoch: int, index: int) -> list[float]:
+def _finite(means: list[float], epoch: int, index: int, dtype: torch.dtype | None) -> list[float]:
+    """Raises: DivergedError."""
     if not all(map(math.isfinite, means)):
+        narrow = "give --no-amp, " if dtype == torch.float16 else ""  # above 65504 float16 is infinite
         raise DivergedError(
             f"training diverged: a loss of epoch {epoch} is not finite at batch {index}",
-            "lower lr0 in the hyper-parameters, or look for broken labels; the last good checkpoint is kept",
+            f"{narrow}lower lr0 in the hyper-parameters, or look for broken labels; the last good checkpoint is kept",
         )
     return means
 

@@ -12,14 +12,20 @@ from utils.data.sources import Frame
 log = logging.getLogger(__name__)
 
 FORBIDDEN = frozenset('/\\:*?"<>|')  # on one of the common file systems
+WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 MAX_BYTES = 100
 STEM_BYTES = 180  # leaves room for frame numbers, suffixes and the marks of temporary files
 
 
 def safe_name(text: str, max_bytes: int = MAX_BYTES) -> str:
-    """Return any text as a file name: separators and invisible characters become ``_``, and ``..`` does too."""
+    """Return any text as a file name: separators and invisible characters become ``_``, and ``..`` does too.
+
+    What Windows takes for a device, such as ``CON`` or ``aux.txt``, gets a ``_`` in front.
+    """
     normal = unicodedata.normalize("NFC", text)
     shown = "".join("_" if char in FORBIDDEN or unicodedata.category(char)[0] == "C" else char for char in normal)
+    if WINDOWS_DEVICE.match(shown):
+        shown = f"_{shown}"
     short = shown.encode()[:max_bytes].decode(errors="ignore")
     return short if short.strip(". ") else "_" * max(len(short), 1)
 

@@ -1,10 +1,12 @@
 """The training loop on three pictures: in which order things happen, and what does not end a run."""
 
+from math import nan
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from tiny_detector import TINY
 
 from models.yolo import DetectionModel
@@ -13,7 +15,8 @@ from utils.engine.configs import TrainConfig
 from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.measure import measure_backbone
 from utils.engine.train import train
-from utils.errors import StorageError
+from utils.errors import DivergedError, StorageError
+from utils.losses.detection import DetectionLoss
 from utils.yaml_file import write_yaml
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 1, "batch_size": 2, "workers": 0}
@@ -54,6 +57,17 @@ def test_the_benchmark_fuses_before_the_model_goes_to_the_device(folder, moves):
     next(measure_backbone(BenchmarkConfig(**SETTINGS, device="cpu"), "own", folder, lambda *_: None))
 
     assert moves[-2:] == ["fuse", "to"]
+
+
+@pytest.mark.parametrize(("dtype", "hint"), [(torch.float16, True), (torch.bfloat16, False), (None, False)])
+def test_divergence_in_float16_suggests_full_precision(folder, monkeypatch, dtype, hint):
+    monkeypatch.setattr(build, "autocast_dtype", lambda device, amp: dtype)
+    monkeypatch.setattr(DetectionLoss, "forward", lambda self, maps, _: (maps[0].sum() * nan, torch.full((3,), nan)))
+
+    with pytest.raises(DivergedError) as error:
+        train(TrainConfig(**SETTINGS, device="cpu", plots=False))
+
+    assert ("--no-amp" in error.value.fix) == hint
 
 
 def test_the_weights_of_an_epoch_are_there_before_it_is_logged(folder, monkeypatch):

@@ -251,6 +251,12 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
         ("猫", "猫"),
         ("e\u0301", "é"),
         ("\udcff", "_"),
+        ("CON", "_CON"),
+        ("aux.txt", "_aux.txt"),
+        ("com1", "_com1"),
+        ("nul ", "_nul "),
+        ("console", "console"),
+        ("com10", "com10"),
     ],
 )
 def test_any_text_becomes_one_path_component(text, name):
