@@ -121,7 +121,7 @@ def test_the_metrics_do_not_depend_on_the_batch(weights, data, caplog):
         ({}, ["--task", "test"], "key 'test' is missing"),
         ({}, ["--task", "speed"], "invalid choice: 'speed'"),
         ({}, ["--save-hybrid"], "unknown argument '--save-hybrid'"),
-        ({}, ["--iou-thres", "-1"], "iou_thres is -1"),
+        ({}, ["--iou-thres", "-1"], "--iou-thres -1.0 is out of range"),
     ],
 )
 def test_a_mistake_is_named(weights, data, change, flags, text):
