@@ -22,6 +22,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from utils.errors import ExportError
+from utils.export.time_limit import TimeLimitError, time_limit
 from utils.export.verify import (
     BOX_TOLERANCE,
     INPUT,
@@ -36,6 +37,7 @@ from utils.runs import atomic_write
 
 log = logging.getLogger(__name__)
 
+OPEN_TRACE_S = 120.0  # for some transformers the exporter computes much longer with sizes that it does not know
 OPEN_INPUT = ("batch", 3, "height", "width")
 
 
@@ -137,18 +139,19 @@ def _other_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
 def _traced(
     model: nn.Module, other: tuple[int, ...], shape: tuple[int, ...], opset: int, dynamic: bool
 ) -> tuple[onnx.ModelProto, list[Comparison]]:
-    """Return the graph with open sizes, compared at ``other``, or the graph of a model that takes ``shape`` only."""
+    """Return the graph with open sizes, compared at ``other``, else that for ``shape`` only, not compared yet."""
     try:
-        graph = trace(model, other, opset, open_sizes=True)
+        with time_limit(None if dynamic else OPEN_TRACE_S):
+            graph = trace(model, other, opset, open_sizes=True)
         return graph, [compare(graph, model, other)]
-    except torch.onnx.errors.OnnxExporterError as error:
+    except (torch.onnx.errors.OnnxExporterError, TimeLimitError) as error:
         if dynamic:
             raise ExportError(f"cannot be exported with open sizes: {reason(error)}", "leave --dynamic out") from error
+        log.warning("exporting for %d×%d only, not compared at another size: %s", *shape[2:], reason(error))
     try:
         graph = trace(model, shape, opset, open_sizes=False)
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"cannot be exported to ONNX: {reason(error)}") from error
-    log.warning("the model takes one image size only, %d×%d; not compared at another", *shape[2:])
     return graph, []
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import time
 
 import numpy as np
 import onnx
@@ -155,10 +157,27 @@ def test_a_model_without_open_sizes_is_exported_for_one(model, tmp_path, monkeyp
     report = export_onnx(model, tmp_path / "x.onnx", (64, 64))
 
     assert [comparison.shape for comparison in report.comparisons] == [(1, 3, 64, 64)]
-    assert "one image size only" in caplog.text
+    assert "exporting for 64×64 only, not compared at another size: height is 64" in caplog.text
     with pytest.raises(ExportError, match="open sizes: height is 64"):
         export_onnx(model, tmp_path / "y.onnx", (64, 64), dynamic=True)
     assert not (tmp_path / "y.onnx").exists()
+
+
+def test_open_sizes_that_take_too_long_are_given_up_for_one_size(model, tmp_path, monkeypatch, caplog):
+    trace = export.trace
+
+    def endless(*args, open_sizes):
+        while open_sizes:
+            time.sleep(0.01)
+        return trace(*args, open_sizes=open_sizes)
+
+    monkeypatch.setattr(export, "trace", endless)
+    monkeypatch.setattr(export, "OPEN_TRACE_S", 0.2)
+    report = export_onnx(model, tmp_path / "x.onnx", (64, 64))
+
+    assert [comparison.shape for comparison in report.comparisons] == [(1, 3, 64, 64)]
+    assert "exporting for 64×64 only, not compared at another size: more than 0.2 s" in caplog.text
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 @pytest.mark.slow
