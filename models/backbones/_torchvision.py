@@ -27,7 +27,7 @@ FIX = "choose a convolutional model"
 def torchvision_entry(name: str) -> BackboneEntry:
     """Return the registry entry of the torchvision model ``name``. Raises: ConfigError with close names."""
     if name not in torchvision_names():
-        hint = suggest(name, torchvision_names()) or "torchvision.models.list_models() lists them"
+        hint = suggest(name, torchvision_names()) or "python models/yolo.py --list-backbones torchvision/ lists them"
         raise ConfigError(f"unknown torchvision model {name!r}", hint)
     weights = zoo.get_model_weights(name).DEFAULT
     facts = weights.transforms()

@@ -13,7 +13,7 @@ def machine_facts(device: torch.device) -> dict[str, str]:
     """Return the facts by name, as text."""
     on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     return {
-        "CPU": f"{_cpu_name()}, {usable_cpus()} cores",
+        "CPU": f"{_cpu_name()}, cores: {usable_cpus()}",
         "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else "none used",
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "ONNX Runtime": f"{onnxruntime.__version__} on the {'GPU' if on_gpu else 'CPU'}",
