@@ -4,8 +4,8 @@ Input ``images`` (B, 3, H, W) float32 in 0–1; output ``output0`` (B, N, 5 + nc
 Metadata: ``stride``, ``names`` (as YOLOv5 writes them), ``imgsz`` and ``verification`` (JSON).
 
 The graph is traced with open sizes and compared with PyTorch at two of them, so that a size that the trace has frozen
-cannot pass; a file for one size is then that graph with its shapes filled in. Only a model that takes one size, or whose
-open sizes keep the exporter busy for minutes, is traced for its one size and compared at that.
+cannot pass; a file for one size is then that graph with its shapes filled in. Only a model that takes one size, or that
+the exporter cannot trace with open sizes in a few minutes, is traced for its one size and compared at that.
 """
 
 import copy

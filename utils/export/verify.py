@@ -16,7 +16,7 @@ from utils.errors import ExportError
 INPUT, OUTPUT = "images", "output0"
 BOX_TOLERANCE = 1e-3  # pixels
 SCORE_TOLERANCE = 1e-4
-LEAST_ROUNDING = 8 * float(np.finfo(np.float32).eps)  # of the largest value; the layers before it round as well
+LEAST_ROUNDING = 16 * float(np.finfo(np.float32).eps)  # of the largest value; the layers before it round as well
 ROUNDING_FACTOR = 4  # two results that are each rounded differ by up to twice that, and by more at single boxes
 
 

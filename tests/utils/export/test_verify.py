@@ -54,7 +54,7 @@ def test_a_right_graph_of_huge_boxes_passes_and_says_how_it_rounds(huge, graph):
     comparison = compare(graph, huge, SHAPE)
 
     assert comparison.box_px > 1e-3
-    assert comparison.box_rounding_px >= 8 * 2**-23 * 1e5  # some units in the last place of boxes of this size
+    assert comparison.box_rounding_px >= 16 * 2**-23 * 1e5  # some units in the last place of boxes of this size
     assert comparison.passed
     assert "rounding errors of float32" in comparison.line()
     assert next(huge.parameters()).dtype == torch.float32
