@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class TimeLimitError(Exception):
-    """The computation was ended."""
+class TimeLimitError(BaseException):
+    """The computation was ended; not an Exception, which what runs inside may catch and go on."""
 
 
 @contextmanager
