@@ -241,7 +241,7 @@ class SummaryConfig:
     backbone: str = option("", help="put this backbone under its neck: a name, timm/NAME, torchvision/NAME, file.py:f")
     imgsz: int = option(640, help="side of the image that FLOPs and times are for, pixels", aliases=("--img",))
     batch_size: int = option(1, help="images in the batch that is timed")
-    device: str = option("", help="cpu or a GPU index; empty: the best there is")
+    device: str = option("", help="cpu or a GPU index; empty = the first GPU, else the CPU")
     profile: bool = option(False, help="time every row", aliases=("--line-profile",))
     fuse_check: bool = option(False, help="compare predictions before and after fusing instead")
     list_backbones: str | None = option(None, help="list backbones whose name contains this instead", const="")
