@@ -202,16 +202,18 @@ def test_bfloat16_autocast_is_finite_forward_and_backward(whole):
 @pytest.mark.slow
 def test_onnx_is_right_at_another_size_than_the_traced_one(whole, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
+    # the statistics of 128 px leave the deepest norms so far off here that float32 itself is 75 % wrong (RepVGG-D2se)
+    module = randomise_norms(copy.deepcopy(whole), image(4, 416, 320))
     sizes = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     file = tmp_path / "backbone.onnx"
 
-    torch.onnx.export(whole, (image(2, 224, 288),), file, dynamo=True, dynamic_shapes=(sizes,), verbose=False)
+    torch.onnx.export(module, (image(2, 224, 288),), file, dynamo=True, dynamic_shapes=(sizes,), verbose=False)
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     for height, width in ((160, 160), (416, 320)):
         other = image(1, height, width)
         found = session.run(None, {session.get_inputs()[0].name: other.numpy()})
         with torch.no_grad():
-            expected = whole(other)
+            expected = module(other)
         for ours, theirs in zip(found, expected, strict=True):
             assert float((torch.from_numpy(ours) - theirs).abs().max()) <= 1e-3 * float(theirs.abs().max())
