@@ -1,8 +1,9 @@
-"""Time our suppression against ranking every (box, class) pair, on the load of a validation run; the rows must agree.
+"""Time our suppression against ranking every (box, class) pair, on the load of a validation run.
 
     python -m tools.bench_nms
 
-25,200 boxes × 80 classes, several labels per box, confidence above 0.001, on one CPU thread, runs interleaved.
+25,200 boxes × 80 classes, several labels per box, confidence above 0.001, on one CPU thread, runs interleaved. The
+usual way shifts each class by CLASS_OFFSET and so rounds the boxes; ours must equal the kernel run class by class.
 """
 
 import logging
@@ -14,13 +15,14 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from utils.boxes import cxcywh_to_xyxy
-from utils.nms import CLASS_OFFSET, MAX_CANDIDATES, non_max_suppression
+from utils.nms import MAX_CANDIDATES, non_max_suppression
 
 log = logging.getLogger(__name__)
 CONF, IOU, MAX_DET, ROUNDS = 0.001, 0.6, 300, 5
+CLASS_OFFSET = 7680  # pixels
 
 
-def rank_everything(predictions: Tensor) -> list[Tensor]:
+def rank_everything(predictions: Tensor, shifted: bool = True) -> list[Tensor]:
     """The usual way: list all pairs above the threshold, sort them all, suppress among the first 30,000."""
     detections = []
     for image in predictions:
@@ -31,7 +33,11 @@ def rank_everything(predictions: Tensor) -> list[Tensor]:
             (cxcywh_to_xyxy(image[:, :4])[box], confidence[box, class_id, None], class_id[:, None].float()), dim=1
         )
         rows = rows[rows[:, 4].argsort(descending=True, stable=True)[:MAX_CANDIDATES]]
-        keep = nms(rows[:, :4] + rows[:, 5:] * CLASS_OFFSET, rows[:, 4], IOU)
+        if shifted:
+            keep = nms(rows[:, :4] + rows[:, 5:] * CLASS_OFFSET, rows[:, 4], IOU)
+        else:
+            members = [(rows[:, 5] == class_id).nonzero()[:, 0] for class_id in rows[:, 5].unique()]
+            keep = torch.cat([own[nms(rows[own, :4], rows[own, 4], IOU)] for own in members]).sort().values
         detections.append(rows[keep[:MAX_DET]])
     return detections
 
@@ -56,19 +62,19 @@ def clustered_predictions(generator: torch.Generator) -> Tensor:
 
 
 def compare(predictions: Tensor) -> tuple[float, float]:
-    """Return the median seconds of the usual way and of ours, after checking that their rows are identical."""
+    """Return the median seconds of the usual way and of ours, after checking our rows."""
     ways = {
         rank_everything: lambda: rank_everything(predictions),
         non_max_suppression: lambda: non_max_suppression(predictions, CONF, IOU, multi_label=True, max_det=MAX_DET),
     }
     seconds = {way: [] for way in ways}
     for _ in range(ROUNDS):
-        rows = []
         for way, run in ways.items():
             start = time.perf_counter()
-            rows.append(run())
+            found = run()
             seconds[way].append(time.perf_counter() - start)
-        assert all(torch.equal(theirs, ours) for theirs, ours in zip(*rows, strict=True)), "rows differ"
+    exact = rank_everything(predictions, shifted=False)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, exact, strict=True)), "rows differ"
     return tuple(statistics.median(times) for times in seconds.values())
 
 
@@ -78,7 +84,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     for make in (random_predictions, clustered_predictions):
         usual, ours = compare(make(generator))
-        log.info("%s: %.1f ms → %.1f ms, %.0f× faster, same rows", make.__name__, usual * 1e3, ours * 1e3, usual / ours)
+        log.info("%s: %.1f ms → %.1f ms, %.0f× faster", make.__name__, usual * 1e3, ours * 1e3, usual / ours)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torchvision.ops import nms
 
 from utils.boxes import cxcywh_to_xyxy
 from utils.errors import ConfigError
-from utils.nms import BLOCK, CLASS_OFFSET, MAX_CANDIDATES, non_max_suppression
+from utils.nms import BLOCK, MAX_CANDIDATES, non_max_suppression
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -29,14 +29,45 @@ def crowded_predictions(boxes: int, nc: int, objects: int, score_steps: int | No
 
 
 def rank_everything(image, conf_thres, iou_thres, agnostic=False, max_det=300):
-    """The multi-label rule as it is written, on every candidate at once."""
+    """The multi-label rule as it is written: every candidate at once, suppressed class by class."""
     confidence = image[:, 5:] * image[:, 4:5]
     box, class_id = ((confidence > conf_thres) & (image[:, 4:5] > conf_thres)).nonzero(as_tuple=True)
     xyxy = cxcywh_to_xyxy(image[:, :4])[box]
     rows = torch.cat((xyxy, confidence[box, class_id, None], class_id[:, None]), dim=1)
     rows = rows[rows[:, 4].argsort(descending=True, stable=True)[:MAX_CANDIDATES]]
-    shifted = rows[:, :4] + (0 if agnostic else rows[:, 5:] * CLASS_OFFSET)
-    return rows[nms(shifted, rows[:, 4], iou_thres)[:max_det]]
+    return rows[class_by_class(rows, iou_thres, agnostic)][:max_det]
+
+
+def class_by_class(rows, iou_thres, agnostic=False):
+    """Positions of the survivors: torchvision's kernel on the boxes of each class as they are."""
+    classes = torch.zeros_like(rows[:, 5]) if agnostic else rows[:, 5]
+    members = [(classes == c).nonzero()[:, 0] for c in classes.unique()]
+    return torch.cat([own[nms(rows[own, :4], rows[own, 4], iou_thres)] for own in members]).sort().values
+
+
+def one_class_each(boxes, classes, nc, confidence):
+    """Predictions (1, n, 5 + nc) of boxes (n, 4) cxcywh that are each sure of one class."""
+    predictions = torch.zeros(1, len(boxes), 5 + nc)
+    predictions[0, :, :4], predictions[0, :, 4] = boxes, 1
+    predictions[0, torch.arange(len(boxes)), 5 + classes] = confidence
+    return predictions
+
+
+def decisions_that_differ(side, size, classes, nc, seed):
+    """(decisions that are not those of the kernel class by class, decisions) for crowded boxes of about one size."""
+    generator = torch.Generator().manual_seed(seed)
+    count = 2 * len(classes)
+    centres = torch.rand(count // 8, 2, generator=generator)[torch.randint(count // 8, (count,), generator=generator)]
+    centres = centres * side + torch.randn(count, 2, generator=generator) * size / 4
+    boxes = torch.cat((centres, size * (0.8 + 0.4 * torch.rand(count, 2, generator=generator))), dim=1)
+    owners = classes[torch.randint(len(classes), (count,), generator=generator)]
+    confidence = torch.linspace(0.9, 0.3, count)
+
+    (rows,) = non_max_suppression(one_class_each(boxes, owners, nc, confidence), 0.25, 0.6, max_det=count)
+
+    ranked = torch.cat((cxcywh_to_xyxy(boxes), confidence[:, None], owners[:, None].float()), dim=1)
+    expected = ranked[class_by_class(ranked, 0.6)]
+    return len(set(map(tuple, rows.tolist())) ^ set(map(tuple, expected.tolist()))), count
 
 
 @pytest.mark.parametrize("name", ["detect", "val", "agnostic"])
@@ -95,6 +126,53 @@ def test_prefixes_keep_the_rows_of_a_full_ranking(boxes, nc, objects, score_step
     (rows,) = non_max_suppression(predictions, 0.001, 0.6, agnostic=agnostic, multi_label=True)
 
     assert torch.equal(rows, rank_everything(predictions[0], 0.001, 0.6, agnostic))
+
+
+@pytest.mark.parametrize("nc", [1, 80, 1203, 10_000])
+@pytest.mark.parametrize(("side", "size"), [(640, 12.0), (20_000, 32.0)])
+def test_decisions_depend_neither_on_class_id_nor_on_image_size(nc, side, size):
+    for used in (3, 300):  # more boxes in each class than are compared pair by pair, and fewer
+        classes = torch.arange(nc)[-used:]
+        classes = classes.repeat_interleave(300 // len(classes))
+
+        assert decisions_that_differ(side, size, classes, nc, seed=nc)[0] == 0
+
+
+@pytest.mark.slow
+def test_no_decision_in_a_hundred_thousand_differs():
+    differing = total = 0
+    for seed in range(40):
+        for side in (320, 1280, 20_000):
+            for size in (3.0, 12.0, 50.0, 400.0):
+                classes = torch.randint(10_000, (500,), generator=torch.Generator().manual_seed(seed))
+                classes = classes if seed % 2 else classes[:12].repeat_interleave(40)
+                wrong, count = decisions_that_differ(side, size, classes, 10_000, seed)
+                differing, total = differing + wrong, total + count
+
+    assert total > 100_000
+    assert differing == 0
+
+
+@pytest.mark.parametrize("class_id", [0, 79, 1202, 9_999])
+def test_an_overlap_at_the_threshold_is_decided_as_by_the_kernel(class_id):
+    # overlaps of exactly 3/5, which float32 rounds up and float64 does not: boxes of 8 × 8 shifted by 2
+    boxes = torch.tensor([[4.0, 4.0, 8.0, 8.0], [6.0, 4.0, 8.0, 8.0], [400.0, 4.0, 8.0, 8.0]])
+    classes = torch.full((3,), class_id)
+    predictions = one_class_each(boxes, classes, 10_000, torch.tensor([0.9, 0.8, 0.7]))
+    kernel = nms(cxcywh_to_xyxy(boxes), torch.tensor([0.9, 0.8, 0.7]), 0.6)
+
+    (rows,) = non_max_suppression(predictions, 0.25, 0.6)
+
+    assert rows[:, 4].tolist() == torch.tensor([0.9, 0.8, 0.7])[kernel].tolist()
+
+
+@pytest.mark.parametrize("iou_thres", [0.0, 1.0])
+def test_the_ends_of_the_range_of_the_overlap(iou_thres):
+    predictions = crowded_predictions(400, 20, 30)
+
+    (rows,) = non_max_suppression(predictions, 0.3, iou_thres, multi_label=True)
+
+    assert torch.equal(rows, rank_everything(predictions[0], 0.3, iou_thres))
 
 
 def test_one_label_per_box_is_the_best_class():
