@@ -1,28 +1,39 @@
 """Run folders (runs/train/exp, exp2, …), atomic files, and where caches live."""
 
 import errno
+import functools
 import logging
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import ConfigError, StorageError
+
+if sys.platform != "win32":
+    import fcntl
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]  # the clone
 CACHE_NAME = "yolo-backbones"
 RETRY_S = (0.1, 0.2, 0.3, 0.4)  # a second in all, for virus scanners to let go of a file on Windows
+UNLOCKED_S = 1.0  # age from which a temporary file without a lock is abandoned: between two calls it has none yet
+ABANDONED_S = 3600.0  # the same where there are no locks
 NOT_WRITABLE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 
 def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
-    """Create and return ``project/name``, or ``name2``, ``name3``, … where that is taken, without a race."""
+    """Create and return ``project/name``, or ``name2``, ``name3``, … where that is taken, without a race.
+
+    What killed runs have left of unfinished files in the folders of the project is removed.
+    """
     first = Path(project) / name
+    for folder in (*Path(project).glob("*/"), *Path(project).glob("*/weights/")):
+        remove_leftovers(folder)
     for candidate in _candidates(first):
         try:
             candidate.mkdir(parents=True, exist_ok=exist_ok)
@@ -52,16 +63,17 @@ def _candidates(first: Path) -> Iterator[Path]:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced to disk and renamed, on failure removed.
 
+    A lock on it lasts as long as it is written, also where the process is killed (see ``remove_leftovers``).
     Raises: StorageError when the disk is full or read-only, or another program holds the file; the old one is intact.
     """
     path = Path(path)
     temporary = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}")
-        os.close(handle)
         temporary = Path(name)
-        yield temporary
-        _publish(temporary, path)
+        with _locked(handle):
+            yield temporary
+            _publish(temporary, path)
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
@@ -73,6 +85,45 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(handle: int) -> Iterator[None]:
+    """Keep an open file locked; Windows, which renames no open file, goes without."""
+    if sys.platform == "win32":
+        os.close(handle)
+        yield
+        return
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path, stem: str = "*") -> None:
+    """Remove the unfinished files of ``stem`` that killed processes have left, not those that are still written."""
+    for file in folder.glob(f".{stem}.????????.tmp*"):  # as ``atomic_write`` names them
+        if _is_abandoned(file):
+            with suppress(OSError):  # another process was faster
+                file.unlink()
+                log.info("removed %s, left over by a process that was ended", file)
+
+
+_remove_leftovers_once = functools.cache(remove_leftovers)  # per process: a cache may hold many thousand files
+
+
+def _is_abandoned(file: Path) -> bool:
+    try:
+        age = time.time() - file.stat().st_mtime
+        if sys.platform == "win32":
+            return age > ABANDONED_S
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return age > UNLOCKED_S
+    except OSError:  # locked, gone, not ours, or on a file system without locks
+        return False
 
 
 def _publish(temporary: Path, path: Path) -> None:
@@ -108,6 +159,7 @@ def cache_dir(*parts: str) -> Path:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = base.joinpath(CACHE_NAME, *parts)
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers_once(folder)
     except RuntimeError as error:
         raise StorageError(f"no folder for caches: {error}", fix) from error
     except OSError as error:

@@ -1,6 +1,7 @@
 """Files are written on every system, also where another program holds them; caches need a folder, or say so."""
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import StorageError
-from utils.runs import atomic_write, cache_dir, write_text
+from utils.runs import ROOT, atomic_write, cache_dir, new_run_dir, remove_leftovers, write_text
 
 
 @pytest.fixture
@@ -96,3 +97,49 @@ def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
         cache_dir("images")
 
     assert error.value.fix.startswith("set XDG_CACHE_HOME")
+
+
+KILLED = """
+import os, signal, sys
+from utils.runs import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def aged(file, seconds=5):
+    """Make the file as old as if it had been written some seconds ago."""
+    os.utime(file, (time.time() - seconds, time.time() - seconds))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks of POSIX")
+def test_what_a_killed_run_left_is_removed_at_the_next_start(tmp_path):
+    weights = tmp_path / "exp" / "weights"
+    weights.mkdir(parents=True)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(weights / "best.pt")], cwd=ROOT)
+    (left,) = weights.iterdir()
+    aged(left)
+    others = {weights / ".notes.tmp.pt", weights / "last.pt"}
+    for file in others:
+        file.write_text("mine")
+        aged(file)
+
+    with atomic_write(weights / "busy.pt") as busy:
+        busy.write_text("half")
+        aged(busy)
+        new_run_dir(tmp_path, "exp")
+
+        assert killed.returncode == -9
+        assert set(weights.iterdir()) == {busy} | others
+
+
+def test_only_leftovers_of_one_file_are_removed_where_asked(tmp_path):
+    own, other = tmp_path / ".a.abcdefgh.tmp.onnx", tmp_path / ".b.abcdefgh.tmp.onnx"
+    for file in (own, other):
+        file.write_text("half")
+        aged(file)
+
+    remove_leftovers(tmp_path, "a")
+
+    assert list(tmp_path.iterdir()) == [other]
