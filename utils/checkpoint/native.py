@@ -9,6 +9,7 @@ best_fitness
 training          hyper-parameters, options, date; whatever the training loop wants to find again
 """
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.content import Checkpoint, check_names, plain, read_state
 from utils.checkpoint.tables import TensorRecord, describe
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, DivergedError
 from utils.runs import atomic_write
 
 FORMAT = "yolo-backbones"
@@ -37,7 +38,8 @@ def save_checkpoint(
 ) -> None:
     """Write a model that is not fused, atomically; the model stays as it is.
 
-    Raises: TypeError naming the entry of ``training`` that is neither a tensor nor plain data.
+    Raises: DivergedError for a tensor that holds NaN or infinity, before anything is written; TypeError naming the
+    entry of ``training`` that is neither a tensor nor plain data.
     """
     content = {
         "format": FORMAT,
@@ -47,18 +49,22 @@ def save_checkpoint(
         "nc": int(model.nc),
         "stride": [int(stride) for stride in model.stride],
         "imgsz": imgsz,
-        "state": {key: _snapshot(value) for key, value in model.state_dict().items()},
+        "state": {key: _snapshot(key, value) for key, value in model.state_dict().items()},
         "epoch": int(epoch),
         "best_fitness": float(fitness),
         "training": to_plain(training, "training"),
     }
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)  # given a path, it would write the temporary name into the archive
+    archive = io.BytesIO()  # torch.save into a file turns a full disk into a RuntimeError without errno
+    torch.save(content, archive)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(archive.getbuffer())
 
 
-def _snapshot(value: Tensor) -> Tensor:
-    """Return the tensor on the CPU, in float32 if floating, with a storage of its own size."""
+def _snapshot(key: str, value: Tensor) -> Tensor:
+    """Return the tensor on the CPU, in float32 if floating, with a storage of its own size. Raises: DivergedError."""
     value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise DivergedError(f"the tensor {key} is not finite", "start again from weights that are")
     return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
 
 

@@ -45,7 +45,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
         total += items
         if time.monotonic() - shown_at > REFRESH_S or index + 1 == steps:
             shown_at = time.monotonic()
-            means = _finite((total / (index + 1)).tolist(), epoch, index, s.amp_dtype)
+            means = _finite((total / (index + 1)).tolist(), index)
             progress.set_description_str(_line(s, epoch, means, batch), refresh=False)
         if epoch == 0 and index < BATCHES_DRAWN and s.cfg.plots:
             picture = s.run_dir / f"train_batch{index}.jpg"
@@ -53,14 +53,10 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
     return means
 
 
-def _finite(means: list[float], epoch: int, index: int, dtype: torch.dtype | None) -> list[float]:
-    """Raises: DivergedError."""
+def _finite(means: list[float], index: int) -> list[float]:
+    """Return the losses. Raises: DivergedError."""
     if not all(map(math.isfinite, means)):
-        narrow = "give --no-amp, " if dtype == torch.float16 else ""  # above 65504 float16 is infinite
-        raise DivergedError(
-            f"training diverged: a loss of epoch {epoch} is not finite at batch {index}",
-            f"{narrow}lower lr0 in the hyper-parameters, or look for broken labels; the last good checkpoint is kept",
-        )
+        raise DivergedError(f"a loss is not finite at batch {index}")
     return means
 
 

@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from utils.engine.ema import ModelEMA
-from utils.errors import ConfigError
+from utils.errors import ConfigError, DivergedError
 
 MAX_GRAD_NORM = 10.0
+NAMED = 3  # tensors in a message
 NORMS = tuple(cls for name, cls in vars(nn).items() if "Norm" in name and isinstance(cls, type))
 
 
@@ -69,7 +70,7 @@ class Stepper:
         """``scaled`` switches loss scaling on, which float16 needs and bfloat16 does not."""
         self.optimizer = optimizer
         self.ema = ema
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.scaler = torch.amp.GradScaler(enabled=scaled)
         self.last_step = -1
 
@@ -78,14 +79,29 @@ class Stepper:
         self.scaler.scale(loss).backward()
 
     def step(self, step: int, accumulate: int) -> bool:
-        """Update the weights and their average if ``accumulate`` batches have passed; say whether."""
+        """Update the weights and their average if ``accumulate`` batches have passed; say whether.
+
+        Raises: DivergedError where a gradient is not finite, before it spoils a weight. Loss scaling makes such
+        gradients when it tries how far it can go: then the update alone is left out.
+        """
         if step - self.last_step < accumulate:
             return False
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        if not self.scaler.is_enabled() and not torch.isfinite(norm):
+            raise DivergedError(self._what_is_not_finite())
+        nn.utils.clip_grads_with_norm_(self.parameters.values(), MAX_GRAD_NORM, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()
         self.last_step = step
         return True
+
+    def _what_is_not_finite(self) -> str:
+        gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        names = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()]
+        if not names:
+            return "the norm of the gradients is beyond float32"
+        more = ", …" if len(names) > NAMED else ""
+        return f"{len(names)} of {len(gradients)} gradients are not finite ({', '.join(names[:NAMED])}{more})"

@@ -27,22 +27,42 @@ class Schedule:
         self.hyp = hyp
         self.epochs = epochs
         self.cosine = cosine
-        self.batches_per_update = max(1, round(hyp["nominal_batch"] / batch_size))
-        self.full_ratio = hyp["nominal_batch"] / batch_size
+        self.batches = epochs * steps
+        self.full_ratio = min(hyp["nominal_batch"] / batch_size, self.batches)  # even a short run makes one step
+        self.batches_per_update = max(1, round(self.full_ratio))
         self.warmup_steps = max(round(hyp["warmup_epochs"] * steps), MIN_WARMUP_STEPS) if hyp["warmup_epochs"] else 0
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
 
     def set(self, step: int, epoch: int) -> int:
         """Prepare the optimizer for batch number ``step`` of the run; return the batches to accumulate."""
         factor = lr_factor(epoch, self.epochs, self.hyp["lrf"], self.cosine)
-        warm = step <= self.warmup_steps and self.warmup_steps > 0
+        warm = self._is_warm_up(step)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             start = self.hyp["warmup_bias_lr"] if group["biases"] else 0.0
             group["lr"] = self._ramp(step, start, base * factor) if warm else base * factor
             if "momentum" in group:
                 target = self.hyp["momentum"]
                 group["momentum"] = self._ramp(step, self.hyp["warmup_momentum"], target) if warm else target
-        return max(1, round(self._ramp(step, 1, self.full_ratio))) if warm else self.batches_per_update
+        return self._accumulate(step)
+
+    def updates(self, limit: int) -> int:
+        """Return how often the optimizer steps in the whole run, if all its epochs are trained; at most ``limit``."""
+        count, last = 0, -1
+        for step in range(self.batches):
+            if count == limit:
+                break
+            if step - last >= self._accumulate(step):
+                count, last = count + 1, step
+        return count
+
+    def _accumulate(self, step: int) -> int:
+        """Return the batches whose gradients are added up before the optimizer steps."""
+        if self._is_warm_up(step):
+            return max(1, round(self._ramp(step, 1, self.full_ratio)))
+        return self.batches_per_update
+
+    def _is_warm_up(self, step: int) -> bool:
+        return step <= self.warmup_steps and self.warmup_steps > 0
 
     def _ramp(self, step: int, start: float, end: float) -> float:
         return float(np.interp(step, [0, self.warmup_steps], [start, end]))

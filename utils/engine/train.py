@@ -19,11 +19,14 @@ from utils.engine.configs import TrainConfig
 from utils.engine.epoch import train_epoch
 from utils.engine.evaluate import Evaluation, evaluate
 from utils.engine.observers import BatchPictures, MetricCharts
+from utils.errors import DivergedError
 from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
 
 log = logging.getLogger(__name__)
+
+FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they are few
 
 
 def train(cfg: TrainConfig) -> Path:
@@ -32,13 +35,18 @@ def train(cfg: TrainConfig) -> Path:
     _announce(session)
     start = time.monotonic()
 
+    saved = None  # the last epoch whose weights are there
     for epoch in range(cfg.epochs):
-        losses = train_epoch(session, epoch)
-        last = epoch + 1 == cfg.epochs or session.stopper.may_stop_at(epoch)
-        evaluation = validate(session) if cfg.val or last else None
-        stop = session.stopper.stops(epoch, evaluation.fitness if evaluation else None)
-        if cfg.save or last:
-            _save(session, epoch, evaluation)  # first: a logger that fails costs no weights
+        try:
+            losses = train_epoch(session, epoch)
+            last = epoch + 1 == cfg.epochs or session.stopper.may_stop_at(epoch)
+            evaluation = validate(session) if cfg.val or last else None
+            stop = session.stopper.stops(epoch, evaluation.fitness if evaluation else None)
+            if cfg.save or last:
+                _save(session, epoch, evaluation)  # first: a logger that fails costs no weights
+                saved = epoch
+        except DivergedError as error:
+            raise _diverged(session, epoch, saved, error) from error
         _log_epoch(session, epoch, losses, evaluation)
         if stop:
             log.info("stopped: no improvement since epoch %d (--patience %d)", session.stopper.best_epoch, cfg.patience)
@@ -47,6 +55,14 @@ def train(cfg: TrainConfig) -> Path:
     log.info("\n%d epochs in %.3f hours", epoch + 1, (time.monotonic() - start) / 3600)
     _finish(session)
     return session.run_dir
+
+
+def _diverged(session: Session, epoch: int, saved: int | None, error: DivergedError) -> DivergedError:
+    """Return the error with where it happened and what is left."""
+    left = "no epoch was saved" if saved is None else f"{session.weights_dir / 'last.pt'} holds epoch {saved}"
+    narrow = "give --no-amp, " if session.amp_dtype == torch.float16 else ""  # above 65504 float16 is infinite
+    fix = f"{narrow}lower lr0 in the hyper-parameters, or look for broken labels"
+    return DivergedError(f"training diverged in epoch {epoch}: {error.what}; {left}", fix)
 
 
 def validate(session: Session) -> Evaluation:
@@ -67,6 +83,13 @@ def _announce(session: Session) -> None:
     log.info("device %s, %s, %d loader processes", s.device, precision, s.train_loader.workers)
     steps = len(s.train_loader)
     log.info("images %d px, %d epochs of %d batches; results go to %s", s.imgsz, s.cfg.epochs, steps, s.run_dir)
+    updates = s.schedule.updates(limit=FEW_UPDATES)
+    if updates < FEW_UPDATES:
+        log.warning(
+            "optimizer steps in the whole run: only %d (%d batches make one, fewer while warming up); "
+            "more epochs, or a smaller nominal_batch in the hyper-parameters, give more",
+            *(updates, s.schedule.batches_per_update),
+        )
     if s.cfg.plots:
         plot_labels(np.concatenate(s.train_scan.labels), s.spec.names, s.run_dir / "labels.jpg")
 

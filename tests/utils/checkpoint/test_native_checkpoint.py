@@ -1,5 +1,6 @@
 """Our checkpoints hold tensors and plain data only, come back exactly, and are written whole or not at all."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from tiny_detector import tiny_model
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_checkpoint, load_model, transfer
 from utils.checkpoint.native import save_checkpoint
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, DivergedError, StorageError
+
+if sys.platform != "win32":
+    import resource
 
 
 def save(path, model=None, **changes):
@@ -53,6 +57,38 @@ def test_facts_come_back(tmp_path):
     assert (checkpoint.epoch, checkpoint.stride, checkpoint.facts["best_fitness"]) == (4, (8, 16), 0.25)
     assert checkpoint.facts["training"] == {"hyp": {"lr0": 0.01}, "seeds": (1, 2)}
     assert checkpoint.facts["imgsz"] == 320
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_never_written(tmp_path, number):
+    model = tiny_model()
+    path = save(tmp_path / "x.pt", model)
+    good = path.read_bytes()
+    name, parameter = list(model.named_parameters())[3]
+    parameter.data.view(-1)[-1] = number
+
+    with pytest.raises(DivergedError, match=f"{name} is not finite"):
+        save(path, model)
+
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [good]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize("limit", [0, 1, 1000, 30_000])
+def test_a_disk_that_is_full_at_any_byte_leaves_the_old_file(tmp_path, limit):
+    path = save(tmp_path / "x.pt")
+    good = path.read_bytes()
+    assert len(good) > limit
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"x\.pt: cannot be written") as error:
+            save(path, epoch=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert error.value.exit_code == 5 and error.value.fix.startswith("free some space")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [good]
 
 
 def test_saving_leaves_the_model_as_it_is_and_writes_float32(tmp_path):
@@ -124,11 +160,12 @@ def test_an_inconsistent_file_is_refused_with_one_sentence(tmp_path, entry, valu
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_weight_that_is_not_finite_is_refused_by_name(tmp_path, bad):
-    model = tiny_model()
-    model.head.m[1].bias.data[3] = bad
+    content = torch.load(save(tmp_path / "x.pt"), weights_only=True)
+    content["state"]["model.8.m.1.bias"][3] = bad
+    torch.save(content, tmp_path / "x.pt")
 
     with pytest.raises(CheckpointError, match=r"'model\.8\.m\.1\.bias' holds NaN or infinity"):
-        load_model(save(tmp_path / "x.pt", model))
+        load_model(tmp_path / "x.pt")
 
 
 def test_a_tensor_left_over_or_of_another_shape_is_refused_by_name(tmp_path):

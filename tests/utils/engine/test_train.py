@@ -10,14 +10,17 @@ import torch
 from tiny_detector import TINY
 
 from models.yolo import DetectionModel
+from utils.checkpoint.load import load_checkpoint
 from utils.engine import build
 from utils.engine.configs import TrainConfig
 from utils.engine.configs_benchmark import BenchmarkConfig
+from utils.engine.ema import ModelEMA
 from utils.engine.measure import measure_backbone
 from utils.engine.train import train
 from utils.errors import DivergedError, StorageError
 from utils.losses.detection import DetectionLoss
-from utils.yaml_file import write_yaml
+from utils.runs import ROOT
+from utils.yaml_file import read_yaml, write_yaml
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 1, "batch_size": 2, "workers": 0}
 
@@ -68,6 +71,56 @@ def test_divergence_in_float16_suggests_full_precision(folder, monkeypatch, dtyp
         train(TrainConfig(**SETTINGS, device="cpu", plots=False))
 
     assert ("--no-amp" in error.value.fix) == hint
+
+
+def break_gradient_at(monkeypatch, step):
+    """From batch ``step`` of the run on, make the loss 0 with a gradient that is NaN."""
+    calls = []
+
+    def forward(self, maps, _):
+        calls.append(len(maps[0]))
+        zero = maps[0].sum() * 0
+        loss = zero.sqrt() if len(calls) > step else zero + maps[0].square().mean()
+        return loss, torch.zeros(3)
+
+    monkeypatch.setattr(DetectionLoss, "forward", forward)
+
+
+@pytest.mark.parametrize(("step", "saved"), [(1, None), (3, 0)])
+def test_a_gradient_that_is_not_finite_in_the_last_step_of_an_epoch_spoils_no_file(folder, monkeypatch, step, saved):
+    break_gradient_at(monkeypatch, step)  # two batches an epoch; without validation, whose losses would count
+    settings = SETTINGS | {"epochs": 3, "val": False, "plots": False, "hyp": "hyp.yaml"}
+    write_yaml("hyp.yaml", read_yaml(ROOT / build.DEFAULT_HYP) | {"nominal_batch": 2, "warmup_epochs": 0})
+
+    with pytest.raises(DivergedError, match="gradients are not finite") as error:
+        train(TrainConfig(**settings, device="cpu"))
+
+    files = sorted(path.name for path in folder.glob("runs/train/exp/weights/*"))
+    assert "model." in error.value.what and error.value.exit_code == 4
+    if saved is None:
+        assert "no epoch was saved" in error.value.what
+        assert files == []
+    else:
+        assert f"last.pt holds epoch {saved}" in error.value.what
+        assert files == ["best.pt", "last.pt"]
+        for name in files:
+            assert (
+                load_checkpoint(folder / "runs/train/exp/weights" / name).epoch == saved
+            )  # refuses what is not finite
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (4, 1), (40, 8)])
+def test_a_run_of_fewer_batches_than_a_step_takes_makes_one_and_says_so(folder, monkeypatch, caplog, epochs, steps):
+    done = []
+    monkeypatch.setattr(ModelEMA, "update", lambda self: done.append(1))
+    write_yaml("hyp.yaml", read_yaml(ROOT / build.DEFAULT_HYP) | {"nominal_batch": 20, "warmup_epochs": 0})
+    settings = SETTINGS | {"epochs": epochs, "val": False, "save": False, "plots": False, "hyp": "hyp.yaml"}
+    caplog.set_level("WARNING")
+
+    train(TrainConfig(**settings, device="cpu"))
+
+    assert len(done) == steps
+    assert f"optimizer steps in the whole run: only {steps} (" in caplog.text
 
 
 def test_the_weights_of_an_epoch_are_there_before_it_is_logged(folder, monkeypatch):
