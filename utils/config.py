@@ -52,19 +52,29 @@ def parse_config(config_class: type, argv: Sequence[str], prog: str | None = Non
         flags = [flag for action in parser._actions for flag in action.option_strings]
         raise ConfigError(f"unknown argument {unknown[0]!r}", suggest(unknown[0].split("=")[0], flags) or "see --help")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
-    for field in dataclasses.fields(config_class):
-        _check_range(field, values[field.name])
-    return config_class(**values)
+    return check_config(config_class(**values))
 
 
-def _check_range(field: dataclasses.Field, value: Any) -> None:
-    """Raises: ConfigError where a number is out of range or none (nan)."""
-    low, high = field.metadata["low"], field.metadata["high"]
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, (int, float)) and not low <= number <= high:
-            flag = "--" + field.name.replace("_", "-")
-            allowed = f"{low} or more" if high == math.inf else f"a number from {low} to {high}"
-            raise ConfigError(f"{flag} {number} is out of range", f"give {allowed}")
+def check_config(cfg: Any) -> Any:
+    """Return an instance of a config class if all of its values are allowed. Raises: ConfigError."""
+    for field in dataclasses.fields(cfg):
+        values = getattr(cfg, field.name)
+        for value in values if isinstance(values, tuple) else (values,):
+            allowed = None if value is None else allowed_instead(field, value)
+            if allowed:
+                flag = "--" + field.name.replace("_", "-")
+                raise ConfigError(f"{flag} {value} is out of range", f"give {allowed}")
+    return cfg
+
+
+def allowed_instead(field: dataclasses.Field, value: Any) -> str:
+    """Return what the option takes in place of ``value``, empty where it takes it; nan lies in no range."""
+    low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
+    if choices:
+        return "" if value in choices else " or ".join(map(str, choices))
+    if not isinstance(value, int | float) or low <= value <= high:
+        return ""
+    return f"{low} or more" if high == math.inf else f"a number from {low} to {high}"
 
 
 class _Parser(argparse.ArgumentParser):

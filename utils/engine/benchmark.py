@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from models.parse import read_model_yaml
+from utils.config import check_config
 from utils.data.spec import load_data_spec
 from utils.device import autocast_dtype, select_device
 from utils.engine.configs_benchmark import BenchmarkConfig
@@ -66,8 +67,7 @@ def benchmark_settings(cfg: BenchmarkConfig) -> dict[str, Any]:
 
     Raises: UserError when the model, the data set or the device is not there.
     """
-    if cfg.epochs < 0:
-        raise ConfigError(f"--epochs {cfg.epochs} is too small", "give at least 0")
+    check_config(cfg)
     model, _ = read_model_yaml(cfg.cfg)
     spec = load_data_spec(cfg.data)
     hyp = Path(cfg.hyp)

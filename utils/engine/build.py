@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from models.yolo import DetectionModel
+from utils.config import check_config
 from utils.data.augment import AugmentConfig
 from utils.data.labels import Problem, ScanResult
 from utils.data.loader import build_train_loader, build_val_loader
@@ -67,7 +68,7 @@ class Session:
 
 def build_session(cfg: TrainConfig) -> Session:
     """Return the parts of a run. Its folder is made once every input has been found good."""
-    _check(cfg)
+    check_config(cfg)
     device = select_device(cfg.device)
     seed_everything(cfg.seed, device)
     spec = load_data_spec(cfg.data)
@@ -122,18 +123,6 @@ def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainC
     log.info("train: %s", ", ".join(f"{key}={value}" for key, value in asdict(cfg).items()))
     log.info("hyper-parameters: %s", ", ".join(f"{key}={value}" for key, value in hyp.items()))
     return cfg, hyp
-
-
-def _check(cfg: TrainConfig) -> None:
-    for flag, value, low in (
-        ("--epochs", cfg.epochs, 1),
-        ("--batch-size", cfg.batch_size, 1),
-        ("--imgsz", cfg.imgsz, 32),
-        ("--workers", cfg.workers, 0),
-        ("--patience", cfg.patience, 0),
-    ):
-        if value < low:
-            raise ConfigError(f"{flag} {value} is too small", f"give at least {low}")
 
 
 def seed_everything(seed: int, device: torch.device) -> None:

@@ -5,11 +5,11 @@ The hyper-parameters of a recipe are for its optimizer: they are left out with a
 """
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from utils.config import allowed_instead
 from utils.engine.configs import TrainConfig
 from utils.engine.hyp import RANGES, checked, ranges_of_optional_keys
 from utils.errors import ConfigError
@@ -41,20 +41,22 @@ def apply_recipe(
         elif key not in OPTIONS:
             hint = suggest(str(key), [*ranges, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
             raise ConfigError(f"{source}: recipe: unknown key {key!r}", hint)
-        elif getattr(cfg, key) is None:
-            cfg = replace(cfg, **{key: _option(key, value, source)})
-            used[key] = value
+        else:
+            _check_option(key, value, source)
+            if getattr(cfg, key) is None:
+                cfg = replace(cfg, **{key: value})
+                used[key] = value
     if used:
         log.info("recipe of %s: %s", source, ", ".join(f"{key}={value}" for key, value in used.items()))
     absent = {key: default for key, default in OPTIONS.items() if getattr(cfg, key) is None}
     return replace(cfg, **absent), hyp
 
 
-def _option(key: str, value: Any, source: str) -> Any:
-    """Return the value of a recipe's option. Raises: ConfigError where it does not fit."""
-    choices = next(field.metadata["choices"] for field in fields(TrainConfig) if field.name == key)
-    fits = value in choices if choices else isinstance(value, type(OPTIONS[key]) | int)
-    fits = fits and not (key == "backbone_lr" and not 0 < value < math.inf)
-    if not fits:
-        raise ConfigError(f"{source}: recipe: {key}: {value!r}", f"give {' or '.join(map(str, choices)) or 'a number'}")
-    return value
+def _check_option(key: str, value: Any, source: str) -> None:
+    """Raises: ConfigError where the flag would not take the value of a recipe's option."""
+    field = next(field for field in fields(TrainConfig) if field.name == key)
+    kind = type(OPTIONS[key])
+    fits = isinstance(value, kind) or (kind is float and type(value) is int)
+    allowed = allowed_instead(field, value) if fits else "true or false" if kind is bool else f"a {kind.__name__}"
+    if allowed:
+        raise ConfigError(f"{source}: recipe: {key}: {value!r}", f"give {allowed}")

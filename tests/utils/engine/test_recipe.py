@@ -2,6 +2,7 @@
 
 import pytest
 
+from utils.config import check_config, parse_config
 from utils.engine.configs import TrainConfig
 from utils.engine.hyp import load_hyp
 from utils.engine.recipe import apply_recipe
@@ -55,9 +56,30 @@ def test_what_neither_recipe_nor_user_say_has_a_default():
         ({"optimizer": "Lion"}, "optimizer: 'Lion'"),
         ({"lr0": 7}, "lr0: 7"),
         ({"backbone_lr": "slow"}, "backbone_lr: 'slow'"),
+        ({"backbone_lr": 5000}, "backbone_lr: 5000"),
+        ({"backbone_lr": float("nan")}, "backbone_lr: nan"),
+        ({"backbone_lr": True}, "backbone_lr: True"),
+        ({"cos_lr": 1}, "cos_lr: 1"),
     ],
 )
 def test_a_wrong_recipe_is_named(recipe, message):
     with pytest.raises(ConfigError, match=r"m\.yaml: recipe") as caught:
         apply_recipe(recipe, TrainConfig(), HYP, "m.yaml")
     assert message in caught.value.what
+
+
+@pytest.mark.parametrize("number", [1e-6, 0.5, 1, 1000, 1e-7, 1000.1, -1, 5000])
+def test_a_recipe_may_say_what_the_flag_may(number):
+    answers = []
+    for say in (
+        lambda: parse_config(TrainConfig, ["--backbone-lr", str(number)]),
+        lambda: apply_recipe({"backbone_lr": number}, TrainConfig(), HYP, "m.yaml"),
+        lambda: check_config(TrainConfig(backbone_lr=number)),
+    ):
+        try:
+            say()
+            answers.append("taken")
+        except ConfigError as error:
+            answers.append(error.fix)
+
+    assert len(set(answers)) == 1, answers
