@@ -3,17 +3,22 @@
 One item of the work is one batch, identified by (epoch, number): a worker needs nothing else to make it.
 """
 
+import ctypes
+import logging
+import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from utils.data.augment import AugmentConfig
-from utils.data.batch import Batch
+from utils.data.batch import Batch, Shape, as_images
 from utils.data.labels import ScanResult
 from utils.data.layout import TILES
 from utils.data.store import ImageStore
@@ -22,7 +27,10 @@ from utils.data.val_batches import ValBatches
 from utils.device import usable_cpus
 from utils.errors import ConfigError, DataError, StorageError, UserError
 
+log = logging.getLogger(__name__)
+
 PREFETCH = 2  # batches that each worker makes ahead
+SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
 class BatchLoader:
@@ -31,6 +39,7 @@ class BatchLoader:
     def __init__(self, batches: TrainBatches | ValBatches, workers: int) -> None:
         self.batches, self.workers = batches, workers
         self._keys = _Keys(len(batches))
+        self._told_of_pipes = False
         self._loader = DataLoader(
             _Deliveries(batches),
             batch_size=None,
@@ -54,7 +63,13 @@ class BatchLoader:
         for delivery in self._loader:
             if isinstance(delivery, _Failure):
                 raise delivery.kind(delivery.what, delivery.fix)
-            yield delivery
+            yield delivery.batch() if isinstance(delivery, _Parcel) else delivery
+            if isinstance(delivery, _Parcel) and not self._told_of_pipes:
+                self._told_of_pipes = True
+                log.warning(
+                    "shared memory (/dev/shm) is full: batches are copied through pipes, which is slower; a "
+                    "container gets more with docker run --shm-size 2g"
+                )
 
 
 class _Failure(NamedTuple):
@@ -65,19 +80,48 @@ class _Failure(NamedTuple):
     fix: str
 
 
+@dataclass(frozen=True)  # of a tuple, the DataLoader would turn the arrays into tensors
+class _Parcel:
+    """A batch as NumPy arrays, which processes copy to each other instead of sharing them."""
+
+    pixels: np.ndarray  # (B, H, W, 3)
+    targets: np.ndarray
+    paths: list[str]
+    shapes: list[Shape] | None
+
+    def batch(self) -> Batch:
+        targets = torch.from_numpy(self.targets)
+        return Batch(as_images(self.pixels), targets, self.paths, self.shapes)
+
+
 class _Deliveries:
     """Batches, or why one cannot be made."""
 
     def __init__(self, batches: TrainBatches | ValBatches) -> None:
         self.batches = batches
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch | _Failure:
+    def __getitem__(self, key: tuple[int, int]) -> Batch | _Parcel | _Failure:
         try:
-            return self.batches[key]
+            batch = self.batches[key]
+            return batch if get_worker_info() is None else _shared(batch)
         except StorageError as error:
             return _Failure(StorageError, error.what, error.fix)
         except UserError as error:
             return _Failure(DataError, error.what, error.fix)
+
+
+def _shared(batch: Batch) -> Batch | _Parcel:
+    """Return the batch in shared memory, or where that is full, to be copied.
+
+    Left to the queue, a full memory would be an error in a thread of its own, and the batch be waited for for ever.
+    """
+    try:
+        batch.images.share_memory_()
+        batch.targets.share_memory_()
+    except RuntimeError:
+        pixels = batch.images.permute(0, 2, 3, 1).numpy()
+        return _Parcel(pixels, batch.targets.numpy(), batch.paths, batch.shapes)
+    return batch
 
 
 class _Keys:
@@ -141,4 +185,8 @@ def worker_count(wanted: int, batch_size: int) -> int:
 
 
 def _start_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # the workers share the CPUs already
+    """Set up a worker: it shares the CPUs with others, and ends when it is told to or its parent has ended."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

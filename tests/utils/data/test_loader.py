@@ -4,6 +4,11 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -16,6 +21,7 @@ from utils.data.augment import AugmentConfig
 from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, worker_count
 from utils.data.store import ImageStore, nominal_sizes
 from utils.errors import ConfigError, DataError
+from utils.runs import ROOT
 
 AUGMENT = AugmentConfig(
     degrees=5,
@@ -244,3 +250,68 @@ def test_worker_count_is_bounded_by_cpus_and_batch(monkeypatch):
     assert worker_count(2, 16) == 2
     assert worker_count(8, 3) == 3
     assert worker_count(8, 1) == 0
+
+
+def test_a_full_shared_memory_costs_a_copy_and_nothing_else(scan, monkeypatch, caplog):
+    def full(self):
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
+        )
+
+    expected = list(build_train_loader(scan, 64, 2, AUGMENT, workers=0))
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # in the workers too, which are forked
+    caplog.set_level("WARNING")
+
+    batches = list(build_train_loader(scan, 64, 2, AUGMENT, workers=1))
+
+    assert len(batches) == len(expected) > 1
+    for ours, theirs in zip(batches, expected, strict=True):
+        assert torch.equal(ours.images, theirs.images) and torch.equal(ours.targets, theirs.targets)
+        assert ours.images.is_contiguous(memory_format=torch.channels_last)
+        assert ours.paths == theirs.paths
+    assert caplog.text.count("shared memory (/dev/shm) is full") == 1
+
+
+ENDLESS = """
+import sys, time
+import numpy as np
+from utils.data import loader
+class Batches:
+    def __len__(self): return 2
+    def __getitem__(self, key): time.sleep(600)
+list(loader.BatchLoader(Batches(), workers=2))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent has ended")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(number):
+    parent = subprocess.Popen([sys.executable, "-c", ENDLESS], cwd=ROOT)
+    try:
+        workers = wait_for(lambda: children(parent.pid)[:2] if len(children(parent.pid)) > 1 else None)
+        parent.send_signal(number)
+        parent.wait(60)
+
+        assert wait_for(lambda: not any(is_running(worker) for worker in workers))
+    finally:
+        parent.kill()
+
+
+def children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    return None
