@@ -8,7 +8,6 @@ The same command again goes on where it was interrupted; further backbones join 
 """
 
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,14 @@ def main(cfg: BenchmarkConfig) -> None:
     from utils.engine.benchmark import run_benchmark  # here, because PyTorch takes seconds to import
 
     board = run_benchmark(cfg, measure)
-    log.info("\n%s\n\nresults in %s", board.markdown(), board.folder)
+    log.info("\n" + board.markdown())
+    log.info("\nresults in %s", board.folder)
 
 
 def measure(cfg: BenchmarkConfig, backbone: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the figures of one backbone; runs in a process of its own."""
     from utils.engine.measure import measure_backbone
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     yield from measure_backbone(cfg, backbone, folder, make_onnx)
 
 
@@ -44,4 +43,4 @@ def make_onnx(model: Any, path: Path, imgsz: int, device: Any) -> Any:
 
 
 if __name__ == "__main__":
-    run_command(main, BenchmarkConfig)
+    run_command(main, BenchmarkConfig, goes_on=True)

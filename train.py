@@ -16,4 +16,4 @@ def main(cfg: TrainConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, TrainConfig)
+    run_command(main, TrainConfig, goes_on=True)

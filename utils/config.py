@@ -8,18 +8,25 @@ class DetectConfig:
 
 import argparse
 import dataclasses
-import logging
+import errno
 import math
+import os
+import signal
 import sys
+import threading
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from utils.errors import ConfigError, UserError
+from utils.errors import ConfigError, StorageError, UserError
 from utils.registry import suggest
+from utils.terminal import console, error_text
+from utils.text import safe_text
 
-log = logging.getLogger(__name__)
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def option(
@@ -141,30 +148,59 @@ def _value_type(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
-def run_command(main: Callable[[Any], Any], config_class: type) -> typing.NoReturn:
-    """Parse the flags, set up logging, call ``main(config)`` and exit: 0 done, 2 bad input, 130 interrupted."""
-    tolerate_any_character()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+def run_command(main: Callable[[Any], Any], config_class: type, *, goes_on: bool = False) -> typing.NoReturn:
+    """Parse the flags, set up logging, call ``main(config)`` and exit with a code of the README.
+
+    A command that ``goes_on`` is not ended by a standard output that cannot be written, see ``utils.terminal``.
+    """
+    with console(goes_on), _ended_by_sigterm():
+        sys.exit(_exit_code(main, config_class))
+
+
+def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
     try:
         main(parse_config(config_class, sys.argv[1:]))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return _fail(error_text(error), error.exit_code)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends what is still waited for, in silence
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(141)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = safe_text(error.filename or "a file")
+        return _fail(f"{where}: cannot be written ({error.strerror})\nfix: free some space", StorageError.exit_code)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported for --help
             raise
-        print("error: the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(0)
+        return _fail(
+            "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model", UserError.exit_code
+        )
+    return 0
 
 
-def tolerate_any_character() -> None:
-    """Let stdout and stderr show ``?`` for a character that their encoding lacks, instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+def _fail(text: str, exit_code: int) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return exit_code
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that what is open is closed; a second one ends at once."""
+    owner = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != owner:  # in a forked child, which ends as if nothing had been set
+            os.kill(os.getpid(), number)
+        raise SystemExit(EXIT_TERMINATED)
+
+    own = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if own:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if own:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

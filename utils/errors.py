@@ -34,6 +34,10 @@ class ExportError(UserError):
     """The model cannot be exported, or the exported file computes something else."""
 
 
+class OutputError(UserError):
+    """A picture or video cannot be written in its format, whatever the disk."""
+
+
 class DivergedError(UserError):
     """Training produced a loss that is not finite."""
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.text import safe_text
+
 SHOWN_PROBLEMS = 20  # in an error
 
 
@@ -17,7 +19,8 @@ class Problem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line} {self.message}" if self.line else f"{self.path}: {self.message}"
+        path = safe_text(self.path)
+        return f"{path}:{self.line} {self.message}" if self.line else f"{path}: {self.message}"
 
 
 def show(problems: Sequence[Problem]) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-from utils.config import tolerate_any_character
 from utils.errors import UserError
+from utils.terminal import console
 
 log = logging.getLogger(__name__)
 
@@ -49,18 +49,18 @@ def isolated(function: Callable[..., Iterable[Any]], *args: Any) -> Iterator[Any
 
 def _run(sender: Connection, function: Callable[..., Iterable[Any]], args: tuple) -> None:
     """Send items, then ``done``; or why there are no more."""
-    tolerate_any_character()
-    try:
-        for item in function(*args):
-            sender.send(("item", item))
-        sender.send(("done", None))
-    except UserError as error:
-        sender.send(("failed", error.what))
-    except Exception as error:  # it ends here; the parent goes on with what it got
-        log.exception("unexpected error")
-        sender.send(("failed", reason(error)))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with console(goes_on=True):
+        try:
+            for item in function(*args):
+                sender.send(("item", item))
+            sender.send(("done", None))
+        except UserError as error:
+            sender.send(("failed", " ".join(error.what.split())))
+        except Exception as error:  # it ends here; the parent goes on with what it got
+            log.exception("unexpected error")
+            sender.send(("failed", reason(error)))
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 def reason(error: Exception) -> str:

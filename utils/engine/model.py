@@ -108,7 +108,7 @@ def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -
         )
     model.names = dict(names)
     if model.wiring:
-        log.info("levels of the backbone:\n  %s", "\n  ".join(model.wiring))
+        log.info("\n  ".join(["levels of the backbone:", *model.wiring]))
     if plan.start is not None:
         _start_from(model, plan, () if plan.keeps_anchors and not anchors else ("anchor",))
     if model.load_report:

@@ -1,0 +1,72 @@
+"""Text from outside, such as class and file names, made fit for where it is shown: terminal, picture, table.
+
+Whatever it holds, it stays on one line, reads as it is written, and steers neither a terminal nor a spreadsheet.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+INVISIBLE = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
+STEERING = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, halves of characters, separators of lines and paragraphs
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are wide ones
+MARKDOWN = re.compile(r"[\\`*<\[|]|(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is not markup
+
+Key = TypeVar("Key", bound=Hashable)
+Name = TypeVar("Name", bound=Hashable)
+
+
+def safe_text(text: object) -> str:
+    """Return a text on one line: control characters, line ends and marks of direction become ``\\x1b``, ``\\n`` …"""
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(_escape(char) if _steers(char) else char for char in shown)
+
+
+def safe_lines(text: str) -> str:
+    """Return a text of several lines of our own, each as ``safe_text``."""
+    return "\n".join(map(safe_text, text.split("\n")))
+
+
+def _steers(char: str) -> bool:
+    return char in INVISIBLE or unicodedata.category(char) in STEERING
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
+
+def shorten(text: str, limit: int = 40) -> str:
+    """Return a text as ``safe_text``; ``…`` stands for its middle where it has more than ``limit`` characters."""
+    shown = safe_text(text)
+    if len(shown) <= limit:
+        return shown
+    end = limit // 3
+    return f"{shown[: limit - end - 1]}…{shown[-end:]}"
+
+
+def csv_cell(text: str) -> str:
+    """Return a text as ``safe_text``, with a ``'`` in front where a spreadsheet would run it as a formula."""
+    return f"'{safe_text(text)}" if text.lstrip(" ").startswith(FORMULA_STARTS) else safe_text(text)
+
+
+def markdown_cell(text: str) -> str:
+    """Return a text as ``safe_text``, in which nothing is markup, neither Markdown's nor HTML's."""
+    return MARKDOWN.sub(r"\\\g<0>", safe_text(text))
+
+
+def distinct(candidates: Mapping[Key, Sequence[Name]]) -> dict[Key, Name]:
+    """Return for each key the first of its candidate names that no other key has among its own, else its last.
+
+    The last ones must differ from key to key; then all that is returned does, whatever the order.
+    """
+    holders = Counter(name for names in candidates.values() for name in set(names))
+    return {key: next((name for name in names if holders[name] == 1), names[-1]) for key, names in candidates.items()}
+
+
+def distinct_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Return class names by id; where several classes have one, their ids follow: ``cat (0)``, ``cat (3)``."""
+    return distinct({class_id: (name, f"{name} ({class_id})") for class_id, name in names.items()})
