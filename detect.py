@@ -21,6 +21,7 @@ def main(cfg: DetectConfig) -> None:
     from utils.engine.predict import build_predictor
     from utils.engine.training_facts import training_facts
     from utils.engine.writers import open_writers
+    from utils.text import distinct_names
 
     device = select_device(cfg.device)
     source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride)
@@ -29,17 +30,18 @@ def main(cfg: DetectConfig) -> None:
     predict = build_predictor(cfg, backend, device, training_facts(weights))
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 
-    with open_writers(cfg, run_dir, backend.names) as writers:
+    names = distinct_names(backend.names)
+    with open_writers(cfg, run_dir, names) as writers:
         for frame in source:
             detections = predict(frame.image)
-            log.info("%s: %s, %.1f ms", frame_label(frame), detections.summary(backend.names), detections.speed.total)
+            log.info("%s: %s, %.1f ms", frame_label(frame), detections.summary(names), detections.speed.total)
             for writer in writers:
                 writer.write(frame, detections)
 
-    if source.skipped:
-        log.warning("%d of %d files skipped, for the reasons above", len(source.skipped), len(source))
-    log.info("speed: %s per image", predict.speed())
-    log.info("results in %s", run_dir)
+        if source.skipped:
+            log.warning("%d of %d files skipped, for the reasons above", len(source.skipped), len(source))
+        log.info("speed: %s per image", predict.speed())
+        log.info("results in %s", run_dir)
 
 
 if __name__ == "__main__":

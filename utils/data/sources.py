@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ class ImageSource:
             raise ImageError(path, "not a regular file")
         video = cv2.VideoCapture(str(path))
         try:
-            announced = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+            announced = video.get(cv2.CAP_PROP_FRAME_COUNT)
+            announced = int(announced) if 0 < announced < math.inf else 0
             fps = video.get(cv2.CAP_PROP_FPS) / self.vid_stride
             number = grabbed = 0
             while video.grab():
@@ -86,7 +88,7 @@ class ImageSource:
                     break
                 image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
                 frames = announced // self.vid_stride
-                yield Frame(path, image, index, len(self), True, number, frames, fps if fps > 0 else None)
+                yield Frame(path, image, index, len(self), True, number, frames, fps if 0 < fps < math.inf else None)
                 number += 1
         finally:
             video.release()

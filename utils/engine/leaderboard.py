@@ -11,6 +11,7 @@ from typing import Any
 
 from utils.plots.pareto import Candidate, plot_pareto
 from utils.runs import atomic_write, new_run_dir, write_text
+from utils.text import csv_cell, markdown_cell, safe_text
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _pair(first: str, second: str, form: str, unit: float = 1) -> Callable[[Row]
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {  # heading of the Markdown table â†’ cell
-    "backbone": lambda row: row.backbone,
+    "backbone": lambda row: markdown_cell(row.backbone),
     "mAP50": _number("map50", ".3f"),
     "mAP50-95": _number("map", ".3f"),
     "parameters, training / fused (M)": _pair("parameters", "parameters_fused", ".2f", 1e6),
@@ -71,7 +72,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {  # heading of the Markdown table â†
     "ONNX p50 / p95 (ms)": _pair("onnx_p50_ms", "onnx_p95_ms", ".1f"),
     "training (images/s)": _number("training_images_per_s", ".1f"),
     "peak memory (GB)": _number("peak_memory_gb", ".2f"),
-    "remark": lambda row: row.remark.replace("|", "\\|"),
+    "remark": lambda row: markdown_cell(row.remark),
 }
 
 
@@ -103,7 +104,9 @@ class Leaderboard:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = [[c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines]
         table.insert(1, ["-" * width for width in widths])
-        return "\n".join([*(f"{note}  " for note in self.notes), "", *(f"| {' | '.join(line)} |" for line in table)])
+        return "\n".join(
+            [*(f"{safe_text(note)}  " for note in self.notes), "", *(f"| {' | '.join(line)} |" for line in table)]
+        )
 
     def save(self) -> None:
         """Write results.json and, from the same rows, leaderboard.md, leaderboard.csv and pareto.png."""
@@ -117,7 +120,8 @@ class Leaderboard:
             headings = [field.name for field in fields(Row) if field.name not in ("source", "finished")]
             writer = csv.DictWriter(file, headings, extrasaction="ignore")
             writer.writeheader()
-            writer.writerows(rows)
+            texts = ("backbone", "remark")
+            writer.writerows([row | {name: csv_cell(row[name]) for name in texts} for row in rows])
         shown = [row for row in self.ordered() if row.map is not None and row.fused_p50_ms is not None]
         candidates = [Candidate(row.backbone, row.fused_p50_ms, row.map) for row in shown]
         if candidates:

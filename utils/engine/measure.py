@@ -22,7 +22,7 @@ from utils.engine.configs import TrainConfig
 from utils.engine.configs_benchmark import OWN, BenchmarkConfig
 from utils.engine.epoch import train_epoch
 from utils.engine.latency import measure_latencies, now
-from utils.engine.names import safe_name
+from utils.engine.names import injective_name
 from utils.engine.train import train
 from utils.errors import UserError
 from utils.yaml_file import write_yaml
@@ -74,7 +74,8 @@ def train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainCon
     recipe = data.get("recipe") or ({} if cfg.hyp else RECIPE)
     if backbone != OWN:
         data = swap_backbone(data, backbone, weights=cfg.backbone_weights == "auto", imgsz=(cfg.imgsz, cfg.imgsz))
-    path = run_dir / f"{safe_name(backbone)}.yaml"
+    name = injective_name(backbone)
+    path = run_dir / f"{name}.yaml"
     write_yaml(path, data | {"recipe": recipe})
     shared = {
         field: getattr(cfg, field) for field in ("data", "hyp", "batch_size", "imgsz", "device", "workers", "seed")
@@ -86,7 +87,7 @@ def train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainCon
         val=False,
         plots=False,
         project=str(run_dir),
-        name=safe_name(backbone),
+        name=name,
         exist_ok=True,
         **shared,
     )

@@ -1,13 +1,20 @@
-"""Names of output files: each is safe as one path component, and no two are alike."""
+"""Names of outputs: each is safe as one path component, and no two are alike.
 
+Several inputs can have one name, ``cam_a/0001.jpg`` and ``cam_b/0001.jpg``. Ids, and names that are given when all
+inputs are known, are then their paths below the folder that they share, ``cam_a/0001``, whatever their order.
+"""
+
+import hashlib
 import itertools
 import logging
+import os
 import re
 import unicodedata
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePath
 
 from utils.data.sources import Frame
+from utils.text import distinct
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +35,52 @@ def safe_name(text: str, max_bytes: int = MAX_BYTES) -> str:
         shown = f"_{shown}"
     short = shown.encode()[:max_bytes].decode(errors="ignore")
     return short if short.strip(". ") else "_" * max(len(short), 1)
+
+
+def injective_name(text: str) -> str:
+    """Return ``safe_name``, with a fingerprint of the text behind it where another text could have the same."""
+    name = safe_name(text)
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def below_common_folder(paths: Collection[str]) -> dict[str, str]:
+    """Return each path relative to the deepest folder that holds all of them, with ``/`` between the folders."""
+    try:
+        common = os.path.commonpath({str(PurePath(path).parent) for path in paths})
+    except ValueError:  # none, or several drives
+        return {path: PurePath(path).as_posix() for path in paths}
+    return {path: PurePath(path).relative_to(common).as_posix() for path in paths}
+
+
+def image_ids(paths: Collection[str]) -> dict[str, int | str]:
+    """Return the id of each image in COCO's JSON: the number that the file is named after, or its name without suffix.
+
+    Where images share that number or name, each has its path below their common folder, ``cam_a/0001``, and with the
+    suffix where that is still shared. The ids of a set of images depend neither on their order nor on their batches.
+    """
+    below = below_common_folder(paths)
+    return distinct({path: (_number_or_stem(path), _no_suffix(short), short) for path, short in below.items()})
+
+
+def _number_or_stem(path: str) -> int | str:
+    stem = PurePath(path).stem
+    return int(stem) if stem.isdecimal() else stem
+
+
+def _no_suffix(path: str) -> str:
+    return PurePath(path).with_suffix("").as_posix()
+
+
+def distinct_files(paths: Collection[str]) -> dict[str, str]:
+    """Return the name of each file, or its path below their common folder where another has the same name."""
+    return distinct({path: (PurePath(path).name, short) for path, short in below_common_folder(paths).items()})
+
+
+def output_stems(paths: Collection[str]) -> dict[str, str]:
+    """Return a file name without suffix for each image: its own, or ``cam_a_0001`` where another has the same."""
+    below, unique = below_common_folder(paths), UniqueNames()
+    stems = distinct({path: (PurePath(path).stem, _no_suffix(short), short) for path, short in below.items()})
+    return {path: unique.claim(safe_name(stems[path], STEM_BYTES)) for path in sorted(stems)}
 
 
 def frame_label(frame: Frame) -> str:

@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,13 +17,16 @@ from torch import Tensor
 from utils.boxes import xyxy_to_cxcywh
 from utils.data.sources import Frame
 from utils.engine.configs_infer import DetectConfig
-from utils.engine.names import OutputNames, UniqueNames, class_folders
+from utils.engine.names import OutputNames, UniqueNames, class_folders, distinct_files
 from utils.engine.predict import Detections
 from utils.engine.video import VideoFile
-from utils.errors import StorageError
+from utils.errors import OutputError, StorageError
 from utils.plots.annotate import color_of, draw_boxes
 from utils.plots.image_file import SUFFIXES, write_image
 from utils.runs import write_text
+from utils.text import csv_cell
+
+log = logging.getLogger(__name__)
 
 CROP_GAIN, CROP_MARGIN = 1.02, 10  # a crop is a little larger than its box: factor, and pixels in all
 
@@ -37,24 +41,46 @@ class Writer(Protocol):
         """Store what is still open. Raises: StorageError."""
 
 
+class Failures:
+    """Counts outputs that cannot be encoded and logs why; a disk that takes no more is not among them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            self.count += 1
+            log.error("%s", error)
+
+
 @contextmanager
 def open_writers(cfg: DetectConfig, run_dir: Path, names: Mapping[int, str]) -> Iterator[list[Writer]]:
-    """Yield the writers that the options ask for; all are closed at the end, also after an error."""
-    outputs = OutputNames()
+    """Yield the writers that the options ask for; all are closed at the end, also after an error.
+
+    Raises: OutputError at the end, when all else is done, where an output could not be written in its format.
+    """
+    outputs, failures = OutputNames(), Failures()
     writers: list[Writer] = []
     if cfg.save:
         text = functools.partial(box_text, names=names, hide_label=cfg.hide_labels, hide_confidence=cfg.hide_conf)
-        writers.append(PictureWriter(run_dir, outputs, text, cfg.line_thickness or None))
+        writers.append(PictureWriter(run_dir, outputs, text, cfg.line_thickness or None, failures))
     if cfg.save_txt:
         writers.append(TxtWriter(run_dir / "labels", outputs, corners=cfg.save_format == 1, confidence=cfg.save_conf))
     if cfg.save_csv:
         writers.append(CsvWriter(run_dir / "predictions.csv", names))
     if cfg.save_crop:
-        writers.append(CropWriter(run_dir / "crops", outputs, names))
+        writers.append(CropWriter(run_dir / "crops", outputs, names, failures))
     with ExitStack() as stack:
         for writer in writers:
             stack.callback(writer.close)
         yield writers
+    if failures.count:
+        raise OutputError(
+            f"{failures.count} of the outputs could not be written, for the reasons above", "do as these say"
+        )
 
 
 def make_folder(folder: Path) -> None:
@@ -62,17 +88,26 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{folder}: cannot make this folder ({error.strerror})", "free some space") from error
+        raise StorageError(
+            f"{folder}: cannot make this folder ({error.strerror})", "free some space, or choose another --project"
+        ) from error
 
 
 class PictureWriter:
     """Draws the boxes on a copy of the image; the frames of a video become a video."""
 
     def __init__(
-        self, folder: Path, outputs: OutputNames, text: Callable[[float, int], str], line_width: int | None
+        self,
+        folder: Path,
+        outputs: OutputNames,
+        text: Callable[[float, int], str],
+        line_width: int | None,
+        failures: Failures,
     ) -> None:
         """``text`` turns confidence and class id into a label; without ``line_width`` it suits the image."""
         self.folder, self.outputs, self.text, self.line_width = folder, outputs, text, line_width
+        self.failures = failures
+        self._path: Path | None = None  # of the video whose frames are coming, also where it cannot be written
         self._video: VideoFile | None = None
 
     def write(self, frame: Frame, detections: Detections) -> None:
@@ -81,23 +116,28 @@ class PictureWriter:
         colors = [color_of(class_id) for class_id in boxes[:, 5].tolist()]
         picture = draw_boxes(frame.image, boxes[:, :4].numpy(), texts, colors, self.line_width)
         if frame.is_video:
-            self._video_of(frame).write(picture)
+            self._write_frame(frame, picture)
         else:
             suffix = Path(frame.path).suffix
             suffix = suffix if suffix.lower() in SUFFIXES else ".jpg"
-            write_image(self.folder / f"{self.outputs.stem(frame)}{suffix}", picture)
+            with self.failures.counted():
+                write_image(self.folder / f"{self.outputs.stem(frame)}{suffix}", picture)
 
-    def _video_of(self, frame: Frame) -> VideoFile:
+    def _write_frame(self, frame: Frame, picture: np.ndarray) -> None:
         path = self.folder / f"{self.outputs.stem(frame)}.mp4"
-        if self._video is None or self._video.path != path:
+        if self._path != path:
             self.close()
-            self._video = VideoFile(path, frame.fps, frame.image.shape[:2])
-        return self._video
+            self._path = path
+            with self.failures.counted():
+                self._video = VideoFile(path, frame.fps, frame.image.shape[:2])
+        if self._video is not None:
+            self._video.write(picture)
 
     def close(self) -> None:
-        video, self._video = self._video, None
+        video, self._video, self._path = self._video, None, None
         if video is not None:
-            video.close()
+            with self.failures.counted():
+                video.close()
 
 
 def box_text(
@@ -139,29 +179,34 @@ def label_lines(boxes: Tensor, shape: tuple[int, int], *, corners: bool = False,
 
 
 class CsvWriter:
-    """A table with a row per detection."""
+    """A table with a row per detection; an image is called by its path where another has the same name."""
 
     HEADINGS = ("Image Name", "Prediction", "Confidence")
 
     def __init__(self, path: Path, names: Mapping[int, str]) -> None:
         self.path, self.names = path, names
-        self.rows: list[tuple[str, str, str]] = []
+        self.rows: list[tuple[str, str, str, str]] = []  # path, which frame, class, confidence
+        self.paths: set[str] = set()
 
     def write(self, frame: Frame, detections: Detections) -> None:
-        name = Path(frame.path).name
+        path, which = str(frame.path), f" frame {frame.frame_number + 1}" if frame.is_video else ""
+        self.paths.add(path)
         for confidence, class_id in detections.boxes[:, 4:].tolist():
-            self.rows.append((name, self.names[int(class_id)], f"{confidence:.2f}"))
+            self.rows.append((path, which, csv_cell(self.names[int(class_id)]), f"{confidence:.2f}"))
 
     def close(self) -> None:
+        files = distinct_files(self.paths)
+        rows = [(csv_cell(files[path] + which), *found) for path, which, *found in self.rows]
         table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows([self.HEADINGS, *self.rows])
+        csv.writer(table, lineterminator="\n").writerows([self.HEADINGS, *rows])
         write_text(self.path, table.getvalue())
 
 
 class CropWriter:
     """What is inside each box, in a folder per class."""
 
-    def __init__(self, folder: Path, outputs: OutputNames, names: Mapping[int, str]) -> None:
+    def __init__(self, folder: Path, outputs: OutputNames, names: Mapping[int, str], failures: Failures) -> None:
+        self.failures = failures
         self.folder, self.outputs, self.class_folders = folder, outputs, class_folders(names)
         self._unique: dict[str, UniqueNames] = defaultdict(UniqueNames)
 
@@ -171,7 +216,8 @@ class CropWriter:
             assert folder.resolve().is_relative_to(self.folder.resolve()), folder
             make_folder(folder)
             name = self._unique[folder.name].claim(self.outputs.of(frame))
-            write_image(folder / f"{name}.jpg", crop(frame.image, box), full_chroma=True)
+            with self.failures.counted():
+                write_image(folder / f"{name}.jpg", crop(frame.image, box), full_chroma=True)
 
     def close(self) -> None:
         """Every file is already complete."""

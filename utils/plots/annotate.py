@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from utils.plots.fonts import find_font
+from utils.text import safe_text
 
 Color = tuple[int, int, int]  # RGB
 
@@ -17,6 +18,7 @@ _CODES = bytes.fromhex(
 PALETTE: tuple[Color, ...] = tuple(zip(_CODES[::3], _CODES[1::3], _CODES[2::3], strict=True))
 WHITE: Color = (255, 255, 255)
 DARK: Color = (17, 31, 104)
+MAX_LETTERS = 1000  # of a label, which no picture is wide enough for
 LIGHT_FROM = 147  # luminance from which white text is hard to read
 
 
@@ -70,6 +72,7 @@ def draw_label_(canvas: np.ndarray, x: int, y: int, text: str, color: Color, lin
 
 def _label(text: str, color: Color, line_width: int) -> np.ndarray:
     """Return a small RGB image of the text on its colour."""
+    text = safe_text(text[:MAX_LETTERS])
     if not text.isascii():  # OpenCV 4 draws question marks
         return _pil_label(text, color, size=8 + 4 * line_width)
     scale, thickness = line_width / 3, max(line_width - 1, 1)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from utils.plots.figure import figure_file
+from utils.text import shorten
 
 MAX_NUMBERED, MAX_NAMED = 30, 99  # classes up to which cells show figures and axes show names
 HIDDEN_BELOW = 0.005
@@ -24,7 +25,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: Path) 
         figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the true class").outline.set_visible(False)
         axes.set(title="Confusion matrix", xlabel="True", ylabel="Predicted")
         if len(names) < MAX_NAMED:
-            ticks = [*names, "background"]
+            ticks = [*map(shorten, names), "background"]
             size = 9 if len(names) < MAX_NUMBERED else 6
             axes.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=size)
             axes.set_yticks(range(len(ticks)), ticks, fontsize=size)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from utils.plots.figure import BLUE, GREY, figure_file
+from utils.plots.figure import BLUE, GREY, figure_file, write_legend
+from utils.text import shorten
 
 MAX_LEGEND = 20  # classes that get a colour and a line of the legend each
 SIZE = (9, 6)  # inches
@@ -18,11 +19,10 @@ def plot_pr_curve(
 ) -> None:
     """Draw precision ``(K, N)`` over recall ``(N,)`` at IoU 0.5; ``ap50`` and ``names`` are those of the K classes."""
     mean_ap = float(np.mean(ap50)) if len(ap50) else 0.0
-    labels = [f"{name}  {value:.3f}" for name, value in zip(names, ap50, strict=True)]
+    labels = [f"{shorten(name)}  {value:.3f}" for name, value in zip(names, ap50, strict=True)]
     with figure_file(path, size=SIZE) as (figure, axes):
-        _draw_curves(axes[0, 0], recall, precision, labels, f"all classes  {mean_ap:.3f} mAP@0.5")
+        _draw_curves(figure, recall, precision, labels, f"all classes  {mean_ap:.3f} mAP@0.5")
         axes[0, 0].set(title="Precision over recall at IoU 0.5", xlabel="Recall", ylabel="Precision")
-        figure.legend(loc="outside right upper")
 
 
 def plot_confidence_curve(
@@ -33,22 +33,22 @@ def plot_confidence_curve(
     best = int(mean.argmax())
     with figure_file(path, size=SIZE) as (figure, axes):
         label = f"all classes  {mean[best]:.2f} at {confidence[best]:.3f}"
-        _draw_curves(axes[0, 0], confidence, values, names, label)
+        _draw_curves(figure, confidence, values, [shorten(name) for name in names], label)
         axes[0, 0].plot(confidence[best], mean[best], "o", color=BLUE, markersize=9, markeredgecolor="white")
         title = f"{quantity} over confidence at IoU 0.5"
         axes[0, 0].set(title=title, xlabel="Confidence threshold", ylabel=quantity)
-        figure.legend(loc="outside right upper")
 
 
-def _draw_curves(axes: Axes, x: np.ndarray, curves: np.ndarray, labels: Sequence[str], mean_label: str) -> None:
+def _draw_curves(figure: Figure, x: np.ndarray, curves: np.ndarray, labels: Sequence[str], mean_label: str) -> None:
+    axes, named = figure.axes[0], []
     axes.set_prop_cycle(color=matplotlib.color_sequences["tab10" if len(labels) <= 10 else "tab20"])
-    for curve, label in zip(curves, labels, strict=True):
-        if len(labels) <= MAX_LEGEND:
-            axes.plot(x, curve, linewidth=1, label=label)
-        else:
-            axes.plot(x, curve, linewidth=1, color=GREY, alpha=0.4)
-    axes.plot(x, _mean(curves, x), color=BLUE, linewidth=3, label=mean_label)
+    if len(labels) <= MAX_LEGEND:
+        named = [axes.plot(x, curve, linewidth=1)[0] for curve in curves]
+    else:
+        axes.plot(x, curves.T, linewidth=1, color=GREY, alpha=0.4)
+    named += axes.plot(x, _mean(curves, x), color=BLUE, linewidth=3)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    write_legend(figure, named, [*labels, mean_label][-len(named) :])
 
 
 def _mean(curves: np.ndarray, x: np.ndarray) -> np.ndarray:

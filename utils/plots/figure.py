@@ -1,19 +1,25 @@
 """The look that all curves and charts share; figures are objects of their own, pyplot's global state is not touched."""
 
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from utils.plots.fonts import warn_once
 from utils.runs import atomic_write
 
 BLUE, GREY, EDGE = "#0b5fff", "#8a8f98", "#b8bcc4"
 LOOK = {
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "text.usetex": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": EDGE,
@@ -28,6 +34,7 @@ LOOK = {
     "legend.fontsize": 9,
     "legend.frameon": False,
 }
+MISSING_GLYPH = re.compile(r"Glyph (\d+) ")  # the start of matplotlib's warning
 CJK_FAMILIES = ("Noto Sans CJK SC", "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC")
 
 
@@ -44,6 +51,28 @@ def figure_file(
     with matplotlib.rc_context(LOOK | {"font.sans-serif": families}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure, figure.subplots(rows, columns, squeeze=False)
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=dpi)
+        with _missing_glyphs_in_our_words():
+            yield figure, figure.subplots(rows, columns, squeeze=False)
+            with atomic_write(path) as temporary:
+                figure.savefig(temporary, dpi=dpi)
+
+
+@contextmanager
+def _missing_glyphs_in_our_words() -> Iterator[None]:
+    """Log once which characters no installed font has, in the place of a warning per drawing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        glyph = MISSING_GLYPH.match(str(warning.message))
+        if glyph:
+            warn_once(chr(int(glyph[1])))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def write_legend(figure: Figure, lines: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Name lines at the right of the figure; matplotlib itself hides a label that is empty or begins with ``_``."""
+    legend = figure.legend(lines, [str(number) for number in range(len(lines))], loc="outside right upper")
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)

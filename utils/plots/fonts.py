@@ -31,7 +31,7 @@ def find_font(text: str, size: int) -> ImageFont.FreeTypeFont:
     for font in fonts:
         if not _missing(font, text):
             return font
-    _warn_once(_missing(fonts[0], text))
+    warn_once(_missing(fonts[0], text))
     return fonts[0]
 
 
@@ -52,6 +52,14 @@ def _missing(font: ImageFont.FreeTypeFont, text: str) -> str:
     return "".join(char for char in text if not char.isspace() and bytes(font.getmask(char)) == blank)
 
 
-@functools.lru_cache(maxsize=1)
-def _warn_once(missing: str) -> None:
-    log.warning("no installed font shows %r; install one (for instance Noto Sans CJK) to read these labels", missing)
+def warn_once(missing: str) -> None:
+    """Name characters that no installed font has, each once in the life of the process."""
+    new = dict.fromkeys(char for char in missing if char not in _named())
+    if new:
+        _named().update(new)
+        log.warning("no installed font shows %s; install one (for instance Noto Sans CJK) to see it", " ".join(new))
+
+
+@functools.cache
+def _named() -> set[str]:
+    return set()

@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 
 from utils.plots.annotate import color_of
 from utils.plots.figure import EDGE, figure_file
+from utils.text import distinct_names, shorten
 
 OVERLAY_BOXES, OVERLAY_SIDE = 1000, 800  # boxes drawn over each other, and pixels of that square
 BINS = 50
 MAX_NAMED = 30
+MAX_LEVEL, MAX_LEVEL_LETTERS = 8, 60  # names, and letters in all, that fit side by side
 
 
 def plot_labels(labels: np.ndarray, names: Mapping[int, str], path: Path) -> None:
@@ -35,7 +37,10 @@ def _draw_histogram(axes: Axes, classes: np.ndarray, names: Mapping[int, str]) -
     axes.set(title=f"{len(classes)} boxes, {len(names)} classes", ylabel="boxes")
     axes.grid(False, axis="x")
     if len(names) <= MAX_NAMED:
-        axes.set_xticks(range(len(names)), [names[c] for c in range(len(names))], rotation=90 if len(names) > 8 else 0)
+        shown = distinct_names(names)
+        ticks = [shorten(shown[c]) for c in range(len(names))]
+        level = len(ticks) <= MAX_LEVEL and len(ticks) * max(map(len, ticks), default=0) <= MAX_LEVEL_LETTERS
+        axes.set_xticks(range(len(ticks)), ticks, rotation=0 if level else 90)
         axes.bar_label(bars, fontsize=8)
     else:
         axes.set_xlabel("class id")

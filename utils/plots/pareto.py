@@ -10,6 +10,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from utils.plots.figure import BLUE, GREY, figure_file
+from utils.text import safe_text, shorten
 
 NAME_PLACES = (  # beside a point, the best first: offset in points, alignment
     ((9, 0), {"ha": "left", "va": "center"}),
@@ -52,7 +53,7 @@ def plot_pareto(candidates: Sequence[Candidate], path: Path, notes: Sequence[str
             chart.plot(c.latency_ms, c.mean_ap, "o", color=color, markersize=9, markeredgecolor="white")
         chart.set(title="Accuracy over latency", xlabel="Latency, fused, batch 1, p50 (ms)", ylabel="mAP@0.5:0.95")
         chart.margins(0.12)
-        figure.supxlabel("\n".join(notes), fontsize=7, color=GREY)
+        figure.supxlabel("\n".join(map(safe_text, notes)), fontsize=7, color=GREY)
         figure.draw_without_rendering()  # settles the layout in which the names are placed
         _place_names(chart, candidates, corners)
 
@@ -78,7 +79,9 @@ def _place_names(chart: Axes, candidates: Sequence[Candidate], corners: Sequence
 
     for c in candidates:
         labels = [
-            chart.annotate(c.name, (c.latency_ms, c.mean_ap), xytext, textcoords="offset points", fontsize=9, **aligned)
+            chart.annotate(
+                shorten(c.name), (c.latency_ms, c.mean_ap), xytext, textcoords="offset points", fontsize=9, **aligned
+            )
             for xytext, aligned in NAME_PLACES
         ]
         best = min(labels, key=clashes)

@@ -2,6 +2,8 @@
 
 import csv
 import errno
+import io
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from utils.engine.predict import Detections
 from utils.engine.stopwatch import Speed
 from utils.engine.video import VideoFile
 from utils.engine.writers import crop, label_lines, open_writers
-from utils.errors import StorageError
+from utils.errors import OutputError, StorageError
 
 NAMES = {0: "person", 1: "traffic light"}
 BOXES = torch.tensor([[16.0, 8, 48, 24, 0.875, 1], [0, 0, 8, 4, 0.5, 0]])
@@ -194,14 +196,122 @@ def test_an_interrupted_video_keeps_the_frames_so_far(tmp_path):
     assert cv2.VideoCapture(str(tmp_path / "walk.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 1
 
 
-def test_a_video_that_cannot_be_written_is_a_storage_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("full", "error", "code"), [(True, StorageError, 5), (False, OutputError, 2)])
+def test_a_video_that_cannot_be_read_back_is_an_error_of_the_disk_or_of_its_own(
+    tmp_path, monkeypatch, full, error, code
+):
+    def probe(dir):
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return io.BytesIO()
+
     video = VideoFile(tmp_path / "walk.mp4", 30.0, (32, 64))
     video.write(np.zeros((32, 64, 3), np.uint8))
     monkeypatch.setattr("utils.engine.video.cv2.VideoCapture", lambda path: _Unreadable())
+    monkeypatch.setattr("utils.engine.video.tempfile.TemporaryFile", probe)
 
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(error, match="could not be written") as caught:
         video.close()
+    assert caught.value.fix
+    assert caught.value.exit_code == code
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"),  # a fraction of a power of ten with at most 65535 above the line
+    [
+        (105.611, 105.61),
+        (239.757, 239.76),
+        (23.976, 23.976),
+        (24000 / 1001, 23.976),
+        (29.97, 29.97),
+        (0.5, 0.5),
+        (1000.52, 1000.5),
+        (7000.4, 7000),
+        (1e6, 65535),
+        (1e-9, 0.002),
+        *((unknown, 30) for unknown in (None, 0, -1.0, math.nan, math.inf)),
+    ],
+)
+def test_a_video_keeps_its_rate_as_nearly_as_the_codec_can(tmp_path, fps, rate):
+    video = VideoFile(tmp_path / "walk.mp4", fps, (32, 64))
+    for level in (0, 120, 240):
+        video.write(np.full((32, 64, 3), level, np.uint8))
+    video.close()
+
+    written = cv2.VideoCapture(str(tmp_path / "walk.mp4"))
+    facts = [written.get(key) for key in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT)]
+    assert facts == pytest.approx([rate, 3])
+
+
+@pytest.mark.parametrize(("shape", "size"), [((1, 1), (2, 2)), ((31, 64), (32, 64)), ((95, 127), (96, 128))])
+def test_an_odd_side_gets_one_pixel_more_and_a_frame_of_another_size_is_scaled(tmp_path, shape, size):
+    video = VideoFile(tmp_path / "walk.mp4", 30, shape)
+    for height, width in (shape, (48, 48), (shape[0] * 2, shape[1])):
+        video.write(np.full((height, width, 3), 200, np.uint8))
+    video.close()
+
+    written = cv2.VideoCapture(str(tmp_path / "walk.mp4"))
+    frames = [image for _, image in iter(written.read, (False, None))]
+    assert [image.shape[:2] for image in frames] == [size] * 3
+    assert np.abs(np.stack(frames).astype(int) - 200).max() < 8
+
+
+def test_an_output_that_cannot_be_encoded_is_counted_and_the_others_go_on(tmp_path, caplog):
+    wide = [frame("/s/a.avi", height=32, width=9000, is_video=True, frame_number=i) for i in range(3)]
+    clip = [frame("/s/b.avi", is_video=True, frame_number=i) for i in range(2)]
+
+    with pytest.raises(OutputError, match="1 of the outputs could not be written, for the reasons above") as error:
+        write(tmp_path, [(each, detections()) for each in [*wide, *clip, frame("/s/c.jpg")]])
+
+    assert (error.value.exit_code, bool(error.value.fix)) == (2, True)
+    assert caplog.text.count("a.mp4: this OpenCV cannot write mp4v video of 9000×32 pixels") == 1
+    assert [name for name in files(tmp_path) if "/" not in name] == ["b.mp4", "c.jpg", "predictions.csv"]
+    assert {f"labels/{name}.txt" for name in ("a_1", "a_2", "a_3", "b_1", "b_2", "c")} <= set(files(tmp_path))
+
+
+def test_a_crop_that_cannot_be_encoded_is_counted_too(tmp_path, monkeypatch):
+    def fail(path, image, **_):
+        raise OutputError(f"{path}: too large", "smaller ones")
+
+    monkeypatch.setattr("utils.engine.writers.write_image", fail)
+
+    with pytest.raises(OutputError, match=r"^2 of the outputs"):
+        write(tmp_path, [(frame("a.jpg"), detections())], cfg=DetectConfig(save=False, save_crop=True, save_txt=True))
+    assert files(tmp_path) == ["labels/a.txt"]
+
+
+def test_a_full_disk_ends_everything_at_once(tmp_path, monkeypatch):
+    def full(path, image):
+        raise StorageError(f"{path}: cannot be written (No space left on device)", "free some space")
+
+    monkeypatch.setattr("utils.engine.writers.write_image", full)
+
+    with pytest.raises(StorageError):
+        write(tmp_path, [(frame("/s/c.jpg"), detections()), (frame("/s/d.jpg"), detections())], cfg=DetectConfig())
+
+
+def test_images_of_one_name_and_frames_of_a_video_are_told_apart_in_the_table(tmp_path):
+    one = detections(BOXES[:1])
+    sources = [frame("/s/a/1.jpg"), frame("/s/b/1.jpg"), frame("/s/b/2.jpg"), frame("/s/w.mp4", is_video=True)]
+
+    write(tmp_path, [(source, one) for source in [*sources, replace(sources[3], frame_number=1)]])
+
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        names = [row[0] for row in csv.reader(file)]
+    assert names[1:] == ["a/1.jpg", "b/1.jpg", "2.jpg", "w.mp4 frame 1", "w.mp4 frame 2"]
+
+
+def test_no_cell_of_the_table_is_run_or_breaks_a_row(tmp_path):
+    names = {0: "=HYPERLINK(1)", 1: "a\nb\x1b[31m"}
+
+    write(tmp_path, [(frame("/s/@cmd.jpg"), detections())], names=names)
+
+    assert (tmp_path / "predictions.csv").read_text().splitlines() == [
+        "Image Name,Prediction,Confidence",
+        r"'@cmd.jpg,a\nb\x1b[31m,0.88",
+        "'@cmd.jpg,'=HYPERLINK(1),0.50",
+    ]
 
 
 class _Unreadable:

@@ -77,11 +77,12 @@ def test_the_batch_is_not_changed(tmp_path):
     assert torch.equal(images, before)
 
 
-def test_the_file_name_is_shortened_to_forty_letters(tmp_path, monkeypatch):
+def test_the_file_is_named_with_its_folder_in_forty_characters(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(batches, "draw_label_", lambda canvas, x, y, text, *_, **__: seen.append(text))
+    paths = ["/d/cam_a/1.jpg", "/d/cam_b/1.jpg", "/d/" + "n" * 60]
 
-    plot_batch(flat_images(1, 64, 64), torch.zeros(0, 6), tmp_path / "b.png", paths=["/d/" + "n" * 60], names=NAMES)
+    plot_batch(flat_images(3, 64, 64), torch.zeros(0, 6), tmp_path / "b.png", paths=paths, names=NAMES)
 
-    assert seen == ["n" * 40]
+    assert seen == ["cam_a/1.jpg", "cam_b/1.jpg", "d/" + "n" * 24 + "…" + "n" * 13]
     assert np.array_equal(mosaic_of(tmp_path / "b.png")[32, 32], [20, 20, 20])
