@@ -4,23 +4,24 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.engine.evaluate import ImageResult
 
 # the ids that the 80 classes have among the 90 of the annotation file: ten were never used
 COCO_IDS = tuple(i for i in range(1, 91) if i not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 ANNOTATIONS = "annotations/instances_val2017.json"
 
 
-def image_id(path: str) -> int | str:
-    """Return the number that a file of COCO is named after, or the stem of another file."""
-    stem = Path(path).stem
-    return int(stem) if stem.isdecimal() else stem
-
-
-def coco_rows(path: str, detections: Sequence[Sequence[float]], category_ids: Sequence[int] | None) -> list[dict]:
+def coco_rows(
+    image_id: int | str, detections: Sequence[Sequence[float]], category_ids: Sequence[int] | None = None
+) -> list[dict]:
     """Return the entries of an image's detections ``(n, 6)`` [xyxy, confidence, class], in pixels of the file."""
     return [
         {
-            "image_id": image_id(path),
+            "image_id": image_id,
             "category_id": category_ids[int(class_id)] if category_ids else int(class_id),
             "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
             "score": round(confidence, 5),
@@ -50,3 +51,51 @@ def coco_table(annotations: Path, rows: Sequence[dict], image_ids: Sequence[int 
     with redirect_stdout(StringIO()) as table:
         evaluation.summarize()
     return table.getvalue().rstrip()
+
+
+class CocoScore(NamedTuple):
+    map50: float
+    map: float  # mAP@0.5:0.95
+
+
+def coco_score(results: Sequence[ImageResult]) -> CocoScore:
+    """Return the AP by COCO's rule: what lies beyond the recall that is reached counts as zero precision.
+
+    It is the mean over the classes that have labels, of at most 100 detections per image.
+    """
+    from pycocotools.coco import COCO  # for this figure only
+    from pycocotools.cocoeval import COCOeval
+
+    rows = [row for index, result in enumerate(results) for row in coco_rows(index, result.detections.tolist())]
+    truth = COCO()
+    truth.dataset = _truth(results)
+    if not rows or not truth.dataset["annotations"]:
+        return CocoScore(0.0, 0.0)
+    with redirect_stdout(StringIO()):
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, np.inf]], ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][
+        ..., 0, -1
+    ]  # (IoU levels, recalls, classes); -1 for a class without labels
+    labelled = precision[:, :, precision[0, 0] > -1]
+    return CocoScore(float(labelled[0].mean()), float(labelled.mean()))
+
+
+def _truth(results: Sequence[ImageResult]) -> dict[str, list[dict]]:
+    """Return the labels of all images as a data set of COCO; an image's id is its position."""
+    annotations = []
+    for index, result in enumerate(results):
+        for class_id, x1, y1, x2, y2 in result.labels.tolist():
+            width, height = x2 - x1, y2 - y1
+            row = {"image_id": index, "category_id": int(class_id), "bbox": [x1, y1, width, height]}
+            annotations.append(row | {"id": len(annotations) + 1, "area": width * height, "iscrowd": 0})  # 0 is no id
+    found = {int(class_id) for result in results for class_id in result.detections[:, 5].tolist()}
+    classes = sorted(found | {row["category_id"] for row in annotations})
+    return {
+        "images": [{"id": index} for index in range(len(results))],
+        "annotations": annotations,
+        "categories": [{"id": class_id} for class_id in classes],
+    }

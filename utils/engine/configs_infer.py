@@ -25,7 +25,9 @@ class ValConfig:
     imgsz: int | None = option(
         None, help="longer side of the images, in pixels; without it that of the training", **IMGSZ
     )
-    conf_thres: float = option(0.001, help="least confidence; above 0.001 the mAP is too low", **SHARE)
+    conf_thres: float = option(
+        0.001, help="least confidence; above 0.001 the mAP is not comparable, and COCO's is printed beside it", **SHARE
+    )
     iou_thres: float = option(0.6, help="overlap from which the less confident of two boxes is dropped", **SHARE)
     max_det: int = option(300, help="detections per image", low=1)
     device: str = option("", **DEVICE)

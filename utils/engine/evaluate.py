@@ -17,6 +17,7 @@ from utils.engine.stopwatch import Speed, Stopwatch
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.detection import DetectionMetrics, fitness, iou_levels, match_detections
 from utils.nms import non_max_suppression
+from utils.text import distinct_names, safe_text
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +73,10 @@ class Evaluation:
 
     def class_rows(self) -> str:
         """Return a line for each class that has labels."""
-        m = self.metrics
+        m, names = self.metrics, distinct_names(self.names)
         columns = (m.class_ids, m.labels_per_class, m.p, m.r, m.ap50, m.ap.mean(axis=1))
-        return "\n".join(ROW % (self.names[int(c)], self.images, *rest) for c, *rest in zip(*columns, strict=True))
+        rows = zip(*columns, strict=True)
+        return "\n".join(ROW % (safe_text(names[int(c)]), self.images, *rest) for c, *rest in rows)
 
 
 @torch.no_grad()

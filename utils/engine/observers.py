@@ -1,4 +1,4 @@
-"""What an evaluation can leave behind: pictures, curves, confusion matrix, label files, COCO's JSON."""
+"""What an evaluation can leave behind: pictures, curves, confusion matrix, label files, COCO's JSON and figures."""
 
 import json
 import logging
@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from utils.data.batch import Batch
-from utils.engine.coco import ANNOTATIONS, COCO_IDS, coco_rows, coco_table, image_id
+from utils.engine.coco import ANNOTATIONS, COCO_IDS, coco_rows, coco_score, coco_table
 from utils.engine.evaluate import ImageResult
-from utils.engine.names import STEM_BYTES, UniqueNames, safe_name
+from utils.engine.names import image_ids, output_stems
 from utils.engine.writers import label_lines, make_folder
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.confusion import ConfusionMatrix
@@ -18,6 +18,7 @@ from utils.plots.batches import plot_batch, plot_detections
 from utils.plots.confusion import plot_confusion_matrix
 from utils.plots.curves import plot_confidence_curve, plot_pr_curve
 from utils.runs import write_text
+from utils.text import distinct_names
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class BatchPictures:
     """val_batch{0,1,2}_labels.jpg and …_pred.jpg."""
 
     def __init__(self, run_dir: Path, names: Mapping[int, str]) -> None:
-        self.run_dir, self.names = run_dir, names
+        self.run_dir, self.names = run_dir, distinct_names(names)
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
         if index < BATCHES_DRAWN:
@@ -44,7 +45,7 @@ class MetricCharts:
     """The curves of precision, recall and F1, and the confusion matrix."""
 
     def __init__(self, run_dir: Path, names: Mapping[int, str]) -> None:
-        self.run_dir, self.names = run_dir, names
+        self.run_dir, self.names = run_dir, distinct_names(names)
         self.confusion = ConfusionMatrix(len(names))
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
@@ -65,43 +66,64 @@ class MetricCharts:
 
 
 class LabelFiles:
-    """A label file for every image in which something was found."""
+    """A label file for every image in which something was found, written at the end, when all their names are known."""
 
     def __init__(self, folder: Path, confidence: bool = False) -> None:
         make_folder(folder)
-        self.folder, self.confidence, self.count = folder, confidence, 0
-        self._unique = UniqueNames()
+        self.folder, self.confidence = folder, confidence
+        self.texts: dict[str, str] = {}
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
         for result in results:
-            stem = self._unique.claim(safe_name(Path(result.path).stem, STEM_BYTES))
             lines = label_lines(result.detections, result.shape, confidence=self.confidence)
-            if lines:
-                write_text(self.folder / f"{stem}.txt", "\n".join(lines) + "\n")
-                self.count += 1
+            self.texts[result.path] = "".join(f"{line}\n" for line in lines)
 
     def finish(self, metrics: MetricsResult) -> None:
-        log.info("%d label files in %s", self.count, self.folder)
+        written = {stem: text for path, stem in output_stems(self.texts).items() if (text := self.texts[path])}
+        for stem, text in written.items():
+            write_text(self.folder / f"{stem}.txt", text)
+        log.info("%d label files in %s", len(written), self.folder)
 
 
 class CocoJson:
-    """All detections in one file of COCO's format and, on COCO itself, the scores of its own tool."""
+    """All detections in one file of COCO's format and, on COCO itself, the scores of its own tool.
+
+    ``utils.engine.names.image_ids`` says what the image ids are; category ids are class ids, on COCO those of COCO.
+    """
 
     def __init__(self, path: Path, coco: Path | None = None) -> None:
         """``coco`` is the folder of the COCO data set, where the images are its own."""
         self.path, self.coco = path, coco
-        self.rows: list[dict] = []
-        self.image_ids: list[int | str] = []
+        self.found: dict[str, Tensor] = {}
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
-        for result in results:
-            self.image_ids.append(image_id(result.path))
-            self.rows += coco_rows(result.path, result.detections.tolist(), COCO_IDS if self.coco else None)
+        self.found |= {result.path: result.detections for result in results}
 
     def finish(self, metrics: MetricsResult) -> None:
-        write_text(self.path, json.dumps(self.rows))
-        log.info("%d detections in %s", len(self.rows), self.path)
+        ids, category_ids = image_ids(self.found), COCO_IDS if self.coco else None
+        rows = [row for path in sorted(ids) for row in coco_rows(ids[path], self.found[path].tolist(), category_ids)]
+        write_text(self.path, json.dumps(rows))
+        log.info("%d detections in %s", len(rows), self.path)
         if self.coco and (self.coco / ANNOTATIONS).is_file():
-            log.info(coco_table(self.coco / ANNOTATIONS, self.rows, self.image_ids))
+            log.info(coco_table(self.coco / ANNOTATIONS, rows, list(ids.values())))
         elif self.coco:
             log.warning("no COCO scores, because %s does not exist", self.coco / ANNOTATIONS)
+
+
+class CocoFigures:
+    """The mAPs by COCO's rule, for an evaluation that leaves out what our curves need."""
+
+    def __init__(self) -> None:
+        self.results: list[ImageResult] = []
+
+    def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
+        self.results += results
+
+    def finish(self, metrics: MetricsResult) -> None:
+        score = coco_score(self.results)
+        log.info(
+            "the same detections by COCO's rule: mAP50 %.3g, mAP50-95 %.3g (by ours: %.3g, %.3g)",
+            *score,
+            metrics.map50,
+            metrics.map,
+        )

@@ -13,7 +13,7 @@ from utils.data.spec import DataSpec
 from utils.engine.coco import is_coco
 from utils.engine.configs_infer import ValConfig
 from utils.engine.evaluate import VAL_NMS, Observer
-from utils.engine.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
+from utils.engine.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.engine.predict import Backend
 from utils.engine.training_facts import TrainingFacts
 from utils.errors import ConfigError
@@ -21,7 +21,8 @@ from utils.imgsz import fit_imgsz
 
 log = logging.getLogger(__name__)
 
-LOW_CONFIDENCE = 0.001  # up to which figures of different runs can be compared
+# up to this confidence, and from so many detections of an image, the curves miss nothing that changes their area
+LOW_CONFIDENCE, MANY_DETECTIONS = 0.001, 300
 
 
 def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> dict[int, str]:
@@ -63,11 +64,24 @@ def build_observers(cfg: ValConfig, run_dir: Path, names: Mapping[int, str], dat
     if cfg.save_json:
         path = run_dir / f"{Path(cfg.weights or 'best.pt').stem}_predictions.json"
         observers.append(CocoJson(path, coco=data.root if is_coco(getattr(data, cfg.task)) else None))
+    if _cut_off(cfg):
+        observers.append(CocoFigures())
     return observers
+
+
+def _cut_off(cfg: ValConfig) -> str:
+    """Return the option by which the curves end early, if there is one."""
+    if cfg.conf_thres > LOW_CONFIDENCE:
+        return f"--conf-thres {cfg.conf_thres:g}"
+    return f"--max-det {cfg.max_det}" if cfg.max_det < MANY_DETECTIONS else ""
 
 
 def build_nms(cfg: ValConfig) -> Callable[..., list[Tensor]]:
     """Return the suppression that the options ask for."""
-    if cfg.conf_thres > LOW_CONFIDENCE:
-        log.warning("--conf-thres %g cuts off part of the curves: the mAP will be too low", cfg.conf_thres)
+    if option := _cut_off(cfg):
+        log.warning(
+            "%s ends the curves before their highest recall; YOLOv5's mAP draws a straight line from there to recall 1 "
+            "and can be several times that of COCO's rule, which counts nothing there and is given below",
+            option,
+        )
     return partial(VAL_NMS, conf_thres=cfg.conf_thres, iou_thres=cfg.iou_thres, max_det=cfg.max_det)
