@@ -26,7 +26,7 @@ class ValConfig:
         None, help="longer side of the images, in pixels; without it that of the training", **IMGSZ
     )
     conf_thres: float = option(
-        0.001, help="least confidence; above 0.001 the mAP is not comparable, and COCO's is printed beside it", **SHARE
+        0.001, help="least confidence; above 0.001 the mAP can be far too high, and COCO's is given too", **SHARE
     )
     iou_thres: float = option(0.6, help="overlap from which the less confident of two boxes is dropped", **SHARE)
     max_det: int = option(300, help="detections per image", low=1)

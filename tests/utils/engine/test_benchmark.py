@@ -278,3 +278,25 @@ def test_all_backbones_have_the_recipe_of_the_model_else_of_the_benchmark(cfg, o
     assert model["recipe"] == recipe
     assert model["backbone"][0][2] == "repvgg_a0"
     assert (training.hyp, training.epochs, training.imgsz) == (hyp, 1, 64)
+
+
+def test_no_cell_of_the_leaderboard_is_markup_a_formula_or_two_lines(tmp_path):
+    board = open_leaderboard(tmp_path, "exp", {}, ["note\x1b[2J"])
+
+    board.add(Row("=my_net|.py:f", map50=0.5, map=0.25, fused_p50_ms=1.0, remark="<img src=x>\nfailed: $^$"))
+
+    table = (tmp_path / "exp/leaderboard.md").read_text()
+    assert r"| =my_net\|.py:f " in table
+    assert r"| \<img src=x>\\nfailed: $^$ |" in table
+    assert table.startswith("note\\x1b[2J  \n")
+    with (tmp_path / "exp/leaderboard.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["backbone"], row["remark"]) == ("'=my_net|.py:f", r"<img src=x>\nfailed: $^$")
+    assert open_leaderboard(tmp_path, "exp", {}, []).rows["=my_net|.py:f"].remark == "<img src=x>\nfailed: $^$"
+
+
+def test_backbones_whose_names_look_alike_as_files_are_trained_in_folders_of_their_own(cfg, tmp_path):
+    folders = [train_config(cfg, name, tmp_path).name for name in ("own", "timm/resnet18")]
+
+    assert folders[0] == "own"
+    assert folders[1].startswith("timm_resnet18-")
