@@ -170,7 +170,8 @@ def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         where = safe_text(error.filename or "a file")
-        return _fail(f"{where}: cannot be written ({error.strerror})\nfix: free some space", StorageError.exit_code)
+        what = f"{where}: cannot be written ({error.strerror})"
+        return _fail(f"{what}\nfix: free some space, or choose another folder", StorageError.exit_code)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported for --help
             raise

@@ -134,9 +134,32 @@ def test_a_mistake_is_named(weights, data, change, flags, text):
 
 
 def test_a_high_confidence_threshold_is_warned_of(weights, data, caplog):
+    caplog.set_level("INFO")
+
     run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--conf-thres", 0.25)
 
-    assert "--conf-thres 0.25" in caplog.text
+    assert "--conf-thres 0.25 can leave out what the curves need" in caplog.text
+    assert "the same detections by COCO's rule: mAP50 " in caplog.text
+
+
+def test_images_of_one_name_have_ids_and_label_files_of_their_own_whatever_the_batch(weights, data):
+    for number, folder in enumerate(("cam_a", "cam_b", "cam_b/x", "cam_a")):
+        (data / "set/images" / folder).mkdir(parents=True, exist_ok=True)
+        name = "0001.png" if number < 3 else "0007.png"
+        (data / f"set/images/{number}.png").rename(data / "set/images" / folder / name)
+    (data / "set/labels/cam_a").mkdir()
+    (data / "set/labels/cam_a/0001.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    written = []
+    for batch in (1, 4):
+        flags = ("--workers", 0, "--batch", batch, "--noplots", "--save-json", "--save-txt", "--conf-thres", 0.5)
+        run("--weights", weights, "--img", 64, "--name", f"b{batch}", *flags)
+        folder = data / f"runs/val/b{batch}"
+        rows = json.loads((folder / "tiny_predictions.json").read_text())
+        written.append(({row["image_id"] for row in rows}, files(folder / "labels")))
+
+    assert written[0] == written[1]
+    assert written[0][0] == {"cam_a/0001", "cam_b/0001", "cam_b/x/0001", 7}
+    assert written[0][1] == ["0007.txt", "cam_a_0001.txt", "cam_b_0001.txt", "cam_b_x_0001.txt"]
 
 
 def test_help_is_there_before_pytorch_is_imported():

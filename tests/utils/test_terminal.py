@@ -2,6 +2,7 @@
 
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from utils import config
 from utils.errors import DataError
 from utils.runs import ROOT
 from utils.terminal import LineFormatter, error_text
@@ -145,6 +147,18 @@ def test_closed_streams_are_silence_and_no_file_takes_their_place(command, tmp_p
     assert (tmp_path / "results.txt").read_text() == "results"
 
 
+@pytest.mark.parametrize(
+    ("script", "goes_on"), [("train", True), ("benchmark", True), ("val", False), ("detect", False), ("export", False)]
+)
+def test_what_trains_goes_on(monkeypatch, script, goes_on):
+    calls = []
+    monkeypatch.setattr(config, "run_command", lambda *_, **options: calls.append(options.get("goes_on", False)))
+
+    runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
+
+    assert calls == [goes_on]
+
+
 def test_help_that_nobody_reads_ends_quietly(nobody_reads):
     result = subprocess.run(
         [sys.executable, "detect.py", "--help"], cwd=ROOT, stdout=nobody_reads, stderr=subprocess.PIPE
@@ -177,7 +191,8 @@ def test_a_full_disk_that_nobody_expected_has_the_code_of_the_contract(command):
 
     assert (code, stderr) == (
         5,
-        b"error: events.tfevents: cannot be written (No space left on device)\nfix: free some space\n",
+        b"error: events.tfevents: cannot be written (No space left on device)\n"
+        b"fix: free some space, or choose another folder\n",
     )
 
 

@@ -77,9 +77,7 @@ def coco_score(results: Sequence[ImageResult]) -> CocoScore:
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, np.inf]], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval["precision"][
-        ..., 0, -1
-    ]  # (IoU levels, recalls, classes); -1 for a class without labels
+    precision = evaluation.eval["precision"][..., 0, -1]  # (IoU levels, recalls, classes); -1 where nothing is labelled
     labelled = precision[:, :, precision[0, 0] > -1]
     return CocoScore(float(labelled[0].mean()), float(labelled.mean()))
 
