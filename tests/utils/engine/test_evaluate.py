@@ -198,8 +198,8 @@ def test_label_files_hold_normalised_boxes_and_images_of_one_stem_have_their_own
 
     run(Oracle([[FOUND_CAT], [FOUND_DOG], []]), [batch], observers=[LabelFiles(tmp_path / "labels", confidence=True)])
 
-    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["x-2.txt", "x.txt"]
-    assert (tmp_path / "labels" / "x.txt").read_text() == "0 0.3125 0.5 0.3125 0.75 0.9\n"
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == ["a_x.txt", "b_x.txt"]
+    assert (tmp_path / "labels" / "a_x.txt").read_text() == "0 0.3125 0.5 0.3125 0.75 0.9\n"
 
 
 def test_coco_json_holds_corner_size_and_score(tmp_path):
