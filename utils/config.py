@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from utils.dist import refuse_several_processes
 from utils.errors import ConfigError, StorageError, UserError
 from utils.registry import suggest
 from utils.terminal import console, error_text
@@ -159,7 +160,9 @@ def run_command(main: Callable[[Any], Any], config_class: type, *, goes_on: bool
 
 def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
     try:
-        main(parse_config(config_class, sys.argv[1:]))
+        cfg = parse_config(config_class, sys.argv[1:])
+        refuse_several_processes()
+        main(cfg)
     except UserError as error:
         return _fail(error_text(error), error.exit_code)
     except KeyboardInterrupt:
@@ -173,11 +176,14 @@ def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
         what = f"{where}: cannot be written ({error.strerror})"
         return _fail(f"{what}\nfix: free some space, or choose another folder", StorageError.exit_code)
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported for --help
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not imported for --help
+            text = "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model"
+        elif str(error).startswith("DataLoader worker"):
+            text = f"a process that loads images was ended: {safe_text(error)}\nfix: if it was for want of memory, "
+            text += "fewer --workers or no --cache; what was saved so far is whole"
+        else:
             raise
-        return _fail(
-            "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model", UserError.exit_code
-        )
+        return _fail(text, UserError.exit_code)
     return 0
 
 

@@ -273,32 +273,55 @@ def test_a_full_shared_memory_costs_a_copy_and_nothing_else(scan, monkeypatch, c
 
 
 ENDLESS = """
-import sys, time
-import numpy as np
+import os, time
+from dataclasses import dataclass
+from pathlib import Path
+from utils.config import run_command
 from utils.data import loader
 class Batches:
     def __len__(self): return 2
-    def __getitem__(self, key): time.sleep(600)
-list(loader.BatchLoader(Batches(), workers=2))
+    def __getitem__(self, key):
+        Path(os.environ["BUSY"], str(os.getpid())).touch()
+        time.sleep(600)
+@dataclass(frozen=True)
+class Config: ...
+run_command(lambda _: list(loader.BatchLoader(Batches(), workers=2)), Config)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent has ended")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_workers_end_with_their_parent(endless, number, code):
+    parent, workers = endless
+    parent.send_signal(number)
+    assert parent.wait(60) == code
+
+    assert wait_for(lambda: not any(is_running(worker) for worker in workers))
+    assert "Traceback" not in parent.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_their_parent(number):
-    parent = subprocess.Popen([sys.executable, "-c", ENDLESS], cwd=ROOT)
-    try:
-        workers = wait_for(lambda: children(parent.pid)[:2] if len(children(parent.pid)) > 1 else None)
-        parent.send_signal(number)
-        parent.wait(60)
+def test_a_worker_that_is_killed_is_one_sentence(endless, number):
+    parent, workers = endless
+    os.kill(int(workers[0]), number)
 
-        assert wait_for(lambda: not any(is_running(worker) for worker in workers))
-    finally:
-        parent.kill()
+    assert parent.wait(60) == 2
+    error = parent.stderr.read()
+    assert error.startswith("error: a process that loads images was ended") and error.count("\n") == 2
+    assert wait_for(lambda: not is_running(workers[1]))
 
 
-def children(pid):
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+@pytest.fixture
+def endless(tmp_path):
+    """A command whose two workers never give a batch, and the ids of these."""
+    options = {"cwd": ROOT, "env": os.environ | {"BUSY": str(tmp_path)}, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", ENDLESS], **options) as parent:
+        try:
+            assert wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
+            yield parent, sorted(path.name for path in tmp_path.iterdir())
+        finally:
+            parent.kill()
 
 
 def is_running(pid):
