@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from utils.absent_flags import check_flag, check_value
 from utils.dist import refuse_several_processes
 from utils.errors import ConfigError, StorageError, UserError
 from utils.registry import suggest
@@ -55,12 +56,37 @@ def option(
 def parse_config(config_class: type, argv: Sequence[str], prog: str | None = None) -> Any:
     """Return an instance of the dataclass filled from ``argv``. Raises: ConfigError; SystemExit(0) after ``--help``."""
     parser = _parser(config_class, prog)
-    namespace, unknown = parser.parse_known_args(list(argv))
+    argv = [_whole_flag(parser, argument) for argument in argv]
+    namespace, unknown = parser.parse_known_args(argv)
     if unknown:
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise ConfigError(f"unknown argument {unknown[0]!r}", suggest(unknown[0].split("=")[0], flags) or "see --help")
+        raise _unknown(parser, argv, unknown[0], config_class.__name__.removesuffix("Config").lower())
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
     return check_config(config_class(**values))
+
+
+def _whole_flag(parser: argparse.ArgumentParser, argument: str) -> str:
+    """Return a flag that was shortened (``--conf``) in full, if it can be only one; anything else as it is."""
+    name, equals, value = argument.partition("=")
+    known = parser._option_string_actions
+    if not name.startswith("--") or name in known:
+        return argument
+    spellings = {id(action): flag for flag, action in known.items() if flag.startswith(name)}
+    return f"{next(iter(spellings.values()))}{equals}{value}" if len(spellings) == 1 else argument
+
+
+def _unknown(parser: argparse.ArgumentParser, argv: Sequence[str], given: str, command: str) -> ConfigError:
+    """Return what is wrong with an argument that the parser did not take."""
+    flags = list(parser._option_string_actions)
+    if given.startswith("-"):
+        check_flag(command, given)
+        starts = [flag for flag in flags if flag.startswith(given) and "_" not in flag]
+        hint = f"it could be {' or '.join(starts)}" if starts else suggest(given.split("=")[0], flags)
+        return ConfigError(f"unknown argument {given!r}", hint or "see --help")
+    before = [argument for argument in argv[: argv.index(given)] if argument.startswith("--")]
+    if not before:
+        return ConfigError(f"unexpected argument {given!r}", "see --help")
+    fix = "give one number" if given.isdecimal() else "put text with spaces in quotes"
+    return ConfigError(f"{before[-1]} takes one value, and {given!r} is one more", fix)
 
 
 def check_config(cfg: Any) -> Any:
@@ -68,6 +94,7 @@ def check_config(cfg: Any) -> Any:
     for field in dataclasses.fields(cfg):
         values = getattr(cfg, field.name)
         for value in values if isinstance(values, tuple) else (values,):
+            check_value(field.name, value)
             allowed = None if value is None else allowed_instead(field, value)
             if allowed:
                 flag = "--" + field.name.replace("_", "-")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from utils import absent_flags
 from utils.config import option, parse_config, run_command
 from utils.engine.configs import ExportConfig, TrainConfig
 from utils.engine.configs_benchmark import BenchmarkConfig
@@ -122,3 +124,80 @@ def test_a_terminal_that_knows_ascii_only_sees_question_marks(command):
     assert result.returncode == 0, result.stderr
     assert b"Error" not in result.stderr
     assert result.stdout.isascii()
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "expected"),
+    [
+        (ValConfig, "--conf 0.3 --iou 0.7", {"conf_thres": 0.3, "iou_thres": 0.7}),
+        (DetectConfig, "--conf=0.3 --img 320 640 --agnostic", {"imgsz": (320, 640), "agnostic_nms": True}),
+        (TrainConfig, "--img 320 --batch 4 --epoch 3 --nop", {"batch_size": 4, "epochs": 3, "plots": False}),
+        (TrainConfig, "--no-pl --exist", {"plots": False, "exist_ok": True}),
+    ],
+)
+def test_a_flag_may_be_shortened_as_long_as_it_can_be_only_one(config, flags, expected):
+    cfg = parse_config(config, flags.split(), prog="x")
+
+    assert {name: getattr(cfg, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "what", "fix"),
+    [
+        (
+            DetectConfig,
+            "--save-c",
+            "unknown argument '--save-c'",
+            "it could be --save-conf or --save-csv or --save-crop",
+        ),
+        (TrainConfig, "--epocs 3", "unknown argument '--epocs'", "did you mean --epochs"),
+        (TrainConfig, "--img 640 480", "--img takes one value, and '480' is one more", "give one number"),
+        (DetectConfig, "--source my photo.jpg", "--source takes one value, and 'photo.jpg' is one more", "quotes"),
+        (TrainConfig, "epochs", "unexpected argument 'epochs'", "see --help"),
+        (TrainConfig, "--resume", "--resume of YOLOv5's train.py is not an option here", "last.pt"),
+        (TrainConfig, "--multi_scale", "--multi-scale of YOLOv5's train.py", "not have it yet"),
+        (TrainConfig, "--label-smoothing=0.1", "--label-smoothing of YOLOv5's train.py", "key label_smoothing"),
+        (TrainConfig, "--batch -1", "--batch-size -1: a batch size that fits", "give a number of images"),
+        (TrainConfig, "--device 0,1", "--device 0,1: several devices", "--device 0"),
+        (TrainConfig, "--freeze neck", "--freeze neck: no rows go by this name", "'backbone'"),
+        (DetectConfig, "--source rtsp://10.0.0.1/x", "--source rtsp://10.0.0.1/x: cameras", "files or folders"),
+        (DetectConfig, "--weights best.engine", "--weights best.engine: this format", ".onnx"),
+        (DetectConfig, "--half", "--half of YOLOv5's detect.py", "not have it yet"),
+        (ExportConfig, "--simplify", "--simplify of YOLOv5's export.py", "always simplified"),
+    ],
+)
+def test_what_yolov5_knows_and_we_do_not_gets_its_answer(config, flags, what, fix):
+    with pytest.raises(ConfigError) as error:
+        parse_config(config, flags.split(), prog="x")
+
+    assert what in error.value.what
+    assert fix in error.value.fix
+
+
+def test_the_page_for_users_of_yolov5_lists_just_the_flags_that_are_answered():
+    rows = re.findall(
+        r"^\| `(\w+)\.py` \| (.*?) \|", (ROOT / "docs/migrate.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    listed = {(command, flag) for command, flags in rows for flag in re.findall(r"`(--[\w-]+)`", flags)}
+
+    assert listed == {(command, flag) for command, flags in absent_flags.FLAGS.items() for flag in flags}
+
+
+def test_what_is_answered_as_absent_is_absent():
+    commands = {config.__name__.removesuffix("Config").lower(): config for config in CONFIGS}
+    for command, flags in absent_flags.FLAGS.items():
+        own = {field.name for field in dataclasses.fields(commands[command])}
+        assert not own & {flag[2:].replace("-", "_") for flag in flags}
+    options = {field.name for config in CONFIGS for field in dataclasses.fields(config)}
+    assert absent_flags.VALUES.keys() <= options
+
+
+@pytest.mark.parametrize("command", ["train.py --img 640 480", "detect.py --weights x.engine", "export.py --half"])
+def test_a_wrong_argument_is_answered_before_pytorch_is_imported(command):
+    script, *flags = command.split()
+    check = f"import sys, runpy; sys.argv = {[script, *flags]}\ntry: runpy.run_path({script!r}, run_name='__main__')"
+    check += "\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
+
+    result = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert result.stdout.split() == ["2", "False"]

@@ -1,0 +1,77 @@
+"""Flags and values of YOLOv5's commands that are not here, each with its answer; docs/migrate.md lists the flags."""
+
+import re
+from collections.abc import Mapping
+
+from utils.errors import ConfigError
+
+_LATER = "leave it out: this repository does not have it yet"
+_ONE_DEVICE = "leave it out: a run uses one device, --device 0"
+_LOGGERS = "leave it out: results.csv and TensorBoard are the loggers, and nothing is sent anywhere"
+_GRAPH = "leave it out: suppression stays outside the graph, detect.py and val.py do it"
+_FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
+
+FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
+    "train": {
+        "--resume": "start from what was saved, --weights runs/train/exp/weights/last.pt; the optimizer begins anew",
+        **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve", "--bucket"), _LATER),
+        **dict.fromkeys(("--rect", "--image-weights", "--multi-scale", "--quad", "--save-period"), _LATER),
+        "--single-cls": "write names: [item] in the data-set YAML, and class 0 in the labels",
+        "--label-smoothing": "put the key label_smoothing into the hyper-parameter file",
+        **dict.fromkeys(("--sync-bn", "--local_rank"), _ONE_DEVICE),
+        **dict.fromkeys(("--entity", "--upload_dataset", "--bbox_interval"), _LOGGERS),
+    },
+    "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),
+    "detect": {
+        **dict.fromkeys(("--augment", "--half", "--dnn", "--view-img", "--update"), _LATER),
+        "--data": "leave it out: the class names come from the weights file",
+    },
+    "export": {
+        **dict.fromkeys(("--device", "--half", "--int8", "--per-tensor", "--data", "--inplace", "--keras"), _FLOAT32),
+        **dict.fromkeys(("--optimize", "--cache", "--mlmodel", "--workspace", "--verbose"), _FLOAT32),
+        "--simplify": "leave it out: the graph is always simplified",
+        **dict.fromkeys(("--nms", "--agnostic-nms", "--topk-per-class", "--topk-all"), _GRAPH),
+        **dict.fromkeys(("--iou-thres", "--conf-thres"), _GRAPH),
+    },
+}
+
+VALUES: Mapping[str, tuple[str, str, str]] = {  # option → pattern of a value, what it would be, what to do
+    "batch_size": ("-1", "a batch size that fits the memory is not looked for yet", "give a number of images"),
+    "device": (".*,.*", "several devices are not used by one run yet", "give one of them, as --device 0"),
+    "freeze": (
+        "neck|head",
+        "no rows go by this name",
+        "give 'backbone', a count N (the first N), or row numbers, which python models/yolo.py --cfg … lists",
+    ),
+    "source": (
+        r"\d+|(rtsp|rtmp|https?)://.*|screen.*|.*\.streams",
+        "cameras, screens and network streams are not read yet",
+        "give files or folders",
+    ),
+    "weights": (
+        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript|safetensors)|.*_(openvino|web|paddle|saved)_model/?",
+        "this format is not read yet",
+        "give the .pt it was made from, or an .onnx",
+    ),
+}
+
+
+def check_flag(command: str, given: str) -> None:
+    """Raises: ConfigError where ``given`` is a flag of YOLOv5's command that this one lacks, in full or its start."""
+    flag = given.split("=")[0]
+    absent = FLAGS.get(command, {})
+    found = [name for name in absent if _dashes(name) == _dashes(flag)]
+    found = found or [name for name in absent if len(flag) > 3 and _dashes(name).startswith(_dashes(flag))]
+    if found:
+        raise ConfigError(f"{found[0]} of YOLOv5's {command}.py is not an option here", absent[found[0]])
+
+
+def check_value(name: str, value: object) -> None:
+    """Raises: ConfigError for a value that YOLOv5 takes for this option, and this repository does not."""
+    pattern, what, fix = VALUES.get(name, ("", "", ""))
+    if pattern and re.fullmatch(pattern, str(value), re.IGNORECASE):
+        raise ConfigError(f"--{_dashes(name)} {value}: {what}", fix)
+
+
+def _dashes(name: str) -> str:
+    return name.replace("_", "-")
