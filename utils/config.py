@@ -8,7 +8,6 @@ class DetectConfig:
 
 import argparse
 import dataclasses
-import errno
 import math
 import os
 import signal
@@ -24,11 +23,10 @@ from utils.absent_flags import check_flag, check_value
 from utils.dist import refuse_several_processes
 from utils.errors import ConfigError, StorageError, UserError
 from utils.registry import suggest
-from utils.terminal import console, error_text
+from utils.terminal import DISK_ERRORS, console, error_text
 from utils.text import safe_text
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def option(

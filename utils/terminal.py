@@ -19,6 +19,7 @@ from utils.errors import UserError
 from utils.text import safe_lines, safe_text
 
 READER_GONE = (errno.EPIPE, errno.EINVAL)  # the latter on Windows
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EXIT_READER_GONE, EXIT_STORAGE = 141, 5
 
 
@@ -29,6 +30,7 @@ def console(goes_on: bool = False) -> Iterator[None]:
     Raises: SystemExit where standard output cannot be written, unless the command ``goes_on`` without it.
     """
     before = sys.stdin, sys.stdout, sys.stderr
+    threads, threading.excepthook = threading.excepthook, _thread_failed
     _open_closed_streams()
     sys.stderr = Output(sys.stderr, ends=False)
     sys.stdout = Output(sys.stdout, ends=not goes_on)
@@ -43,6 +45,13 @@ def console(goes_on: bool = False) -> Iterator[None]:
             sys.stderr.flush()
         finally:
             sys.stdin, sys.stdout, sys.stderr = before
+            threading.excepthook = threads
+
+
+def _thread_failed(args: Any) -> None:
+    """Say nothing of a thread that ran out of disk (TensorBoard's writes in one): the main thread finds out next."""
+    if not (isinstance(args.exc_value, OSError) and args.exc_value.errno in DISK_ERRORS):
+        threading.__excepthook__(args)
 
 
 def _open_closed_streams() -> None:

@@ -17,7 +17,7 @@ from utils.runs import ROOT
 from utils.terminal import LineFormatter, error_text
 
 COMMAND = """
-import logging, os, signal, subprocess, sys, time
+import logging, os, signal, subprocess, sys, threading, time
 from dataclasses import dataclass
 from pathlib import Path
 from tqdm import tqdm
@@ -64,7 +64,13 @@ def take_a_file():
         subprocess.run([sys.executable, "-c", "print('child')"], check=True)
         file.write("results")
 
-DEEDS = {f.__name__: f for f in (work, refuse, wait, fork, full, take_a_file)}
+def threads():
+    for action in (full, refuse):
+        thread = threading.Thread(target=action)
+        thread.start()
+        thread.join()
+
+DEEDS = {f.__name__: f for f in (work, refuse, wait, fork, full, threads, take_a_file)}
 run_command(main, Config, goes_on=sys.argv.pop() == "on")
 """
 
@@ -131,6 +137,14 @@ def test_a_full_disk_behind_standard_output_is_named_once(command, goes_on, code
     assert returned == code
     assert stderr.count(b"standard output cannot be written (No space left on device)") == 1
     assert b"Traceback" not in stderr
+
+
+def test_a_thread_that_runs_out_of_disk_leaves_the_telling_to_the_main_one(command):
+    returned, _, stderr = end(command("threads"))
+
+    assert returned == 0
+    assert b"no images" in stderr  # of the thread that failed otherwise
+    assert b"No space left" not in stderr
 
 
 def test_a_standard_error_that_cannot_be_written_changes_nothing(command):
