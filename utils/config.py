@@ -192,6 +192,7 @@ def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
         return _fail(error_text(error), error.exit_code)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends what is still waited for, in silence
+        _end_children()
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
@@ -217,6 +218,15 @@ def _fail(text: str, exit_code: int) -> int:
     return exit_code
 
 
+def _end_children() -> None:
+    """End the processes that load images at once; the DataLoader would wait until they have made their batches."""
+    multiprocessing = sys.modules.get("multiprocessing")  # absent where there can be none
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would take this for a failure
+    for child in multiprocessing.active_children() if multiprocessing else ():
+        child.kill()
+
+
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM raise SystemExit, so that what is open is closed; a second one ends at once."""
@@ -226,6 +236,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         if os.getpid() != owner:  # in a forked child, which ends as if nothing had been set
             os.kill(os.getpid(), number)
+        _end_children()
         raise SystemExit(EXIT_TERMINATED)
 
     own = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
