@@ -5,11 +5,8 @@ the meta device, where a forward pass computes shapes alone; the first one whose
 """
 
 import functools
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -28,10 +25,10 @@ from models.backbones._adapt import (
     needed_levels,
     scaled,
 )
-from models.backbones._weight_file import check_finite, find_state, read_file
+from models.backbones._timm_weights import load_timm
 from models.layers.observe import fold_batch_norms, nothing_left, without_lstm_steps
 from models.registry import BackboneEntry
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import ConfigError
 from utils.registry import suggest
 
 DEFAULT_SIZE = (640, 640)  # for which models that are bound to one size are built
@@ -208,64 +205,3 @@ def _statically_padded(conv: Conv2dSame) -> nn.Sequential:
 
 def _remainder(norm: nn.BatchNorm2d) -> nn.Module | None:
     return nn.Sequential(norm.drop, norm.act) if type(norm) is BatchNormAct2d else nothing_left(norm)
-
-
-def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> list[str]:
-    """Load timm's own weights (``True``) or a file in timm's layout, in place; return the keys that it filled.
-
-    Raises: CheckpointError unless the file is a complete one of this model, its classifier aside.
-    """
-    label = "its published weights" if source is True else str(source)
-    options = {key: value for key, value in adapter.recipe.options if key != "feature_cls"}
-    options |= {"in_chans": adapter.in_channels}
-    try:
-        with quiet_retries():
-            state = _trained(name, options, source).state_dict()
-    except CheckpointError:
-        raise
-    except Exception as error:  # network, file, layout: timm's errors have no class in common
-        reason = " ".join(line.strip() for line in str(error).strip().split("\n")[:2])[:300] or type(error).__name__
-        raise CheckpointError(
-            f"timm/{name}: {label} not loaded: {reason}", "check the file or the network, or train without weights"
-        ) from error
-    own = adapter.body.state_dict()
-    trained = {_canonical(key): value for key, value in state.items()}
-    fitting = {key: trained.get(_canonical(key)) for key in own}
-    absent = [key for key, value in fitting.items() if value is None or value.shape != own[key].shape]
-    if absent:
-        raise CheckpointError(f"timm/{name}: {label} lack {len(absent)} tensors ({', '.join(absent[:3])})")
-    check_finite(fitting, f"timm/{name}: {label}")
-    adapter.body.load_state_dict(fitting)
-    return [f"body.{key}" for key in own]
-
-
-@contextmanager
-def quiet_retries() -> Iterator[None]:
-    """Hold back what huggingface_hub says about each of its attempts; the last one's reason is in the error."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _trained(name: str, options: dict[str, Any], source: str | Path | bool) -> nn.Module:
-    """Return the whole classifier; timm is strict where the number of classes is the file's."""
-    if source is True:
-        return timm.create_model(name, pretrained=True, **options)
-    state, _ = find_state(read_file(Path(source)), (), Path(source))
-    classifier = timm.get_pretrained_cfg(name).classifier
-    first = classifier if isinstance(classifier, str) or not classifier else classifier[0]
-    head = state.get(f"{first}.weight")
-    classes = 0 if head is None else head.shape[0]
-    overlay = {"state_dict": state, "num_classes": classes, "label_offset": 0}
-    return timm.create_model(
-        name, pretrained=True, pretrained_cfg_overlay=overlay, **options | {"num_classes": classes}
-    )
-
-
-def _canonical(key: str) -> str:
-    """Return the key that timm's classifier and its feature extractor agree on."""
-    return key.removeprefix("model.").replace(".", "_")

@@ -5,6 +5,7 @@ other directly; the last one of each stride gives a level.
 """
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,6 +23,7 @@ from utils.registry import suggest
 
 STRIDES = (2, 4, 8, 16, 32)
 FIX = "choose a convolutional model"
+DOTTED = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.(\d)")  # keys of torchvision's files from before PyTorch 0.4
 
 
 def torchvision_entry(name: str) -> BackboneEntry:
@@ -189,6 +191,7 @@ def to_adapter_layout(name: str, state: dict[str, Tensor], adapter: nn.Module) -
 
     Raises: CheckpointError for keys that the classifier does not have either.
     """
+    state = {DOTTED.sub(r"\1\2", key): value for key, value in state.items()}
     with torch.device("meta"):
         whole = _create(name).state_dict()
     foreign = [key for key in state if key not in whole]

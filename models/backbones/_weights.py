@@ -86,9 +86,8 @@ def load_backbone_weights(
         return LoadReport(name, label, sizes, filled, [], [key for key in own if key not in filled], [])
     path = locate(source, entry, name)
     state, place = find_state(read_file(path), own, path)
-    heads = [key for key in state if key.startswith(entry.head_prefixes)]
-    body = {key: value for key, value in state.items() if key not in heads}
-    fitting = convert(body, entry, backbone, path)
+    fitting = convert(state, entry, backbone, path)  # other layouts first: all that follows looks at keys of ours
+    heads = [key for key in fitting if key.startswith(entry.head_prefixes)]
     report = LoadReport(
         name=name,
         source=f"{path}, key {place!r}" if place else str(path),
@@ -96,9 +95,9 @@ def load_backbone_weights(
         matched=[key for key in own if key in fitting and fitting[key].shape == own[key].shape],
         mismatched=[key for key in own if key in fitting and fitting[key].shape != own[key].shape],
         missing=[key for key in own if key not in fitting and not is_counter(key)],
-        unexpected=[key for key in fitting if key not in own] + heads,
+        unexpected=[key for key in fitting if key not in own and key not in heads] + heads,
     )
-    foreign = foreign_keys(body, entry, own, path) if len(report.unexpected) > len(heads) else []
+    foreign = foreign_keys(state, entry, own, path) if len(report.unexpected) > len(heads) else []
     if report.mismatched or report.missing or foreign:
         raise misfit(report, foreign, fitting, own)
     check_finite({key: fitting[key] for key in report.matched}, path)
@@ -134,7 +133,8 @@ def foreign_keys(state: State, entry: BackboneEntry, own: State, path: Path) -> 
     with torch.device("meta"):  # keys without memory
         whole = entry()
     known = whole.state_dict().keys() | own.keys()
-    return [key for key in convert(state, entry, whole, path) if key not in known]
+    converted = convert(state, entry, whole, path)
+    return [key for key in converted if key not in known and not key.startswith(entry.head_prefixes)]
 
 
 def is_counter(key: str) -> bool:
