@@ -6,6 +6,7 @@ import importlib
 import sys
 from types import ModuleType
 
+from models.backbones._names import can_have, registered_names
 from models.registry import BACKBONES, BackboneEntry
 from utils.errors import ConfigError
 from utils.registry import import_plugins
@@ -33,7 +34,7 @@ def resolve_backbone(name: str) -> BackboneEntry | None:
     if slash and library in ("timm", "torchvision"):
         part = _part(library)
         return part.timm_entry(model) if library == "timm" else part.torchvision_entry(model)
-    is_timm = name.replace(".", "_").isidentifier() and _part("timm").is_timm_name(name)
+    is_timm = can_have("timm", name.partition(".")[0]) and _part("timm").is_timm_name(name)
     return _part("timm").timm_entry(name) if is_timm else None
 
 
@@ -49,11 +50,8 @@ def allow_user_file(name: str) -> None:
 def known_backbones() -> dict[str, list[str]]:
     """Return the names that ``resolve_backbone`` knows by library: "" (listed ones, aliases), timm, torchvision."""
     import_plugins(sys.modules[__name__])
-    return {
-        "": [name for entry in BACKBONES for name in (entry, *BACKBONES.aliases(entry))],
-        "timm": _part("timm").timm_names(),
-        "torchvision": _part("torchvision").torchvision_names(),
-    }
+    own = [name for entry in BACKBONES for name in (entry, *BACKBONES.aliases(entry))]
+    return {"": own} | {library: registered_names(library) for library in ("timm", "torchvision")}
 
 
 def _part(name: str) -> ModuleType:

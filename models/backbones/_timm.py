@@ -25,6 +25,7 @@ from models.backbones._adapt import (
     needed_levels,
     scaled,
 )
+from models.backbones._names import registered_names
 from models.backbones._timm_weights import load_timm
 from models.layers.observe import fold_batch_norms, nothing_left, without_lstm_steps
 from models.registry import BackboneEntry
@@ -49,7 +50,7 @@ def timm_entry(name: str) -> BackboneEntry:
     """Return the registry entry of the timm model ``name``. Raises: ConfigError with close names."""
     if not is_timm_name(name):
         lister = "python models/yolo.py --list-backbones timm/PART lists those with PART in their names"
-        hint = suggest(name, timm_names()) or lister
+        hint = suggest(name, registered_names("timm")) or lister
         raise ConfigError(f"unknown timm model {name!r}", hint)
     facts = timm.get_pretrained_cfg(name)
     return BackboneEntry(
@@ -60,15 +61,10 @@ def timm_entry(name: str) -> BackboneEntry:
     )
 
 
-def timm_names() -> list[str]:
-    """Return the models of timm, without tags."""
-    return timm.list_models()
-
-
 def is_timm_name(name: str) -> bool:
-    """True for names that timm can create, with or without the tag of their weights (``resnet18.a1_in1k``)."""
-    base, _, tag = name.partition(".")
-    return timm.is_model(base) and (not tag or name in timm.list_pretrained(f"{base}.*"))
+    """True for names that timm has now, with or without the tag of their weights (``resnet18.a1_in1k``)."""
+    base, dot, _tag = name.partition(".")
+    return timm.get_pretrained_cfg(base) is not None and (not dot or name in timm.list_pretrained(f"{base}.*"))
 
 
 def build_timm(

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision import models as zoo
 
 from models.backbones._adapt import PROBES, Level, LevelAdapter, Recipe, needed_levels
+from models.backbones._names import registered_names
 from models.registry import BackboneEntry
 from utils.errors import CheckpointError, ConfigError
 from utils.registry import suggest
@@ -28,8 +29,9 @@ DOTTED = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.(\d)")  # keys of torchv
 
 def torchvision_entry(name: str) -> BackboneEntry:
     """Return the registry entry of the torchvision model ``name``. Raises: ConfigError with close names."""
-    if name not in torchvision_names():
-        hint = suggest(name, torchvision_names()) or "python models/yolo.py --list-backbones torchvision/ lists them"
+    names = registered_names("torchvision")
+    if name not in names:
+        hint = suggest(name, names) or "python models/yolo.py --list-backbones torchvision/ lists them"
         raise ConfigError(f"unknown torchvision model {name!r}", hint)
     weights = zoo.get_model_weights(name).DEFAULT
     facts = weights.transforms()
@@ -40,11 +42,6 @@ def torchvision_entry(name: str) -> BackboneEntry:
         mean=tuple(facts.mean),
         std=tuple(facts.std),
     )
-
-
-def torchvision_names() -> list[str]:
-    """Return the classification models of torchvision."""
-    return zoo.list_models(module=zoo)
 
 
 def build_torchvision(name: str, *, reductions: Sequence[int] | None = None, in_channels: int = 3) -> LevelAdapter:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.parse import at, read_model_yaml
+from models.parse import at, check_model_yaml, read_model_yaml, read_rows
 from models.swap import moved_rows, swap_backbone
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
@@ -60,6 +60,9 @@ def plan_model(cfg: TrainConfig) -> ModelPlan:
         if names_weights:
             fix = "name the backbone, or the weights in the model YAML"
             raise ConfigError("--backbone-weights needs --backbone", fix)
+        with at(source):
+            check_model_yaml(data | {"nc": 1, "anchors": 1})  # which the data set and the hyper-parameters may overrule
+        read_rows(data, source)  # a wrong row is told before the data set is drawn or scanned
         return ModelPlan(data, source, start, is_file=not from_checkpoint, keeps_anchors=from_checkpoint)
     weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
     with at(source):

@@ -9,11 +9,13 @@ import sys
 import pytest
 import timm
 import torch
+import torchvision
 from backbone_checks import largest_error, parameter_count, randomise_norms
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.backbones import resolve_backbone
+from models.backbones._names import can_have, registered_names
 from models.backbones._weights import load_backbone_weights
 from models.registry import BACKBONES
 from models.yolo import DetectionModel
@@ -223,6 +225,8 @@ def test_a_registered_name_goes_before_timm_and_a_bare_name_is_timms():
     [
         ("timm/resnet19", "did you mean resnet18"),
         ("timm/lcnet_050.no_tag", "lcnet_050"),
+        ("timm/lcnet_050.", "lcnet_050"),
+        ("timm/convnext_tiny_in22ft1k", "did you mean convnext_tiny"),  # which timm has renamed
         ("timm/", "python models/yolo.py --list-backbones timm/"),
     ],
 )
@@ -246,6 +250,25 @@ def test_models_of_our_own_backbones_import_neither_timm_nor_torchvision():
         "DetectionModel('yolov5n-emo.yaml'); sys.exit(bool({'timm', 'torchvision'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_wrong_name_is_answered_without_importing_a_library():
+    """To import timm takes seconds; the names of its models are read from its files."""
+    code = (
+        "import sys; from models.parse import find_layer; from utils.errors import ConfigError\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: sys.exit(f'{name}: {find_layer(name)}')\n"
+        "    except ConfigError: pass\n"
+        "sys.exit(bool({'timm', 'torchvision'} & sys.modules.keys()))"
+    )
+    names = ["Convv", "nn.Upsampel", "C3Typo", "emo_1n", "vovnet39", "__import__('os')"]
+    assert subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT).returncode == 0
+
+
+def test_the_names_that_are_read_are_those_that_the_libraries_list():
+    assert registered_names("timm") == sorted(timm.list_models())
+    assert registered_names("torchvision") == sorted(torchvision.models.list_models(module=torchvision.models))
+    assert not [name for name in timm.list_models()[::50] if not can_have("timm", name)]
 
 
 def test_a_plain_transformer_gets_a_pyramid_from_its_last_map():
