@@ -66,7 +66,7 @@ def user_entry(name: str) -> BackboneEntry:
         raise ConfigError(
             f"the backbone is the builder {builder!r} of a file {file}, which is code and runs only if you name it "
             f"yourself{named}",
-            f"pass --backbone path/to/{file}:{builder}",
+            f"pass --backbone path/to/{file}:{builder}; in benchmark.py, --backbones",
         )
     return BACKBONES.get(found[0])
 

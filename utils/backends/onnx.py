@@ -49,7 +49,7 @@ class OnnxBackend:
             height, width = self.fixed_size
             raise ConfigError(
                 f"{self.path}: takes images of {height}×{width}, not {images.shape[2]}×{images.shape[3]}",
-                f"use --img {height} {width}, or export with --dynamic",
+                f"use --img {height} {width}, or export it anew with export.py --dynamic",
             )
         array = images.cpu().numpy().astype(INPUT_TYPES[self.input.type], order="C", copy=False)
         size = self.fixed_batch or len(array)

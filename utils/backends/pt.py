@@ -7,6 +7,7 @@ from torch import Tensor
 
 from models.backbones import allow_user_file, is_user_name
 from models.yolo import DetectionModel
+from utils.checkpoint.layers import OTHER_CODE
 from utils.checkpoint.load import load_model
 from utils.errors import CheckpointError, ConfigError
 
@@ -43,8 +44,9 @@ def load_trained(path: Path, backbone: str = "") -> DetectionModel:
     try:
         model = load_model(path)
     except CheckpointError as error:
-        suspect = f"check that {backbone} is the one that it was trained with" if backbone else ""
-        raise CheckpointError(error.what, error.fix or suspect) from error
+        suspects = backbone and error.fix == OTHER_CODE
+        fix = f"check that {backbone} is the one that it was trained with" if suspects else error.fix
+        raise CheckpointError(error.what, fix) from error
     if backbone and not is_user_name(model.rows[0].name):
         raise ConfigError(f"--backbone {backbone}: the model in {path} needs no file of yours", "leave --backbone out")
     return model

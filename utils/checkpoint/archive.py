@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.checkpoint.container import ZipRecords, is_zip, read_file
+from utils.checkpoint.container import DOWNLOAD, OURS_OR_OFFICIAL, ZipRecords, is_zip, read_file
+from utils.checkpoint.foreign import name_project
 from utils.checkpoint.pickle_vm import run_pickle
 from utils.checkpoint.tables import InertClass, RefusedError, Storage, StorageType, TensorRecord, describe, scalar_keys
 from utils.errors import CheckpointError
@@ -30,12 +31,14 @@ class Archive:
         try:
             self.root, self._storages = (_read_zip if is_zip(content) else _read_legacy)(content, self.path)
         except RefusedError as reason:
+            project = name_project(content)
             raise CheckpointError(
-                f"{path}: refused: it contains {reason}, which no YOLOv5 detection checkpoint does",
-                "use weights that train.py or the official YOLOv5 wrote, without layers of other projects",
+                f"{path}: {f'{project}, ' if project else ''}refused: it contains {reason}, "
+                "which no YOLOv5 detection checkpoint does",
+                OURS_OR_OFFICIAL,
             ) from reason
         except _DAMAGE as error:
-            raise CheckpointError(f"{path}: truncated or damaged", "download or copy the file again") from error
+            raise CheckpointError(f"{path}: truncated or damaged", DOWNLOAD) from error
         self._bytes_left = 2 * len(content)  # tied weights may be read twice; many views of one storage are a bomb
 
     def tensor(self, record: TensorRecord) -> Tensor:
@@ -43,10 +46,12 @@ class Archive:
         storage, item = record.storage, record.storage.dtype.itemsize
         data = self._storages.get(storage.key, b"")
         if storage.numel * item > len(data):
-            raise CheckpointError(f"{self.path}: truncated: storage {storage.key} has {len(data)} bytes")
+            raise CheckpointError(f"{self.path}: truncated: storage {storage.key} has {len(data)} bytes", DOWNLOAD)
         self._bytes_left -= max(record.span, 1) * item
         if self._bytes_left < 0:
-            raise CheckpointError(f"{self.path}: refused: its tensors repeat the same numbers again and again")
+            raise CheckpointError(
+                f"{self.path}: refused: its tensors repeat the same numbers again and again", OURS_OR_OFFICIAL
+            )
         if record.numel == 0:
             return torch.empty(record.shape, dtype=storage.dtype)
         used = bytearray(data[record.offset * item : (record.offset + record.span) * item])

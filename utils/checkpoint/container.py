@@ -5,6 +5,7 @@ five pickles followed by the storages. Nothing here interprets a pickle of the f
 """
 
 import io
+import logging
 import re
 import struct
 import zipfile
@@ -20,7 +21,10 @@ _KNOWN_RECORDS = re.compile(
     r"data\.pkl|data/\d+|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id"
 )
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, …, length of the name, length of the extra field
-_DOWNLOAD = "download the file again"
+DOWNLOAD = "download or copy the file again"
+OURS_OR_OFFICIAL = "use weights that train.py or the official YOLOv5 wrote, such as yolov5s.pt"
+
+log = logging.getLogger(__name__)
 
 
 def read_file(path: str | Path) -> bytes:
@@ -31,7 +35,9 @@ def read_file(path: str | Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror})", "check the permissions of the file and the disk it lies on"
+        ) from error
     if not is_zip(content) and not content.startswith(LEGACY_MAGIC):
         what, fix = other_kind(content, "a PyTorch checkpoint")
         raise CheckpointError(f"{path}: {what}", fix)
@@ -46,14 +52,14 @@ def other_kind(content: bytes, expected: str) -> tuple[str, str]:
     """Return (what it is, what to do) for a file that is not the ``expected`` kind."""
     start = content[:1024].lstrip().lower()
     if not content:
-        return "the file is empty", _DOWNLOAD
+        return "the file is empty", DOWNLOAD
     if start.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page instead of weights, as a failed download leaves it", _DOWNLOAD
+        return "an HTML page instead of weights, as a failed download leaves it", DOWNLOAD
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer instead of weights", "run 'git lfs pull' in that checkout"
     if content[257:262] == b"ustar":
         return "a tar archive; PyTorch's format before 0.4 is not read", "save it again with a newer PyTorch"
-    return f"not {expected}, or a damaged one (it starts with the bytes {content[:4].hex(' ')})", _DOWNLOAD
+    return f"not {expected}, or a damaged one (it starts with the bytes {content[:4].hex(' ')})", DOWNLOAD
 
 
 class ZipRecords(Mapping[str, memoryview]):
@@ -65,7 +71,7 @@ class ZipRecords(Mapping[str, memoryview]):
             infos = zipfile.ZipFile(io.BytesIO(content)).infolist()
         except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
             raise CheckpointError(
-                f"{path}: truncated or damaged: the archive has no valid directory at its end", _DOWNLOAD
+                f"{path}: truncated or damaged: the archive has no valid directory at its end", DOWNLOAD
             ) from error
         names = [info.filename.partition("/")[2] for info in infos]
         if "constants.pkl" in names or any(name.startswith("code/") for name in names):
@@ -73,15 +79,24 @@ class ZipRecords(Mapping[str, memoryview]):
                 f"{path}: a TorchScript archive, not a checkpoint", "pass the .pt file that it was exported from"
             )
         if len({info.filename.partition("/")[0] for info in infos}) > 1:
-            raise CheckpointError(f"{path}: several top folders in the archive; not written by torch.save")
+            raise CheckpointError(
+                f"{path}: several top folders in the archive; not written by torch.save", OURS_OR_OFFICIAL
+            )
+        checked = any(info.CRC for info in infos)
+        if not checked:
+            log.info("%s: written without checksums; damage inside its records cannot be seen", path)
         for name, info in zip(names, infos, strict=True):
             if not _KNOWN_RECORDS.fullmatch(name) or name in self._records:
-                raise CheckpointError(f"{path}: unexpected entry {info.filename!r}; not written by torch.save")
-            self._records[name] = _record(content, info, path)
+                raise CheckpointError(
+                    f"{path}: unexpected entry {info.filename!r}; not written by torch.save", OURS_OR_OFFICIAL
+                )
+            self._records[name] = _record(content, info, path, checked)
         if self._records.get("byteorder", b"little") != b"little":
             raise CheckpointError(f"{path}: written on a big-endian machine", "save it again on a little-endian one")
         if len(self._records.get("data.pkl", b"")) not in range(1, MAX_PICKLE_BYTES):
-            raise CheckpointError(f"{path}: the entry data.pkl is missing or larger than {MAX_PICKLE_BYTES} bytes")
+            raise CheckpointError(
+                f"{path}: the entry data.pkl is missing or larger than {MAX_PICKLE_BYTES} bytes", OURS_OR_OFFICIAL
+            )
 
     def __getitem__(self, name: str) -> memoryview:
         return self._records[name]
@@ -93,18 +108,24 @@ class ZipRecords(Mapping[str, memoryview]):
         return len(self._records)
 
 
-def _record(content: bytes, info: zipfile.ZipInfo, path: str | Path) -> memoryview:
-    """Return a view of one stored entry. Raises: CheckpointError when it is packed, cut short or altered."""
+def _record(content: bytes, info: zipfile.ZipInfo, path: str | Path, checked: bool) -> memoryview:
+    """Return a view of one stored entry; its checksum counts if the file has any (``checked``).
+
+    Raises: CheckpointError when it is packed, cut short or altered.
+    """
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
-        raise CheckpointError(f"{path}: entry {info.filename!r} is compressed or encrypted; not written by torch.save")
+        raise CheckpointError(
+            f"{path}: entry {info.filename!r} is compressed or encrypted; not written by torch.save",
+            "load it with PyTorch and save it again with torch.save",
+        )
     header = content[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
     if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-        raise CheckpointError(f"{path}: damaged: entry {info.filename!r} has no header", _DOWNLOAD)
+        raise CheckpointError(f"{path}: damaged: entry {info.filename!r} has no header", DOWNLOAD)
     _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
     start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     record = memoryview(content)[start : start + info.file_size]
     if len(record) != info.file_size:
-        raise CheckpointError(f"{path}: truncated in entry {info.filename!r}", _DOWNLOAD)
-    if zlib.crc32(record) != info.CRC:
-        raise CheckpointError(f"{path}: damaged: the checksum (CRC-32) of {info.filename!r} is wrong", _DOWNLOAD)
+        raise CheckpointError(f"{path}: truncated in entry {info.filename!r}", DOWNLOAD)
+    if checked and zlib.crc32(record) != info.CRC:
+        raise CheckpointError(f"{path}: damaged: the checksum (CRC-32) of {info.filename!r} is wrong", DOWNLOAD)
     return record

@@ -12,6 +12,10 @@ from utils.checkpoint.archive import Archive
 from utils.checkpoint.tables import Node, NumpyArray, RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError
 
+START_FROM_STATE = (
+    "train.py --weights FILE --cfg MODEL.yaml starts from it and writes checkpoints that describe their model"
+)
+EDITED = "use the file as train.py or the official YOLOv5 wrote it"
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
 
@@ -80,8 +84,13 @@ def check_names(path: Path, names: Any, nc: Any) -> dict[int, str]:
     if isinstance(names, list | tuple):
         names = dict(enumerate(names))
     if type(nc) is not int or nc < 1:
-        raise CheckpointError(f"{path}: its class count nc is {describe(nc)} instead of a number from 1")
+        raise CheckpointError(f"{path}: its class count nc is {describe(nc)} instead of a number from 1", EDITED)
     count = len(names) if isinstance(names, dict) else 0
     if count != nc or set(names) != set(range(nc)):
-        raise CheckpointError(f"{path}: its {count} class names are not numbered 0 to {nc - 1} as its nc = {nc} asks")
+        raise CheckpointError(
+            f"{path}: its {count} class names are not numbered 0 to {nc - 1} as its nc = {nc} asks", EDITED
+        )
+    odd = [name for name in names.values() if type(name) not in (str, int, float, bool)]
+    if odd:
+        raise CheckpointError(f"{path}: its class names hold {describe(odd[0])} instead of a text", EDITED)
     return {index: str(names[index]) for index in range(nc)}

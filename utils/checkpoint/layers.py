@@ -14,6 +14,7 @@ from utils.errors import CheckpointError
 
 LayerFacts = dict[str, tuple[str, dict[str, Any]]]  # path in the model → class name, attributes
 
+OTHER_CODE = "it was trained with other code; use it there, or train this model here"
 _GEOMETRY = (
     *("kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "padding_mode", "ceil_mode"),
     *("size", "scale_factor", "mode", "align_corners", "num_heads", "add", "d", "gain"),
@@ -52,7 +53,9 @@ def adopt_layers(model: nn.Module, layers: LayerFacts, path: Path) -> None:
             activation = PLAIN[kind](**{key: attributes[key] for key in _settings(kind) if key in attributes})
             setattr(modules[parent], child, activation)
         elif name.endswith(".act") and kind not in (*PLAIN, type(own).__name__):
-            raise CheckpointError(f"{path}: layer {name} is a {kind} in the file but a {type(own).__name__} here")
+            raise CheckpointError(
+                f"{path}: layer {name} is a {kind} in the file but a {type(own).__name__} here", OTHER_CODE
+            )
         elif isinstance(own, nn.BatchNorm2d) and type(attributes.get("eps")) is float:
             own.eps = attributes["eps"]
         _check_geometry(own, name, attributes, path)
@@ -66,7 +69,7 @@ def _check_geometry(own: nn.Module, name: str, attributes: dict[str, Any], path:
         if _as_pair(theirs) != _as_pair(ours):
             raise CheckpointError(
                 f"{path}: layer {name} has {key} {theirs!r:.40} in the file but {ours!r} in the model of its yaml",
-                "it was trained with other code; load it there",
+                OTHER_CODE,
             )
 
 

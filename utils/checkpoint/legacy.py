@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.content import MAX_VALUES, Checkpoint, check_names, plain, read_state
+from utils.checkpoint.container import OURS_OR_OFFICIAL
+from utils.checkpoint.content import MAX_VALUES, START_FROM_STATE, Checkpoint, check_names, plain, read_state
 from utils.checkpoint.layers import activation_text
 from utils.checkpoint.tables import Node, NumpyArray, RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError
@@ -14,6 +15,7 @@ MAX_LEVELS = 10
 MAX_PATH = 300  # characters of a dotted module path; ends the walk of a tree that contains itself
 _OWN_CLASSES = {"models.yolo.Model", "models.yolo.DetectionModel"}
 _OTHER_TASKS = {"models.yolo.SegmentationModel": "segmentation", "models.yolo.ClassificationModel": "classification"}
+STATE_ALONE = "save its state_dict alone with the code that wrote it"
 _RECOMPUTED = "anchor_grid"  # a buffer until YOLOv5 v5.0; follows from the anchors
 
 
@@ -28,7 +30,9 @@ def read_official(archive: Archive, use_ema: bool) -> Checkpoint:
     facts = model.state
     yaml = plain(facts.get("yaml"))
     if not isinstance(yaml, dict):
-        raise CheckpointError(f"{path}: its model carries no description ('yaml')", "pass --cfg with its model YAML")
+        raise CheckpointError(
+            f"{path}: its model carries no description ('yaml')", f"{STATE_ALONE}; {START_FROM_STATE}"
+        )
     layers = {name: _layer_facts(node) for name, node in modules.items()}
     activation = activation_text(layers)
     if activation not in (None, "nn.SiLU()"):  # YOLOv5 before v4.0 hard-coded others and did not say so in the yaml
@@ -47,7 +51,7 @@ def read_official(archive: Archive, use_ema: bool) -> Checkpoint:
             "format": "official",
             "best_fitness": _number(root.get("best_fitness")),
             "imgsz": None,
-            "training": {key: plain(root.get(key)) for key in ("opt", "date") if key in root}
+            "training": {"opt": _options(plain(root.get("opt"))), "date": plain(root.get("date"))}
             | ({"hyp": plain(facts["hyp"])} if "hyp" in facts else {}),
         },
         layers=layers,
@@ -56,13 +60,18 @@ def read_official(archive: Archive, use_ema: bool) -> Checkpoint:
 
 def _find_model(root: Any, path: Path, use_ema: bool) -> Node:
     if not isinstance(root, dict) or "model" not in root:
-        raise CheckpointError(f"{path}: holds a {type(root).__name__} without an entry 'model'; not a checkpoint")
+        raise CheckpointError(
+            f"{path}: holds a {type(root).__name__} without an entry 'model'; not a checkpoint", OURS_OR_OFFICIAL
+        )
     model = (root.get("ema") if use_ema else None) or root["model"]
     kind = str(model.kind) if type(model) is Node else type(model).__name__
     if kind in _OTHER_TASKS:
-        raise CheckpointError(f"{path}: a {_OTHER_TASKS[kind]} model; only detection models are supported")
+        raise CheckpointError(
+            f"{path}: a {_OTHER_TASKS[kind]} model; only detection models are supported",
+            "use the detection weights of that size, such as yolov5s.pt for yolov5s-seg.pt",
+        )
     if kind not in _OWN_CLASSES:
-        raise CheckpointError(f"{path}: its entry 'model' is a {kind} instead of a detection model")
+        raise CheckpointError(f"{path}: its entry 'model' is a {kind} instead of a detection model", OURS_OR_OFFICIAL)
     return model
 
 
@@ -127,6 +136,12 @@ def _stride(archive: Archive, value: Any) -> tuple[int, ...]:
     if type(value) is not TensorRecord or value.numel > MAX_LEVELS:
         return ()
     return tuple(archive.tensor(value).flatten().int().tolist())
+
+
+def _options(opt: Any) -> dict[str, Any]:
+    """Return the options of the training without what cannot be one: forks store what they like there."""
+    options = opt if isinstance(opt, dict) else {}
+    return {key: value for key, value in options.items() if key != "data" or isinstance(value, str)}
 
 
 def _number(value: Any) -> float | None:

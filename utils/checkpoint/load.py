@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from models.yolo import DetectionModel
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.content import Checkpoint, read_state
-from utils.checkpoint.layers import adopt_layers
+from utils.checkpoint.container import OURS_OR_OFFICIAL
+from utils.checkpoint.content import START_FROM_STATE, Checkpoint, read_state
+from utils.checkpoint.layers import OTHER_CODE, adopt_layers
 from utils.checkpoint.legacy import read_official
 from utils.checkpoint.native import is_native, read_native
 from utils.checkpoint.tables import RefusedError, TensorRecord, describe
@@ -26,12 +27,12 @@ def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:
     if _bare_state(archive.root) is not None:
         raise CheckpointError(
             f"{path}: weights without a model description (a bare state_dict)",
-            "pass --cfg with the model YAML that they belong to",
+            START_FROM_STATE,
         )
     try:
         return read_native(archive) if is_native(archive.root) else read_official(archive, use_ema)
     except RefusedError as reason:
-        raise CheckpointError(f"{path}: refused: it contains {reason}") from reason
+        raise CheckpointError(f"{path}: refused: it contains {reason}", OURS_OR_OFFICIAL) from reason
 
 
 def load_bare_state(path: str | Path) -> dict[str, Tensor] | None:
@@ -90,4 +91,19 @@ def _check_fit(model: nn.Module, checkpoint: Checkpoint) -> None:
         in_model = f"{tuple(own[key].shape)} in the model" if key in own else "not part of the model"
         raise CheckpointError(
             f"{checkpoint.path}: tensor {describe(key)} is {in_file} but {in_model} that its yaml describes"
+            f"{_head_note(model.head, state.get(key), own.get(key))}",
+            OTHER_CODE,
         )
+
+
+def _head_note(head: nn.Module, theirs: Tensor | None, ours: Tensor | None) -> str:
+    """Return what a last convolution (A·outputs, …) of another width says: forks predict angles, points, masks too."""
+    last = [value for conv in head.m for value in conv.state_dict().values()]
+    if (
+        theirs is None
+        or theirs.ndim == 0
+        or not any(ours is not None and ours.data_ptr() == v.data_ptr() for v in last)
+    ):
+        return ""
+    found = theirs.shape[0] / head.na
+    return f": its head gives {found:g} numbers per box instead of {head.no}, 5 and one per class"

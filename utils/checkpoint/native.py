@@ -10,6 +10,7 @@ training          hyper-parameters, options, date; whatever the training loop wa
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.content import Checkpoint, check_names, plain, read_state
+from utils.checkpoint.content import EDITED, Checkpoint, check_names, plain, read_state
 from utils.checkpoint.tables import TensorRecord, describe
 from utils.errors import CheckpointError, DivergedError
 from utils.runs import atomic_write
 
 FORMAT = "yolo-backbones"
 VERSION = 1
+MAX_SIDE = 32767  # pixels, as --imgsz allows
 
 
 def save_checkpoint(
@@ -103,24 +105,47 @@ def read_native(archive: Archive) -> Checkpoint:
         )
     state = root.get("state")
     if type(state) is not dict or any(type(value) is not TensorRecord for value in state.values()):
-        raise CheckpointError(f"{path}: its entry 'state' is not a table of tensors")
+        raise CheckpointError(f"{path}: its entry 'state' is not a table of tensors", EDITED)
+    entries = {key: _entry(root, key, path) for key in ENTRIES}
+    yaml, names = plain(entries["yaml"]), check_names(path, root.get("names"), root.get("nc"))
+    if yaml.get("nc") != root.get("nc"):
+        raise CheckpointError(
+            f"{path}: nc is {describe(root.get('nc'))}, but {describe(yaml.get('nc'))} in its model description", EDITED
+        )
     return Checkpoint(
         path=path,
-        yaml=plain(_entry(root, "yaml", dict, path)),
-        names=check_names(path, root.get("names"), root.get("nc")),
+        yaml=yaml,
+        names=names,
         state=read_state(archive, state),
-        stride=tuple(plain(_entry(root, "stride", list, path))),
-        epoch=_entry(root, "epoch", int, path),
+        stride=tuple(entries["stride"]),
+        epoch=entries["epoch"],
         facts={
             "format": "native",
-            "best_fitness": _entry(root, "best_fitness", float, path),
-            "imgsz": plain(root.get("imgsz")),
-            "training": plain(_entry(root, "training", dict, path), tensor=archive.tensor),
+            "best_fitness": entries["best_fitness"],
+            "imgsz": entries["imgsz"],
+            "training": plain(entries["training"], tensor=archive.tensor),
         },
     )
 
 
-def _entry(root: dict, key: str, kind: type, path: Path) -> Any:
-    if type(root.get(key)) is not kind:
-        raise CheckpointError(f"{path}: its entry {key!r} is missing or not a {kind.__name__}")
-    return root[key]
+def _entry(root: dict, key: str, path: Path) -> Any:
+    is_valid, meaning = ENTRIES[key]
+    if not is_valid(root.get(key)):
+        raise CheckpointError(f"{path}: its entry {key!r} is missing or not {meaning}", EDITED)
+    return root.get(key)
+
+
+def _is_training(value: Any) -> bool:
+    """The options, where there are any, give defaults to other commands."""
+    options = value.get("opt", {}) if type(value) is dict else None
+    return type(options) is dict and type(options.get("data", "")) in (str, type(None))
+
+
+ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and what it must be
+    "yaml": (lambda value: type(value) is dict, "a mapping"),
+    "stride": (lambda value: type(value) is list and all(type(s) is int and s > 0 for s in value), "a list of strides"),
+    "imgsz": (lambda value: value is None or (type(value) is int and 0 < value <= MAX_SIDE), "a size in pixels"),
+    "epoch": (lambda value: type(value) is int and value >= -1, "a whole number from -1"),
+    "best_fitness": (lambda value: type(value) is float, "a number"),
+    "training": (_is_training, "a mapping whose 'opt' is one, with a text as 'data'"),
+}

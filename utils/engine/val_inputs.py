@@ -47,7 +47,7 @@ def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, training: Tra
     if height != width:
         raise ConfigError(
             f"{cfg.weights}: takes images of {width}×{height} pixels only, and val.py makes squares",
-            "export a square size, or with --dynamic",
+            "export a square size, or with export.py --dynamic",
         )
     if cfg.imgsz not in (None, height):
         log.info("the model takes images of %d×%d pixels only", width, height)

@@ -101,7 +101,7 @@ def test_another_file_than_the_checkpoints_is_told_from_it(weights, tmp_path):
         CheckpointError, match=r"builder 'tiny' of a file net\.py.*; you named .*other\.py:tiny"
     ) as error:
         load_trained(weights, f"{tmp_path / 'other.py'}:tiny")
-    assert error.value.fix == "pass --backbone path/to/net.py:tiny"
+    assert error.value.fix.startswith("pass --backbone path/to/net.py:tiny;")
 
 
 def test_a_file_that_was_changed_since_the_training_is_suspected(weights, tmp_path):

@@ -92,6 +92,38 @@ def test_a_real_torchscript_archive_is_recognised(tmp_path):
         load_checkpoint(tmp_path / "x.pt")
 
 
+@pytest.fixture
+def without_checksums():
+    torch.serialization.set_crc32_options(False)
+    yield
+    torch.serialization.set_crc32_options(True)
+
+
+def test_a_file_without_checksums_is_read_and_that_is_noted(tmp_path, without_checksums, caplog):
+    torch.save({"a": torch.arange(3.0)}, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt") as archive:
+        assert {info.CRC for info in archive.infolist()} == {0}
+
+    read = load_bare_state(tmp_path / "x.pt")
+
+    assert read["a"].tolist() == [0, 1, 2]
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / 'x.pt'}: written without checksums; damage inside its records cannot be seen"
+    ]
+
+
+def test_one_checksum_that_is_missing_is_damage(tmp_path):
+    """torch.save writes all or none; a single zero is an altered directory."""
+    torch.save({"a": torch.arange(3.0)}, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt") as archive:
+        checksum = archive.getinfo("x/data/0").CRC.to_bytes(4, "little")
+    content = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(content.replace(checksum, bytes(4)))
+
+    with pytest.raises(CheckpointError, match=r"checksum \(CRC-32\) of 'x/data/0' is wrong"):
+        load_bare_state(tmp_path / "x.pt")
+
+
 @pytest.mark.parametrize("nested", [None, "state_dict", "model"])
 def test_a_bare_state_dict_has_weights_but_describes_no_model(tmp_path, nested):
     state = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)).half().state_dict()
@@ -99,7 +131,7 @@ def test_a_bare_state_dict_has_weights_but_describes_no_model(tmp_path, nested):
 
     with pytest.raises(CheckpointError, match="weights without a model description") as error:
         load_checkpoint(tmp_path / "x.pt")
-    assert "--cfg" in error.value.fix
+    assert "train.py --weights FILE --cfg" in error.value.fix
 
     read = load_bare_state(tmp_path / "x.pt")
     assert read.keys() == state.keys()

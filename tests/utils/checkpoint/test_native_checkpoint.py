@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_detector import tiny_model
+from tiny_detector import TINY, tiny_model
 
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_checkpoint, load_model, transfer
@@ -135,13 +135,33 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [tmp_path / "x.pt"]
 
 
+ODD_SIZES = ("640", 640.0, True, 0, -640, 32768, 2**100, [640], (640, 480), float("nan"))
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "words"),
     [
         ("version", 2, "checkpoint version 2; this code reads version 1"),
-        ("yaml", "yolov5n.yaml", "its entry 'yaml' is missing or not a dict"),
+        ("yaml", "yolov5n.yaml", "its entry 'yaml' is missing or not a mapping"),
         ("epoch", None, "its entry 'epoch'"),
         ("names", {0: "a", 2: "b", 3: "c"}, "3 class names are not numbered 0 to 2"),
+        *((("imgsz", value, "its entry 'imgsz' is missing or not a size")) for value in ODD_SIZES),
+        *(
+            (("stride", value, "its entry 'stride' is"))
+            for value in (None, 8, (8, 16), ["8"], [8.0], [True], [0], [-8])
+        ),
+        *((("epoch", value, "its entry 'epoch' is")) for value in ("4", 4.0, True, -2, [4])),
+        *((("best_fitness", value, "its entry 'best_fitness' is")) for value in ("high", None, True, [0.5])),
+        *((("training", value, "its entry 'training' is")) for value in (None, [], "opt")),
+        *((("training", {"opt": value}, "whose 'opt' is one")) for value in ([], "x", 3, None)),
+        *(
+            (("training", {"opt": {"data": value}}, "with a text as 'data'"))
+            for value in (7, 0.5, ["x.yaml"], {}, True)
+        ),
+        ("names", {0: "a", 1: ["b"], 2: "c"}, "its class names hold a list instead of a text"),
+        ("names", {0: "a", 1: None, 2: "c"}, "its class names hold None instead of a text"),
+        ("nc", 4, "3 class names are not numbered 0 to 3"),
+        ("yaml", TINY | {"nc": 4}, "nc is 3, but 4 in its model description"),
         ("names", {0: "a"}, "1 class names are not numbered 0 to 2"),
         ("nc", "three", "its class count nc is 'three'"),
         ("state", {"a": 1}, "its entry 'state' is not a table of tensors"),

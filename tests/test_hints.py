@@ -1,0 +1,113 @@
+"""A message that names a flag can be followed: every command that can print it has the flag."""
+
+import ast
+import functools
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from utils.config import _parser
+from utils.runs import ROOT
+
+COMMANDS = {  # file → its config class
+    "train.py": "utils.engine.configs.TrainConfig",
+    "val.py": "utils.engine.configs_infer.ValConfig",
+    "detect.py": "utils.engine.configs_infer.DetectConfig",
+    "export.py": "utils.engine.configs.ExportConfig",
+    "benchmark.py": "utils.engine.configs_benchmark.BenchmarkConfig",
+    "models/yolo.py": "models.yolo.SummaryConfig",
+}
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+COMMAND = re.compile(r"[\w/]+\.py\b")
+ONLY = {  # file, flag → the commands that call what raises there, where the file is imported by more
+    ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
+    ("utils/backends/onnx.py", "--backbone"): "val detect export",
+    ("utils/backends/pt.py", "--backbone"): "val detect export",
+    ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
+    ("utils/engine/build.py", "--noautoanchor"): "train",
+    ("utils/engine/freeze.py", "--freeze"): "train",
+    ("utils/engine/model.py", "--backbone"): "train",
+    ("utils/engine/model.py", "--weights"): "train",
+    ("utils/engine/predict.py", "--classes"): "detect",
+    ("utils/engine/video.py", "--nosave"): "detect",
+    ("utils/export/onnx.py", "--dynamic"): "export",
+    ("utils/export/onnx.py", "--opset"): "export",
+    ("utils/runs.py", "--name"): "train val detect benchmark",
+    ("utils/runs.py", "--project"): "train val detect benchmark",
+    ("utils/runs.py", "--weights"): "val detect export",
+}
+
+
+def module_path(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+@functools.cache
+def imported(path: Path) -> set[Path]:
+    """Return the files of ours that a file imports, anywhere in it; one that imports by name imports its folder."""
+    text = path.read_text(encoding="utf-8")
+    names = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    found = {file for name in names if (file := module_path(name))}
+    by_name = re.search(r"import_module\(f\"(utils|models)|import_plugins\(sys", text)
+    return found | (set(path.parent.glob("*.py")) if by_name else set())
+
+
+def reachable(script: str) -> set[Path]:
+    seen, waiting = set(), [ROOT / script]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(imported(path))
+    return seen
+
+
+@functools.cache
+def flags_of(command: str) -> set[str]:
+    module, _, name = COMMANDS[command].rpartition(".")
+    config = getattr(importlib.import_module(module), name)
+    return {flag for action in _parser(config, command)._actions for flag in action.option_strings}
+
+
+def errors(path: Path):
+    """Yield (line, text) of every string in the construction of an error."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
+            for argument in ast.walk(node):
+                if isinstance(argument, ast.JoinedStr):
+                    parts = [part.value if isinstance(part, ast.Constant) else "…" for part in argument.values]
+                    yield node.lineno, "".join(parts)
+                elif isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                    yield node.lineno, argument.value
+
+
+def asked_for(text: str, by: set[str]) -> set[tuple[str, str]]:
+    """Return (command, flag) for the flags in ``text``: of the command named before them, else of every one ``by``."""
+    start, *rest = re.split(f"({COMMAND.pattern})", text)
+    pairs = {(command, flag) for flag in FLAG.findall(start) for command in by}
+    return pairs | {(rest[at], flag) for at in range(0, len(rest), 2) for flag in FLAG.findall(rest[at + 1])}
+
+
+def test_a_flag_belongs_to_the_command_that_is_named_before_it():
+    assert asked_for("give --a, or export.py --b-c", {"val.py"}) == {("val.py", "--a"), ("export.py", "--b-c")}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_in_an_error_exists_in_every_command_that_can_print_it(command):
+    wrong = []
+    for path in sorted(reachable(command)):
+        file = path.relative_to(ROOT).as_posix()
+        for line, text in errors(path):
+            for asked, flag in asked_for(text, {command}):
+                prints = command.removesuffix(".py") in ONLY.get((file, flag), command.removesuffix(".py")).split()
+                if prints and flag not in flags_of(asked):
+                    wrong.append(f"{file}:{line}: {asked} has no {flag}: {text!r}")
+    assert not wrong, "\n".join(wrong)

@@ -1,0 +1,81 @@
+"""A checkpoint of another project is named for what it is; nothing of it is looked up."""
+
+import official_layout
+import pytest
+import torch
+from official_layout import save_official
+from tiny_detector import tiny_model
+
+from utils.checkpoint.load import load_checkpoint, load_model
+from utils.errors import CheckpointError
+
+# what its classes are called instead of ours: (module, name) of the model, of the head, of a layer
+YOLOV7 = {"DetectionModel": ("models.yolo", "Model"), "Detect": ("models.yolo", "IDetect")}
+ULTRALYTICS = {
+    "DetectionModel": ("ultralytics.nn.tasks", "DetectionModel"),
+    "Detect": ("ultralytics.nn.modules.head", "Detect"),
+    "Conv": ("ultralytics.nn.modules.conv", "Conv"),
+}
+PROJECTS = [
+    (YOLOV7, r"a YOLOv7 model \(its head is IDetect\), refused: .* 'models\.yolo\.IDetect'"),
+    ({**YOLOV7, "Detect": ("models.yolo", "IKeypoint")}, r"a YOLOv7 model \(its head is IKeypoint\)"),
+    ({"SPPF": ("models.common", "SPPCSPC")}, "a YOLOv7 model, refused"),
+    (ULTRALYTICS, r"ultralytics package, .* \(its head is Detect\), refused: .* 'ultralytics\.nn\.tasks\.Det"),
+    ({"DetectionModel": ("ultralytics.yolo.nn.tasks", "DetectionModel")}, "a model of the ultralytics package"),
+    ({"Detect": ("yolov6.models.effidehead", "Detect")}, r"a YOLOv6 model \(its head is Detect\)"),
+    ({"Detect": ("yolox.models.yolo_head", "YOLOXHead")}, r"a YOLOX model \(its head is YOLOXHead\)"),
+    ({"Detect": ("models.yolo", "DualDDetect")}, r"a YOLOv9 model \(its head is DualDDetect\)"),
+    ({"DetectionModel": ("models.models", "Darknet")}, "a Darknet-style model"),
+    ({"DetectionModel": ("mmdet.models", "YOLOV3")}, "a model of OpenMMLab"),
+    ({"SPPF": ("models.common", "CBAM")}, r"refused: it contains the name 'models\.common\.CBAM'"),
+]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(("names", "words"), PROJECTS)
+def test_the_model_of_another_project_is_named(tmp_path, monkeypatch, names, words, zipped):
+    ours = official_layout.class_path
+    monkeypatch.setattr(official_layout, "class_path", lambda m: names.get(type(m).__name__) or ours(m))
+    save_official(tmp_path / "x.pt", tiny_model(), zipped)
+
+    with pytest.raises(CheckpointError, match=words) as error:
+        load_model(tmp_path / "x.pt")
+    assert "\n" not in error.value.what
+    assert "yolov5s.pt" in error.value.fix
+
+
+def test_a_head_with_more_numbers_per_box_is_told(tmp_path):
+    """Forks for oriented boxes add 180 angles: (5 + 3 + 180) · 2 anchors = 376 channels."""
+    model = tiny_model(nc=183)
+    model.yaml["nc"], model.names = 3, ["a", "b", "c"]
+    save_official(tmp_path / "x.pt", model)
+
+    with pytest.raises(CheckpointError, match=r"\(376, 32, 1, 1\) .* its head gives 188 numbers per box instead of 8"):
+        load_model(tmp_path / "x.pt")
+
+
+def test_a_model_without_a_description_is_refused_with_what_helps(tmp_path, monkeypatch):
+    model = tiny_model()
+    monkeypatch.setattr(type(model), "nc", 3)
+    model.yaml = None
+    save_official(tmp_path / "x.pt", model)
+
+    with pytest.raises(CheckpointError, match="carries no description") as error:
+        load_model(tmp_path / "x.pt")
+    assert error.value.fix.startswith("save its state_dict alone")
+
+
+@pytest.mark.parametrize("data", [7, ["a.yaml"], {}, None])
+def test_the_options_of_other_code_are_no_reason_to_refuse(tmp_path, data):
+    save_official(tmp_path / "x.pt", tiny_model(), opt={"data": data, "imgsz": 320})
+    save_official(tmp_path / "y.pt", tiny_model(), opt=[1])
+
+    assert load_checkpoint(tmp_path / "x.pt").facts["training"]["opt"] == {"imgsz": 320}
+    assert load_checkpoint(tmp_path / "y.pt").facts["training"]["opt"] == {}
+
+
+def test_the_file_of_a_whole_foreign_module_is_named(tmp_path):
+    torch.save({"model": torch.nn.Bilinear(1, 1, 1)}, tmp_path / "x.pt")
+
+    with pytest.raises(CheckpointError, match=r"the name 'torch\.nn\.modules\.linear\.Bilinear'"):
+        load_model(tmp_path / "x.pt")
