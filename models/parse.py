@@ -21,6 +21,7 @@ from utils.registry import suggest
 from utils.yaml_file import read_yaml
 
 MAX_REPEATS = 1000
+LISTS = "models/common.py lists the layers, python models/yolo.py --list-backbones the backbones"
 LEVELS = ("P1", "P2", "P3", "P4", "P5")  # the slots of a backbone row, strides 2 … 32
 REQUIRED = ("nc", "depth_multiple", "width_multiple", "anchors", "backbone", "head")
 
@@ -66,10 +67,12 @@ def check_model_yaml(data: dict[str, Any]) -> None:
             raise ConfigError(f"unknown key {key!r}", suggest(str(key), KEYS) or f"known: {', '.join(KEYS)}")
         is_valid, meaning = KEYS[key]
         if not is_valid(value):
-            raise ConfigError(f"{key}: {value!r} is not {meaning}")
+            raise ConfigError(f"{key}: {value!r} is not {meaning}", f"give {meaning}")
     normalize, channels = data.get("normalize"), data.get("ch", 3)
     if normalize and len(normalize["mean"]) != channels:
-        raise ConfigError(f"normalize: {len(normalize['mean'])} numbers for {channels} channels")
+        raise ConfigError(
+            f"normalize: {len(normalize['mean'])} numbers for {channels} channels", "give one number per channel"
+        )
 
 
 def _is_count(value: Any) -> bool:
@@ -164,7 +167,10 @@ def read_rows(data: Mapping[str, Any], source: str) -> list[Row]:
     found = [row.index for row in rows if not row.is_backbone and row.entry.wiring == "head"]
     if found != [len(rows) - 1]:
         stands = f"row {', '.join(map(str, found))}" if found else "none"
-        raise ConfigError(f"{source}: the last row must be the one head, found {stands} of {len(rows)} rows")
+        raise ConfigError(
+            f"{source}: the last row must be the one head, found {stands} of {len(rows)} rows",
+            "end 'head' with one row such as [[17, 20, 23], 1, Detect, [nc, anchors]]",
+        )
     return rows
 
 
@@ -181,12 +187,14 @@ def reduction_of(slot: int) -> int:
 
 def _read_row(index: int, raw: Any, behind_backbone: bool) -> Row:
     if not isinstance(raw, list) or len(raw) != 4:
-        raise ConfigError(f"{raw!r} is not [from, number, module, args]")
+        raise ConfigError(f"{raw!r} is not [from, number, module, args]", "write four parts: [-1, 1, Conv, [64, 3, 2]]")
     written, number, name, args = raw
     if not _is_count(number) or number > MAX_REPEATS:
-        raise ConfigError(f"number {number!r} is not a whole number from 1 to {MAX_REPEATS}")
+        raise ConfigError(
+            f"number {number!r} is not a whole number from 1 to {MAX_REPEATS}", "give how often the row is repeated"
+        )
     if not isinstance(args, list):
-        raise ConfigError(f"args {args!r} is not a list")
+        raise ConfigError(f"args {args!r} is not a list", f"write [{args}]")
     entry = find_layer(name)
     if isinstance(entry, BackboneEntry):
         return _read_backbone_row(index, raw, entry)
@@ -207,7 +215,7 @@ def find_layer(name: Any) -> LayerEntry | BackboneEntry:
     entry = TORCH_LAYERS.get(name) or resolve_backbone(name)
     if entry is None:
         hint = suggest(name, chain(LAYERS, TORCH_LAYERS, *known_backbones().values()))
-        raise ConfigError(f"unknown layer {name!r}" + (f"; {hint}" if hint else ""))
+        raise ConfigError(f"unknown layer {name!r}", hint or LISTS)
     return entry
 
 

@@ -38,7 +38,9 @@ class Scaling:
         """Return the output channels that the first argument of a row asks for."""
         wanted = args[0] if args else None
         if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not 0 < wanted < math.inf:
-            raise ConfigError(f"args {args!r} must start with the number of output channels")
+            raise ConfigError(
+                f"args {args!r} must start with the number of output channels", "write them as [channels, …]"
+            )
         if wanted == self.outputs:
             return wanted
         return math.ceil(wanted * self.width / self.multiple) * self.multiple
@@ -47,7 +49,9 @@ class Scaling:
         """Return how often a row is repeated."""
         scaled = max(round(number * self.depth), 1) if number > 1 else number
         if scaled > MAX_REPEATS:
-            raise ConfigError(f"{number} repeats × depth_multiple {self.depth} are more than {MAX_REPEATS}")
+            raise ConfigError(
+                f"{number} repeats × depth_multiple {self.depth} are more than {MAX_REPEATS}", "lower one of the two"
+            )
         return scaled
 
     def arguments(self, args: list) -> list:
@@ -117,7 +121,7 @@ def _head(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call
 def _gain(args: list) -> int:
     gain = args[0] if args else 2
     if not isinstance(gain, int) or gain < 1:
-        raise ConfigError(f"gain {gain!r} is not a positive whole number")
+        raise ConfigError(f"gain {gain!r} is not a positive whole number", "give 2, or another whole number from 1")
     return gain
 
 

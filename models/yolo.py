@@ -157,9 +157,8 @@ class DetectionModel(nn.Module):
         if weights is None:
             return None
         if len(row.entry.mean) != self.yaml["ch"]:
-            raise ConfigError(
-                f"{row.name}: its weights are for {len(row.entry.mean)} input channels, not {self.yaml['ch']}"
-            )
+            what = f"{row.name}: its weights are for {len(row.entry.mean)} input channels, not {self.yaml['ch']}"
+            raise ConfigError(what, "leave its weights or 'ch' out of the model YAML")
         self.load_report = load_backbone_weights(self.backbone, row.entry, weights, row.name)
         self.set_normalization({"mean": list(row.entry.mean), "std": list(row.entry.std)})
         return self.load_report
@@ -190,7 +189,8 @@ class DetectionModel(nn.Module):
         sides = {slot: output.shape[-1] for slot, output in outputs.items()}
         levels = [sides[slot] for slot in self.rows[-1].sources]
         if any(PROBE_SIZE % side for side in levels):
-            raise ConfigError(f"{source}: an image of {PROBE_SIZE} px becomes maps of {levels} cells: no whole strides")
+            what = f"{source}: an image of {PROBE_SIZE} px becomes maps of {levels} cells: no whole strides"
+            raise ConfigError(what, "pad the rows that shrink the map so that each of them halves it")
         self.head.attach([PROBE_SIZE // side for side in levels])
         return PROBE_SIZE // min(sides.values())
 
@@ -198,7 +198,8 @@ class DetectionModel(nn.Module):
         """Return what the head makes of images (B, ch, H, W); H and W are multiples of ``size_multiple``."""
         channels, height, width = images.shape[-3:]
         if channels != self.yaml["ch"]:
-            raise DataError(f"images of {channels} channels: the model's YAML says 'ch: {self.yaml['ch']}'")
+            what = f"images of {channels} channels: the model's YAML says 'ch: {self.yaml['ch']}'"
+            raise DataError(what, "give images of as many channels, or correct 'ch'")
         if not self.head.export and (height % self.size_multiple or width % self.size_multiple):
             raise DataError(
                 f"images of {height}×{width} pixels: both sides must be multiples of {self.size_multiple}",
@@ -230,7 +231,8 @@ def _probe(module: nn.Module, row: Row, outputs: Mapping[int, Tensor]) -> Tensor
     except REFUSALS as error:
         shapes = [tuple(outputs[slot].shape[1:]) for slot in row.sources]
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"{row.name} does not fit maps of (channels, height, width) {shapes}: {reason}") from error
+        what = f"{row.name} does not fit maps of (channels, height, width) {shapes}: {reason}"
+        raise ConfigError(what, "correct its arguments or 'from'; maps that are joined have one size") from error
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ def build_all(paths: list[Path]) -> None:
             failed += 1
             log.error("%s", error)
     if failed:
-        raise ConfigError(f"{failed} of {len(paths)} model YAMLs cannot be built")
+        raise ConfigError(f"{failed} of {len(paths)} model YAMLs cannot be built", "mend those named above")
 
 
 if __name__ == "__main__":

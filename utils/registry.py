@@ -45,7 +45,7 @@ class Registry:
         """Return the entry called ``name``. Raises: ConfigError with the closest names."""
         if name not in self:
             hint = suggest(name, [*self._entries, *self._aliases]) or f"known: {', '.join(self._entries)}"
-            raise ConfigError(f"unknown {self.kind} {name!r}; {hint}")
+            raise ConfigError(f"unknown {self.kind} {name!r}", hint)
         return self._entries[self.canonical(name)]
 
     def aliases(self, name: str) -> list[str]:

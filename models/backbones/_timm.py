@@ -16,6 +16,7 @@ from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
 from models.backbones._adapt import (
+    CHOOSE,
     PROBES,
     Level,
     LevelAdapter,
@@ -151,7 +152,7 @@ def _probe(
     info = model.feature_info
     channels, strides = info.channels(), info.reduction()
     if getattr(model, "output_fmt", "NCHW") != "NCHW":
-        raise ConfigError(f"its maps are {model.output_fmt}")
+        raise ConfigError(f"its maps are {model.output_fmt}", CHOOSE)
     scale = input_scale(strides)
     exact = [True] * len(strides)
     for size in sizes:
@@ -169,7 +170,8 @@ def _fits(feature: Tensor, channels: int, cells: tuple[float, float]) -> bool:
     shape = tuple(feature.shape)
     off = max(abs(side - cell) for side, cell in zip(shape[2:], cells, strict=True))
     if shape[1] != channels or off > 1:
-        raise ConfigError(f"a map is {shape[1:]} where about ({channels}, {cells[0]:g}, {cells[1]:g}) was declared")
+        declared = f"({channels}, {cells[0]:g}, {cells[1]:g})"
+        raise ConfigError(f"a map is {shape[1:]} where about {declared} was declared", CHOOSE)
     return off == 0
 
 

@@ -40,7 +40,10 @@ def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> li
     fitting = {key: trained.get(_canonical(key)) for key in own}
     absent = [key for key, value in fitting.items() if value is None or value.shape != own[key].shape]
     if absent:
-        raise CheckpointError(f"timm/{name}: {label} lack {len(absent)} tensors ({', '.join(absent[:3])})")
+        raise CheckpointError(
+            f"timm/{name}: {label} lack {len(absent)} tensors ({', '.join(absent[:3])})",
+            "give a complete file of this model, or train without weights",
+        )
     check_finite(fitting, f"timm/{name}: {label}")
     adapter.body.load_state_dict(fitting)
     return [f"body.{key}" for key in own]

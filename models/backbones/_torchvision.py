@@ -193,7 +193,10 @@ def to_adapter_layout(name: str, state: dict[str, Tensor], adapter: nn.Module) -
         whole = _create(name).state_dict()
     foreign = [key for key in state if key not in whole]
     if foreign:
-        raise CheckpointError(f"{foreign[0]} and {len(foreign) - 1} more tensors are not of torchvision/{name}")
+        raise CheckpointError(
+            f"{foreign[0]} and {len(foreign) - 1} more tensors are not of torchvision/{name}",
+            f"give a file of torchvision/{name}, or train without weights",
+        )
     own = adapter.state_dict()
     grown = {key: value for key, value in own.items() if not key.startswith("body.")}  # no file has the adapter's own
     return grown | {f"body.{key}": value for key, value in state.items() if f"body.{key}" in own}

@@ -174,7 +174,7 @@ def test_a_backbone_without_weights_needs_no_argument(args):
     [
         ([-1, 3, "fake_net", [False]], "row 0: fake_net is a backbone, its row starts with -1, 3"),
         ([0, 1, "fake_net", [False]], "row 0: fake_net is a backbone, its row starts with 0, 1"),
-        ([-1, 1, "fake_nett", [False]], "row 0: unknown layer 'fake_nett'; did you mean fake_net"),
+        ([-1, 1, "fake_nett", [False]], "row 0: unknown layer 'fake_nett'\nfix: did you mean fake_net"),
         ([-1, 1, "fake_net", [False, 7]], "row 0: args [False, 7] of a backbone are not"),
         ([-1, 1, "fake_net", [3.5]], "row 0: args [3.5] of a backbone are not"),
     ],

@@ -45,9 +45,9 @@ def test_the_unchanged_yaml_builds():
 @pytest.mark.parametrize(
     ("row", "text"),
     [
-        ([-1, 1, "Convv", [8]], "unknown layer 'Convv'; did you mean Conv"),
-        ([-1, 1, "C3Typo", [8]], "unknown layer 'C3Typo'; did you mean C3"),
-        ([-1, 1, "nn.Upsampel", [None, 2]], "unknown layer 'nn.Upsampel'; did you mean nn.Upsample"),
+        ([-1, 1, "Convv", [8]], "unknown layer 'Convv'\nfix: did you mean Conv"),
+        ([-1, 1, "C3Typo", [8]], "unknown layer 'C3Typo'\nfix: did you mean C3"),
+        ([-1, 1, "nn.Upsampel", [None, 2]], "unknown layer 'nn.Upsampel'\nfix: did you mean nn.Upsample"),
         ([-1, 1, "__import__('os')", []], "unknown layer \"__import__('os')\""),
         ([-1, 1, 7, [8]], "unknown layer '7'"),
         ([1, 1, "Conv", [8]], "from [1]: 1 is out of range"),

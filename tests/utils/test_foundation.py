@@ -85,7 +85,7 @@ def test_a_registry_answers_a_wrong_name_with_the_closest():
     table.register("emo_1m", "EMO_1M")(1)
     assert table.get("EMO_1M") == 1
     assert list(table) == ["emo_1m"]
-    with pytest.raises(ConfigError, match=r"unknown backbone 'emo_1n'; did you mean emo_1m"):
+    with pytest.raises(ConfigError, match=r"unknown backbone 'emo_1n'\nfix: did you mean emo_1m"):
         table.get("emo_1n")
 
 

@@ -240,7 +240,7 @@ def test_a_typo_in_a_row_is_answered_from_all_tables():
     row = {"backbone": [[-1, 1, "vovnet39", [False]]], "head": [[[-1], 1, "Detect", ["nc", "anchors"]]]}
     top = {"nc": 1, "depth_multiple": 1.0, "width_multiple": 1.0, "anchors": 1}
 
-    with pytest.raises(ConfigError, match=r"row 0: unknown layer 'vovnet39'; did you mean vovnet39[ab]"):
+    with pytest.raises(ConfigError, match=r"row 0: unknown layer 'vovnet39'\nfix: did you mean vovnet39[ab]"):
         DetectionModel(top | row)
 
 
