@@ -21,6 +21,7 @@ from utils.registry import suggest
 from utils.yaml_file import read_yaml
 
 MAX_REPEATS = 1000
+MAX_TEXT = 600  # characters of a message
 LISTS = "models/common.py lists the layers, python models/yolo.py --list-backbones the backbones"
 LEVELS = ("P1", "P2", "P3", "P4", "P5")  # the slots of a backbone row, strides 2 … 32
 REQUIRED = ("nc", "depth_multiple", "width_multiple", "anchors", "backbone", "head")
@@ -39,11 +40,12 @@ TORCH_LAYERS = {
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Put ``place`` before the message of a ConfigError that is raised inside."""
+    """Put ``place`` before the message of a ConfigError that is raised inside; what a file quotes in it is cut."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{place}: {error.what}", error.fix) from error
+        what, fix = (text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} …" for text in (error.what, error.fix))
+        raise ConfigError(f"{place}: {what}", fix) from error
 
 
 def read_model_yaml(cfg: Mapping | str | Path) -> tuple[dict[str, Any], str]:

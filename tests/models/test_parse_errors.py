@@ -113,6 +113,21 @@ def test_a_wrong_key_is_named(tmp_path, change, text):
     assert text in message(tmp_path, SMALL | change)
 
 
+@pytest.mark.parametrize(
+    "change", [{"nc": "x" * 5000}, {"head": "x" * 5000}, {"x" * 5000: 1}, {"anchors": ["x"] * 5000}]
+)
+def test_a_long_value_is_not_quoted_whole(tmp_path, change):
+    assert len(message(tmp_path, SMALL | change)) < 1500
+
+
+@pytest.mark.parametrize("part", [0, 1, 2, 3])
+def test_a_long_part_of_a_row_is_not_quoted_whole(tmp_path, part):
+    row = [-1, 1, "Conv", [8]]
+    row[part] = "x" * 5000
+
+    assert len(message(tmp_path, with_row(1, row))) < 1500
+
+
 def test_all_missing_keys_are_listed_at_once(tmp_path):
     data = {key: SMALL[key] for key in ("nc", "backbone", "head")}
 
