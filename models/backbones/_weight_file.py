@@ -8,6 +8,7 @@ has both the weights and their moving average, the weights are taken.
 import argparse
 import logging
 import re
+import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -84,13 +85,19 @@ def read_file(path: Path) -> Any:
     Raises: CheckpointError when it is missing or damaged, or holds any other class.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file", "check the path; relative paths start at the current folder")
-    by_library = is_safetensors(path, str(path))
+        what = "a folder, not a weights file" if path.is_dir() else "no such file"
+        raise CheckpointError(f"{path}: {what}", "check the path; relative paths start at the current folder")
     try:
+        by_library = is_safetensors(path, str(path))
         if by_library:
             return load_file(path)
+        _check_sums(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})", "check its permissions") from error
     except SafetensorError as error:
         raise CheckpointError(f"{path}: damaged or cut short ({error})", _AGAIN) from error
     except Exception as error:  # a damaged file may raise whatever the parser trips over
@@ -101,6 +108,19 @@ def read_file(path: Path) -> Any:
                 "save its state dict alone, torch.save(model.state_dict(), …), where you trust the file",
             ) from error
         raise CheckpointError(f"{path}: damaged or cut short ({type(error).__name__})", _AGAIN) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Raises: CheckpointError where a record of a zip was altered, which PyTorch does not look at.
+
+    A file without any checksum was written so.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        altered = archive.testzip() if any(info.CRC for info in archive.infolist()) else None
+    if altered:
+        raise CheckpointError(f"{path}: damaged: the checksum (CRC-32) of {altered!r} is wrong", _AGAIN)
 
 
 def find_state(content: Any, own: Collection[str], path: Path) -> tuple[dict[str, Tensor], str]:

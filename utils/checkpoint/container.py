@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 def read_file(path: str | Path) -> bytes:
     """Return the bytes of a file as ``torch.save`` writes it. Raises: CheckpointError saying what it is instead."""
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder, not a weights file", "give the file in it, such as weights/best.pt")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file", "check the path; relative paths start at the current folder")
     try:
@@ -39,9 +41,23 @@ def read_file(path: str | Path) -> bytes:
             f"{path}: cannot be read ({error.strerror})", "check the permissions of the file and the disk it lies on"
         ) from error
     if not is_zip(content) and not content.startswith(LEGACY_MAGIC):
-        what, fix = other_kind(content, "a PyTorch checkpoint")
+        what, fix = _misnamed(content) or other_kind(content, "a PyTorch checkpoint")
         raise CheckpointError(f"{path}: {what}", fix)
     return content
+
+
+def _misnamed(content: bytes) -> tuple[str, str] | None:
+    """Return (what it is, what to do) for weights of another format that are called .pt."""
+    if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content):
+        return (
+            "a safetensors file, which describes no model",
+            "save its tensors with torch.save; train.py --weights FILE --cfg MODEL.yaml starts from them",
+        )
+    if content[:1] == b"\x08" and content[2:3] in (b"\x12", b"\x1a", b"\x3a"):  # fields that open an ONNX model
+        return "an ONNX model by its first bytes", "give it the suffix .onnx"
+    if content[:1] == b"\x80":
+        return "a pickle that torch.save did not write", "save it with torch.save"
+    return None
 
 
 def is_zip(content: bytes) -> bool:
@@ -81,6 +97,10 @@ class ZipRecords(Mapping[str, memoryview]):
         if len({info.filename.partition("/")[0] for info in infos}) > 1:
             raise CheckpointError(
                 f"{path}: several top folders in the archive; not written by torch.save", OURS_OR_OFFICIAL
+            )
+        if sum(info.file_size for info in infos) > len(content):  # entries that share bytes would be read many times
+            raise CheckpointError(
+                f"{path}: damaged: its entries are larger than the file, or lie on each other", OURS_OR_OFFICIAL
             )
         checked = any(info.CRC for info in infos)
         if not checked:

@@ -16,6 +16,8 @@ from utils.checkpoint.native import is_native, read_native
 from utils.checkpoint.tables import RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError, ConfigError
 
+FUSED = "its norms are folded into its convolutions for inference; use the file from before that"
+
 
 def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:
     """Return a checkpoint of this repository or of the official YOLOv5 as plain data and tensors; nothing executes.
@@ -92,7 +94,7 @@ def _check_fit(model: nn.Module, checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path}: tensor {describe(key)} is {in_file} but {in_model} that its yaml describes"
             f"{_head_note(model.head, state.get(key), own.get(key))}",
-            OTHER_CODE,
+            FUSED if key.endswith(".bn.weight") and key.replace("bn.weight", "conv.bias") in state else OTHER_CODE,
         )
 
 

@@ -271,6 +271,19 @@ def test_a_truncated_file_is_called_damaged(tmp_path, backbone, zip_format, kept
     assert f"{path}: damaged or cut short" in refusal(backbone, path).what
 
 
+def test_one_flipped_bit_is_called_damage(tmp_path, backbone):
+    path = saved(tmp_path, STATE)
+    content = bytearray(path.read_bytes())
+    content[content.index(STATE["stage1.0.proj.conv.weight"].numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+    assert "the checksum (CRC-32) of 'weights/data/" in refusal(backbone, path).what
+
+
+def test_a_folder_is_called_one(tmp_path, backbone):
+    assert "a folder, not a weights file" in refusal(backbone, tmp_path).what
+
+
 def test_a_pickled_model_is_refused_by_the_name_of_its_class(tmp_path, backbone):
     assert "torch.nn.modules.linear.Linear" in refusal(backbone, saved(tmp_path, {"model": nn.Linear(1, 1)})).what
 

@@ -1,10 +1,13 @@
 """A weights file that is damaged or something else is refused with one sentence that says what it is."""
 
+import copy
+import pickle
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from utils.checkpoint.archive import Archive
@@ -36,8 +39,25 @@ def flipped_byte():
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 14808437\n", "a Git LFS pointer"),
         (bytes(range(7, 256)) * 40, "not a PyTorch checkpoint"),
         (bytes(257) + b"ustar" + bytes(250), "a tar archive"),
+        (safetensors.torch.save({"a": torch.zeros(3)}), "a safetensors file"),
+        (b"\x08\x0a\x12\x07pytorch\x1a\x052.0.0", "an ONNX model by its first bytes"),
+        (pickle.dumps({"model": 1}), "a pickle that torch.save did not write"),
     ],
-    ids=["empty", "half", "one byte short", "zero tail", "one byte", "bit flip", "html", "lfs", "random", "tar"],
+    ids=[
+        "empty",
+        "half",
+        "one byte short",
+        "zero tail",
+        "one byte",
+        "bit flip",
+        "html",
+        "lfs",
+        "random",
+        "tar",
+        "st",
+        "onnx",
+        "pickle",
+    ],
 )
 def test_damage_is_told_apart(tmp_path, content, words):
     weights = tmp_path / "x.pt"
@@ -47,6 +67,11 @@ def test_damage_is_told_apart(tmp_path, content, words):
         load_checkpoint(weights)
     assert str(weights) in error.value.what
     assert "\n" not in error.value.what
+
+
+def test_a_folder_is_called_one(tmp_path):
+    with pytest.raises(CheckpointError, match="a folder, not a weights file"):
+        load_checkpoint(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -82,6 +107,20 @@ def test_an_archive_with_other_entries_is_refused(tmp_path, name, compression, w
 
     with pytest.raises(CheckpointError, match=words):
         load_checkpoint(tmp_path / "x.pt")
+
+
+def test_entries_that_share_their_bytes_are_refused(tmp_path):
+    """Thousands of names for one record would take minutes to check."""
+    torch.save({"a": torch.rand(1000)}, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt", "a") as archive:
+        archive.writestr("x/data/99", b"")  # makes it write the directory anew
+        for number in range(1, 50):
+            again = copy.copy(archive.getinfo("x/data/0"))
+            again.filename = f"x/data/{number}"
+            archive.filelist.append(again)
+
+    with pytest.raises(CheckpointError, match="lie on each other"):
+        load_bare_state(tmp_path / "x.pt")
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -79,3 +79,11 @@ def test_the_file_of_a_whole_foreign_module_is_named(tmp_path):
 
     with pytest.raises(CheckpointError, match=r"the name 'torch\.nn\.modules\.linear\.Bilinear'"):
         load_model(tmp_path / "x.pt")
+
+
+def test_a_fused_model_is_told_from_another_one(tmp_path):
+    save_official(tmp_path / "x.pt", tiny_model().fuse())
+
+    with pytest.raises(CheckpointError, match=r"'model\.0\.bn\.weight' is missing in the file") as error:
+        load_model(tmp_path / "x.pt")
+    assert "folded" in error.value.fix
