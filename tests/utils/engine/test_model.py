@@ -147,6 +147,24 @@ def test_a_model_for_other_than_three_channels_is_refused_before_training(tmp_pa
         start(cfg=str(tmp_path / "gray.yaml"))
 
 
+def test_a_wrong_row_is_told_while_planning_before_any_data_is_looked_at(tmp_path):
+    data, _ = read_model_yaml("yolov5n.yaml")
+    data["backbone"][1][2] = "Convv"
+    write_yaml(tmp_path / "m.yaml", data)
+
+    with pytest.raises(ConfigError, match=r"m\.yaml: row 1: unknown layer 'Convv'"):
+        plan_model(TrainConfig(cfg=str(tmp_path / "m.yaml")))
+
+
+def test_what_the_data_and_the_hyper_parameters_overrule_may_be_left_out_of_the_yaml(tmp_path):
+    data, _ = read_model_yaml("yolov5n.yaml")
+    write_yaml(tmp_path / "m.yaml", {key: value for key, value in data.items() if key not in ("nc", "anchors")})
+
+    model = build_model(plan_model(TrainConfig(cfg=str(tmp_path / "m.yaml"))), NAMES, anchors=3)
+
+    assert model.nc == len(NAMES)
+
+
 def test_a_yaml_that_is_no_model_is_named_with_a_backbone_too():
     with pytest.raises(ConfigError, match=r"anchors\.yaml: missing 'nc'"):
         start(cfg="models/hub/anchors.yaml", backbone=BACKBONE)
