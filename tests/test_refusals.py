@@ -20,7 +20,6 @@ WITHOUT_FIX = {
     "utils/export/onnx.py": 1,
     "utils/export/verify.py": 3,
     "utils/files.py": 1,
-    "utils/plots/image_file.py": 1,
     "utils/yaml_file.py": 3,
 }  # file → how many refusals in it still have none
 

@@ -38,8 +38,11 @@ class OutputError(UserError):
     """A picture or video cannot be written in its format, whatever the disk."""
 
 
+LOWER_RATE = "lower lr0 in the hyper-parameters, or look for broken labels"  # the usual fix of a DivergedError
+
+
 class DivergedError(UserError):
-    """Training produced a loss that is not finite."""
+    """Training produced a loss, a gradient or a weight that is not finite."""
 
     exit_code = 4
 

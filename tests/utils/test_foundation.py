@@ -38,7 +38,7 @@ def test_flags_fill_the_dataclass():
         (["--batchsize", "4"], "did you mean --batch"),
         (["--batch", "four"], "invalid INT value|invalid int value"),
         (["--cache", "disc"], "invalid choice"),
-        (["stray"], "unknown argument 'stray'"),
+        (["stray"], "unexpected argument 'stray'"),
         (["--save", "--nosave"], "not allowed with"),
     ],
 )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.content import EDITED, Checkpoint, check_names, plain, read_state
 from utils.checkpoint.tables import TensorRecord, describe
-from utils.errors import CheckpointError, DivergedError
+from utils.errors import LOWER_RATE, CheckpointError, DivergedError
 from utils.runs import atomic_write
 
 FORMAT = "yolo-backbones"
@@ -66,7 +66,7 @@ def _snapshot(key: str, value: Tensor) -> Tensor:
     """Return the tensor on the CPU, in float32 if floating, with a storage of its own size. Raises: DivergedError."""
     value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
     if value.is_floating_point() and not torch.isfinite(value).all():
-        raise DivergedError(f"the tensor {key} is not finite", "start again from weights that are")
+        raise DivergedError(f"the tensor {key} is not finite", LOWER_RATE)
     return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
 
 

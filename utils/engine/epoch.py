@@ -9,7 +9,7 @@ import torch
 from utils.device import autocast, memory_gb, to_float_images
 from utils.engine.build import Session
 from utils.engine.progress import progress_bar
-from utils.errors import DivergedError
+from utils.errors import LOWER_RATE, DivergedError
 from utils.plots.batches import plot_batch
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
 def _finite(means: list[float], index: int) -> list[float]:
     """Return the losses. Raises: DivergedError."""
     if not all(map(math.isfinite, means)):
-        raise DivergedError(f"a loss is not finite at batch {index}")
+        raise DivergedError(f"a loss is not finite at batch {index}", LOWER_RATE)
     return means
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from utils.engine.ema import ModelEMA
-from utils.errors import ConfigError, DivergedError
+from utils.errors import LOWER_RATE, ConfigError, DivergedError
 
 MAX_GRAD_NORM = 10.0
 NAMED = 3  # tensors in a message
@@ -89,7 +89,7 @@ class Stepper:
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
         if not self.scaler.is_enabled() and not torch.isfinite(norm):
-            raise DivergedError(self._what_is_not_finite())
+            raise DivergedError(self._what_is_not_finite(), LOWER_RATE)
         nn.utils.clip_grads_with_norm_(self.parameters.values(), MAX_GRAD_NORM, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()

@@ -61,8 +61,7 @@ def _diverged(session: Session, epoch: int, saved: int | None, error: DivergedEr
     """Return the error with where it happened and what is left."""
     left = "no epoch was saved" if saved is None else f"{session.weights_dir / 'last.pt'} holds epoch {saved}"
     narrow = "give --no-amp, " if session.amp_dtype == torch.float16 else ""  # above 65504 float16 is infinite
-    fix = f"{narrow}lower lr0 in the hyper-parameters, or look for broken labels"
-    return DivergedError(f"training diverged in epoch {epoch}: {error.what}; {left}", fix)
+    return DivergedError(f"training diverged in epoch {epoch}: {error.what}; {left}", narrow + error.fix)
 
 
 def validate(session: Session) -> Evaluation:
