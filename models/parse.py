@@ -15,6 +15,7 @@ import models.heads
 import models.layers  # noqa: F401 - importing both packages fills LAYERS
 from models.backbones import known_backbones, resolve_backbone
 from models.registry import LAYERS, BackboneEntry, LayerEntry
+from utils.class_names import read_class_names
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.registry import suggest
@@ -51,12 +52,24 @@ def at(place: str) -> Iterator[None]:
 def read_model_yaml(cfg: Mapping | str | Path) -> tuple[dict[str, Any], str]:
     """Return a copy of the model's YAML data, and what to call it in errors; a bare name is searched in ``models``."""
     if isinstance(cfg, Mapping):
-        return copy.deepcopy(dict(cfg)), "model"
-    path = find_file(cfg, "models", (".yaml", ".yml"))
-    data = read_yaml(path)
+        data, source = copy.deepcopy(dict(cfg)), "model"
+    else:
+        path = find_file(cfg, "models", (".yaml", ".yml"))
+        data, source = read_yaml(path, text_keys=("names",)), str(path)
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: not a model YAML", f"it needs the keys {', '.join(REQUIRED)}")
-    return data, str(path)
+        raise ConfigError(f"{source}: not a model YAML", f"it needs the keys {', '.join(REQUIRED)}")
+    if data.get("names"):
+        data["names"] = read_class_names(data["names"], source)
+        if not isinstance(cfg, Mapping) and len(data["names"]) != data.get("nc"):
+            what = f"nc is {data.get('nc')!r}, but names has {len(data['names'])} classes"
+            raise ConfigError(f"{source}: {what}", "correct nc, or remove names: training takes those of the data set")
+    return data, source
+
+
+def class_names(data: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names in a model's YAML data where it has one for each class, else the ids as text."""
+    names = data.get("names") or {}
+    return dict(names) if len(names) == data["nc"] else {index: str(index) for index in range(data["nc"])}
 
 
 def check_model_yaml(data: dict[str, Any]) -> None:
@@ -122,6 +135,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and
     "activation": (lambda value: isinstance(value, str), "a text such as nn.SiLU()"),
     "channel_multiple": COUNT,
     "ch": COUNT,
+    "names": (lambda value: not value or isinstance(value, Mapping), "a list or mapping of class names"),
     "inplace": (lambda value: isinstance(value, bool), "true or false"),  # of the reference; decides nothing here
     "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),
     "recipe": (lambda value: isinstance(value, Mapping), "a mapping of training defaults"),  # read by utils.engine

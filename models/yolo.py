@@ -25,7 +25,7 @@ from models.build import MAX_PARAMETERS, REFUSALS, backbone_args, build_backbone
 from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
-from models.parse import Row, at, check_model_yaml, level_slots, read_model_yaml, read_rows, reduction_of
+from models.parse import Row, at, check_model_yaml, class_names, level_slots, read_model_yaml, read_rows, reduction_of
 from models.report import fuse_check, list_backbones
 from models.summary import layer_times, summary_line, summary_table
 from models.wiring import Scaling, wire
@@ -100,7 +100,7 @@ class DetectionModel(nn.Module):
         self.save = sorted({slot for row in self.rows for slot in row.kept})
         self.last_reader = {slot: row.index for row in self.rows for slot in row.sources}
         self.level_slots = level_slots(self.rows)
-        self.names = {i: str(i) for i in range(self.yaml["nc"])}
+        self.names = class_names(self.yaml)
         self.set_normalization(self.yaml.get("normalize"))
         self.load_report: LoadReport | None = None
         if load_backbone:

@@ -49,6 +49,18 @@ def test_what_is_no_file_name_finds_nothing(name):
         find_file(name, "models", YAML)
 
 
+def test_files_of_subfolders_are_not_suggested_where_they_are_of_another_kind(tmp_path):
+    (tmp_path / "hyps").mkdir()
+    (tmp_path / "hyps" / "pets.yaml").write_text("")
+    (tmp_path / "cats.yaml").write_text("")
+
+    with pytest.raises(ConfigError) as caught:
+        find_file("pets", tmp_path, YAML, subfolders=False)
+
+    assert "pets" not in caught.value.fix
+    assert find_file("pets", tmp_path, YAML) == tmp_path / "hyps/pets.yaml"
+
+
 def test_another_suffix_is_refused(tmp_path):
     path = tmp_path / "weights.pt"
     path.write_text("")

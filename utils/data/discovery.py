@@ -2,22 +2,27 @@
 
 import logging
 import os
+import re
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from utils.data.image import IMAGE_SUFFIXES
-from utils.errors import DataError
+from utils.errors import DataError, shown
 
 log = logging.getLogger(__name__)
 
+CVAT_PREFIX = re.compile(r"(?:\.[/\\])?data[/\\]")
+OUTSIDE_FIX = "set path in the data-set YAML to a folder that holds them, or allow_outside: true if you trust the data"
 
-def find_images(sources: Sequence[str | Path]) -> list[str]:
+
+def find_images(sources: Sequence[str | Path], fence: Sequence[Path] | None = None) -> list[str]:
     """Return the images of folders (searched recursively) and list files as sorted absolute paths.
 
-    Hidden files are left out, links are followed, and each real file is returned once. Raises: DataError.
+    Hidden files are left out, links are followed, and each real file is returned once. Raises: DataError, also where
+    entries of a list leave the folders of the ``fence``.
     """
-    found = [file for source in sources for file in _files_of(Path(source).absolute())]
+    found = [file for source in sources for file in _files_of(Path(source).absolute(), fence)]
     first: dict[Hashable, str] = {}
     for file in sorted(found):
         first.setdefault(file.identity, file.path)
@@ -35,11 +40,11 @@ def label_path(image: str) -> str:
     return outside.join(image.rsplit(inside, 1)).rpartition(".")[0] + ".txt"
 
 
-def read_list_file(path: Path) -> list[tuple[int, Path]]:
+def read_list_file(path: Path, fence: Sequence[Path] | None = None) -> list[tuple[int, Path]]:
     """Return (line number, path) of every entry of a text file with one path per line.
 
-    Entries are relative to the list file; blank lines and lines that start with # are left out. A backslash separates
-    folders, as on Windows, unless the entry exists as written. Raises: DataError.
+    Entries are relative to the list file (see ``written_path``); blank lines and lines that start with # are left out.
+    Raises: DataError, also for entries that leave all folders of a ``fence``, which the list's own folder belongs to.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -48,19 +53,46 @@ def read_list_file(path: Path) -> list[tuple[int, Path]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from error
     entries = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
-    return [
-        (number, _entry_path(path.parent, entry)) for number, entry in entries if entry and not entry.startswith("#")
-    ]
+    found = [(number, _entry_path(path.parent, entry)) for number, entry in entries if entry and entry[0] != "#"]
+    if fence is not None:
+        inside = prefixes([path.parent, *fence])
+        outside = [(number, entry) for number, entry in found if not str(entry).startswith(inside)]
+        if outside:
+            number, entry = outside[0]
+            what = (
+                f"{len(outside)} of {len(found)} entries leave the folders of the data set; the first is {shown(entry)}"
+            )
+            raise DataError(f"{shown(path)}:{number}: {what}", OUTSIDE_FIX)
+    return found
+
+
+def prefixes(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return what paths in these folders begin with, as they are named and as they really are."""
+    names = dict.fromkeys(name for folder in folders for name in (str(folder), os.path.realpath(folder)))
+    return tuple(name.rstrip(os.sep) + os.sep for name in names)
+
+
+def written_path(folder: Path, text: str) -> Path:
+    """Return the path that a text in a file means, relative to ``folder``, without ``..``; links stay.
+
+    A backslash separates folders, as on Windows, unless the path exists as written.
+    """
+    path = Path(os.path.normpath(folder / text))
+    if "\\" not in text or path.exists():
+        return path
+    return Path(os.path.normpath(folder / text.replace("\\", "/")))
 
 
 def _entry_path(folder: Path, entry: str) -> Path:
-    path = Path(os.path.normpath(folder / entry))
-    if "\\" not in entry or path.exists():
+    """Return the path of a list's entry; where nothing lies there, without the ``data/`` that CVAT writes in front."""
+    path = written_path(folder, entry)
+    if not CVAT_PREFIX.match(entry) or path.exists():
         return path
-    return Path(os.path.normpath(folder / entry.replace("\\", "/")))
+    inside = written_path(folder, CVAT_PREFIX.sub("", entry, count=1))
+    return inside if inside.exists() else path
 
 
-def _is_image_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     _, dot, suffix = name.rpartition(".")
     return not name.startswith(".") and (dot + suffix).lower() in IMAGE_SUFFIXES
 
@@ -73,12 +105,12 @@ class _File(NamedTuple):
     identity: Hashable  # equal for paths that lead to one file
 
 
-def _files_of(source: Path) -> Iterator[_File]:
+def _files_of(source: Path, fence: Sequence[Path] | None) -> Iterator[_File]:
     if source.is_dir():
         yield from _walk(str(source))
     elif source.is_file():
-        for _, entry in read_list_file(source):
-            if _is_image_name(entry.name):
+        for _, entry in read_list_file(source, fence):
+            if is_image_name(entry.name):
                 yield _File(entry.is_symlink(), str(entry), _identity(entry, str(entry)))
     else:
         raise DataError(f"{source}: no such folder or list file", "correct the path in the data-set YAML")
@@ -101,7 +133,7 @@ def _walk(root: str) -> Iterator[_File]:
             if entry.is_dir():
                 if not entry.name.startswith("."):
                     (links if entry.is_symlink() else folders).append(entry.path)
-            elif _is_image_name(entry.name):
+            elif is_image_name(entry.name):
                 yield _File(entry.is_symlink(), entry.path, _identity(entry, entry.path))
 
 

@@ -1,18 +1,26 @@
 """The description of a data set: a YAML file that says where the images lie and what the classes are called.
 
-Paths are relative to the YAML file; where nothing lies there, to the clone, as YOLOv5 has it. Nothing that the file
-says is ever executed or downloaded: ``download`` is quoted as a hint, ``generator: shapes`` draws the embedded set.
+Paths are relative to the YAML file; where nothing lies there, to the clone, as YOLOv5 has it; texts are read as they
+are written. Nothing that the file says is ever executed or downloaded: ``download`` is quoted as a hint,
+``generator: shapes`` draws the embedded set.
+
+What the YAML says can be seen at a glance; what lists and links say cannot. So no entry of a list file and no link in
+the place of a label file may lead out of the folders that the YAML names, unless it has ``allow_outside: true``.
 """
 
 import logging
 import os
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from utils.class_names import read_class_names
+from utils.data.discovery import written_path
 from utils.data.shapes import draw_shapes_dataset
-from utils.errors import ConfigError, DataError
+from utils.errors import ConfigError, DataError, shown
 from utils.files import find_file
 from utils.registry import suggest
 from utils.runs import ROOT
@@ -21,6 +29,13 @@ from utils.yaml_file import read_yaml
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+TEXT_KEYS = (*SPLITS, "path", "names", "hyp", "generator", "download")
+SUFFIXES = (".yaml", ".yml")
+DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+FOREIGN = {  # a key that a data-set YAML has not → what the file is then
+    "backbone": "a model YAML, which belongs to --cfg",
+    "lr0": "a hyper-parameter file, which belongs to --hyp",
+}
 
 
 @dataclass(frozen=True)
@@ -34,67 +49,91 @@ class DataSpec:
     test: list[Path]
     names: dict[int, str]
     hyp: str = ""  # hyper-parameter file that suits the data; empty where the YAML names none
+    allow_outside: bool = False  # lists and label links may lead out of the folders that the YAML names
 
     @property
     def nc(self) -> int:
         return len(self.names)
 
+    @property
+    def fence(self) -> list[Path] | None:
+        """The folders that lists and label links must stay in; None where they may lead anywhere."""
+        splits = [path.parent if path.is_file() else path for split in SPLITS for path in getattr(self, split)]
+        return None if self.allow_outside else [self.root, *splits]
+
 
 def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val")) -> DataSpec:
-    """Return the data set that a YAML file describes; a bare name is looked for below data/.
+    """Return the data set that a YAML file describes: its path, the folder that holds it, or its name in data/.
 
     The paths of the ``required`` splits must exist. Raises: ConfigError for the file, DataError for missing images.
     """
-    file = find_file(path, "data", (".yaml", ".yml")).absolute()
-    data = read_yaml(file)
+    file = find_data_yaml(path).absolute()
+    data = read_yaml(file, TEXT_KEYS)
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys", "a data-set YAML has the keys path, train, val and names")
     _check_keys(file, data, ("names", *required))
     names = _names(file, data)
     values = {split: _values(file, data, split) for split in SPLITS}
     roots = _roots(file, data)
-    if "generator" in data:
+    if data.get("generator") is not None:
         _generate(file, data["generator"], roots[0])
     root = next((root for root in roots if not _missing(root, values, required)), roots[0])
     missing = _missing(root, values, required)
     if missing:
         raise _missing_error(file, data, roots, *missing[0])
     splits = {split: [_locate(root, value) for value in values[split]] for split in SPLITS}
-    return DataSpec(file=file, root=root, names=names, hyp=_hyp(file, data), **splits)
+    allow_outside = data.get("allow_outside", False)
+    if not isinstance(allow_outside, bool):
+        raise ConfigError(f"{file}: allow_outside is {allow_outside!r}", "write true or false")
+    spec = DataSpec(file=file, root=root, names=names, hyp=_hyp(file, data), allow_outside=allow_outside, **splits)
+    if allow_outside:
+        log.info("%s: allow_outside: lists and label links may lead anywhere", file)
+    return spec
+
+
+def find_data_yaml(path: str | Path) -> Path:
+    """Return the YAML file: ``path``, the one in the folder ``path``, or that of this name in data/ of the clone.
+
+    Of several in a folder, data.yaml is it. Raises: ConfigError.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return find_file(path, "data", SUFFIXES, subfolders=False)
+    found = sorted(file for suffix in SUFFIXES for file in folder.glob(f"*{suffix}") if file.is_file())
+    chosen = [file for file in found if file.stem == "data"] or found
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        raise ConfigError(f"{path}: holds several YAML files: {', '.join(file.name for file in chosen)}", "name one")
+    if folder.name == str(path):  # as good a name of a file in data/
+        try:
+            return find_file(path, "data", SUFFIXES, subfolders=False)
+        except ConfigError:
+            pass
+    raise ConfigError(
+        f"{path}: a folder without a data-set YAML (looked for data.yaml, *.yaml and *.yml in it)",
+        "write data.yaml there, with the keys train, val and names",
+    )
 
 
 def _check_keys(file: Path, data: dict, wanted: Sequence[str]) -> None:
     for key in wanted:
         if key not in data:
+            foreign = next((f": this is {what}" for mark, what in FOREIGN.items() if mark in data), "")
             hint = suggest(key, [str(other) for other in data if other not in (*SPLITS, "names", "path")])
-            raise ConfigError(f"{file}: key {key!r} is missing" + (f"; {hint}" if hint else ""), f"add {key}: …")
+            what = f"{file}: key {key!r} is missing{foreign}" + (f"; {hint}" if hint else "")
+            raise ConfigError(what, "give a data-set YAML to --data" if foreign else f"add {key}: …")
         if not data[key]:
             raise ConfigError(f"{file}: {key} is empty", f"give {key} a value")
 
 
 def _names(file: Path, data: dict) -> dict[int, str]:
-    """Return the class names by id, from a list or a mapping 0…n-1."""
-    names = data["names"]
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict):
-        raise ConfigError(f"{file}: names is {names!r}, not a list or mapping", "write names: [first, second]")
-    absent = [index for index in range(len(names)) if index not in names]
-    if absent:
-        keys = ", ".join(map(repr, names))
-        raise ConfigError(
-            f"{file}: names must have the keys 0 to {len(names) - 1}, but {absent[0]} is missing among {keys}",
-            "number the classes without gaps or quotes",
-        )
-    for index, name in names.items():
-        if not isinstance(name, (str, int, float)) or isinstance(name, bool):
-            raise ConfigError(f"{file}: YAML reads the name of class {index} as {name!r}", "put it in quotes")
+    names = read_class_names(data["names"], file)
     if "nc" in data and data["nc"] != len(names):
         raise ConfigError(f"{file}: nc is {data['nc']!r}, but names has {len(names)} classes", "correct or remove nc")
-    texts = {index: str(names[index]) for index in range(len(names))}
-    if len(set(texts.values())) < len(texts):
+    if len(set(names.values())) < len(names):
         log.warning("%s: some classes have the same name", file)
-    return texts
+    return names
 
 
 def _values(file: Path, data: dict, split: str) -> list[str]:
@@ -112,27 +151,31 @@ def _roots(file: Path, data: dict) -> list[Path]:
     value = "" if data.get("path") is None else data["path"]
     if not isinstance(value, str):
         raise ConfigError(f"{file}: path is {value!r}, not a folder", "write the folder as text")
-    return list(dict.fromkeys(_join(base, value) for base in (file.parent, ROOT)))
+    return list(dict.fromkeys(written_path(base, _at_home(value)) for base in (file.parent, ROOT)))
 
 
-def _join(base: Path, value: str) -> Path:
-    """Return the path without ``..``; links stay, because labels are found by the path as written."""
-    return Path(os.path.normpath(base / Path(value).expanduser()))
+def _at_home(value: str) -> str:
+    """Return a path that begins with ``~/`` in the user's home folder."""
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:  # no such user, so that the name is meant
+        return value
 
 
 def _hyp(file: Path, data: dict) -> str:
     """Return the hyper-parameter file: a path relative to the YAML file, or a name to look for."""
-    value = data.get("hyp", "")
+    value = "" if data.get("hyp") is None else data["hyp"]
     if not isinstance(value, str):
         raise ConfigError(f"{file}: hyp is {value!r}, not a file", "write the path of a hyper-parameter YAML")
-    beside = file.parent / value
+    beside = written_path(file.parent, value)
     return str(beside) if beside.is_file() else value
 
 
 def _locate(root: Path, value: str) -> Path:
     """Return where a split lies; exporters that write ``../train/images`` often mean ``train/images``."""
-    path = _join(root, value)
-    inside = _join(root, value.removeprefix("../"))
+    value = _at_home(value)
+    path = written_path(root, value)
+    inside = written_path(root, re.sub(r"^\.\.[/\\]", "", value))
     return inside if inside.exists() and not path.exists() else path
 
 
@@ -143,14 +186,18 @@ def _missing(root: Path, values: dict[str, list[str]], required: Sequence[str]) 
 
 def _missing_error(file: Path, data: dict[str, Any], roots: list[Path], split: str, value: str) -> DataError:
     hint = data.get("download")
-    if isinstance(hint, str) and hint.startswith(("http://", "https://")) and "\n" not in hint.strip():
-        fix = f"get the data from {hint.strip()} and put them into {roots[0]}"
+    if any(unicodedata.category(char) == "Cc" for char in value):
+        fix = r"inside double quotes YAML takes \t, \v, … for one character; use single quotes, or / between folders"
+    elif DRIVE.match(value) and os.name != "nt":
+        fix = "a drive letter is a path of Windows; write where the images lie on this machine"
+    elif isinstance(hint, str) and hint.startswith(("http://", "https://")) and "\n" not in hint.strip():
+        fix = f"get the data from {hint.strip()} and put them into {shown(roots[0])}"
     elif hint:
-        fix = f"put the data into {roots[0]}; what the YAML has under download is never executed"
+        fix = f"put the data into {shown(roots[0])}; what the YAML has under download is never executed"
     else:
         fix = "correct path and the splits in the YAML, or put the data there"
-    tried = " and ".join(str(_locate(root, value)) for root in roots)
-    return DataError(f"{file}: {split}: {value} does not exist (looked for {tried})", fix)
+    tried = shown(" and ".join(str(_locate(root, value)) for root in roots))
+    return DataError(f"{shown(file)}: {split}: {shown(value)} does not exist (looked for {tried})", fix)
 
 
 def _generate(file: Path, generator: Any, root: Path) -> None:

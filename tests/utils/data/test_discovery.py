@@ -81,6 +81,48 @@ def test_a_list_written_on_windows_is_read_on_linux(touch, tmp_path):
     assert find_images([listed]) == expected
 
 
+@pytest.mark.parametrize("prefix", ["data/", "./data/", "data\\"])
+def test_the_folder_that_cvat_writes_in_front_is_left_out_where_it_does_not_exist(touch, prefix):
+    expected = touch("obj_train_data/a.jpg")
+    listed = touch("train.txt", f"{prefix}obj_train_data/a.jpg\n".encode())
+
+    assert find_images([listed]) == [expected]
+    inside = touch("data/obj_train_data/a.jpg")
+    assert find_images([listed]) == [inside]
+
+
+def test_rows_of_a_list_may_end_in_a_carriage_return(touch):
+    expected = [touch("a.jpg"), touch("b.jpg")]
+
+    assert find_images([touch("train.txt", b"a.jpg\rb.jpg\r")]) == expected
+
+
+def test_a_list_entry_that_leaves_the_folders_is_refused_with_its_line(touch, tmp_path):
+    touch("set/images/1.jpg")
+    outside = touch("other/2.jpg")
+    listed = touch("set/train.txt", f"images/1.jpg\n{outside}\n../other/2.jpg\n".encode())
+
+    with pytest.raises(DataError) as caught:
+        find_images([listed], fence=[tmp_path / "set"])
+
+    assert f"train.txt:2: 2 of 3 entries leave the folders of the data set; the first is {outside}" in caught.value.what
+    assert "allow_outside: true" in caught.value.fix
+    assert len(find_images([listed], fence=[tmp_path / "set", tmp_path / "other"])) == 2
+    assert len(find_images([listed])) == 2
+
+
+def test_a_linked_folder_is_inside(touch, tmp_path):
+    expected = touch("pool/1.jpg")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "images").symlink_to(tmp_path / "pool", target_is_directory=True)
+    (tmp_path / "same").symlink_to(tmp_path / "set", target_is_directory=True)
+    listed = touch("set/train.txt", f"images/1.jpg\n{tmp_path}/set/images/1.jpg\n".encode())
+
+    (image,) = find_images([listed], fence=[tmp_path / "same"])
+
+    assert image == str(tmp_path / "set/images/1.jpg") != expected
+
+
 def test_list_lines_are_counted_as_in_an_editor(touch, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("# first\n\na.jpg\n")

@@ -106,12 +106,17 @@ def test_equal_names_are_a_warning(write, caplog):
         (BASIC.replace(NAMES, "names: {'0': a}\n"), "keys 0 to 0, but 0 is missing among '0'"),
         (BASIC.replace(NAMES, "names: cat\n"), "names is 'cat', not a list or mapping"),
         (BASIC.replace(NAMES, "names: []\n"), "names is empty"),
-        (BASIC.replace(NAMES, "names: [yes, no]\n"), "name of class 0 as True"),
-        (BASIC.replace("images/train", "3"), "train is 3, not a path"),
-        (BASIC.replace("images/train", "[images/train, 3]"), "not a path or a list of paths"),
-        (BASIC + "path: 123\n", "path is 123, not a folder"),
+        (BASIC.replace(NAMES, "names: {0: a, 1: }\n"), "class 1 has no name"),
+        (BASIC.replace(NAMES, "names: [a, [b]]\n"), "name of class 1 is ['b'], not a text"),
+        (BASIC.replace(NAMES, "names: [a, !!binary aGk=]\n"), "name of class 1 is b'hi', not a text"),
+        (BASIC.replace("images/train", "{a: b}"), "train is {'a': 'b'}, not a path"),
+        (BASIC.replace("images/train", "[images/train, [b]]"), "not a path or a list of paths"),
+        (BASIC + "path: [a]\n", "path is ['a'], not a folder"),
+        (BASIC + "allow_outside: maybe\n", "allow_outside is 'maybe'"),
         (BASIC + "generator: circles\n", "unknown generator 'circles'"),
-        (BASIC + "hyp: 3\n", "hyp is 3, not a file"),
+        (BASIC + "hyp: [a]\n", "hyp is ['a'], not a file"),
+        (BASIC.replace(NAMES, "backbone: []\nhead: []\n"), "'names' is missing: this is a model YAML"),
+        ("lr0: 0.1\n", "'names' is missing: this is a hyper-parameter file"),
         (BASIC + "nc: 2\nnc: 2\n", "stands twice"),
     ],
 )
@@ -123,6 +128,116 @@ def test_a_wrong_file_is_answered_with_its_path_and_the_value(write, text, messa
 
     assert message in caught.value.what
     assert str(file) in caught.value.what
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("layout", ["names: [{}, {}]\n", "names:\n- {}\n- {}\n", "names: {{0: {}, 1: {}}}\n"])
+@pytest.mark.parametrize("pair", [("02146", "1_0"), ("3.10", "1e3"), ("no", "null"), ("12:30:45", "2001-01-01")])
+def test_names_are_the_text_as_written(write, layout, pair):
+    spec = load_data_spec(write(BASIC.replace(NAMES, layout.format(*pair))))
+
+    assert tuple(spec.names.values()) == pair
+
+
+def test_ids_of_classes_are_decimal(write):
+    names = "names:\n" + "".join(f"  {index:03d}: c{index}\n" for index in range(12))
+
+    assert load_data_spec(write(BASIC.replace(NAMES, names))).names == {index: f"c{index}" for index in range(12)}
+
+
+@pytest.mark.parametrize("name", ["2024", "007", "1e3", "1_0", "no", "3.10", "2024-05-01"])
+def test_paths_are_the_text_as_written(write, name):
+    (write.folder / name / "images" / name).mkdir(parents=True)
+    (write.folder / "h" / name).parent.mkdir()
+    (write.folder / name / "h.yaml").write_text("")
+
+    spec = load_data_spec(write(f"path: {name}\ntrain: [images/{name}]\nval: images\nhyp: {name}\n{NAMES}"))
+
+    assert spec.train == [write.folder / name / "images" / name]
+    assert spec.hyp == name
+
+
+@pytest.mark.parametrize("key", ["path", "test", "hyp", "generator", "download"])
+@pytest.mark.parametrize("nothing", ["", "~", "null"])
+def test_a_key_without_a_value_is_as_good_as_none(write, key, nothing):
+    assert load_data_spec(write(f"{BASIC}{key}: {nothing}\n")).train == [write.folder / "images/train"]
+
+
+def test_backslashes_separate_folders_as_in_list_files(write):
+    (write.folder / "hyps").mkdir()
+    (write.folder / "hyps" / "my.yaml").write_text("")
+
+    spec = load_data_spec(write("path: .\\\ntrain: images\\train\nval: ..\\images\\val\nhyp: hyps\\my.yaml\n" + NAMES))
+
+    assert spec.train == [write.folder / "images/train"]
+    assert spec.val == [write.folder / "images/val"]
+    assert spec.hyp == str(write.folder / "hyps/my.yaml")
+
+
+def test_a_folder_with_a_backslash_in_its_name_goes_first(write):
+    (write.folder / "images\\train").mkdir()
+
+    assert load_data_spec(write("train: images\\train\nval: images/val\n" + NAMES)).train[0].name == "images\\train"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "fix"),
+    [
+        ('"images\\train"', "train: images\\train does not", "single quotes"),
+        ("D:\\sets\\train", "train: D:\\sets\\train does not", "drive letter"),
+        ('"images\u200b/train"', "train: images\\u200b/train does not", "correct path"),
+        ('"images/train\u00a0"', "train: images/train\\xa0 does not", "correct path"),
+    ],
+)
+def test_what_cannot_be_seen_in_a_path_is_shown(write, value, shown, fix):
+    with pytest.raises(DataError) as caught:
+        load_data_spec(write(f"train: {value}\nval: images/val\n{NAMES}"))
+
+    assert shown in caught.value.what
+    assert caught.value.what.isprintable()
+    assert fix in caught.value.fix
+
+
+def test_a_folder_stands_for_the_yaml_in_it(write):
+    write(BASIC)
+    (write.folder / "other.yml").write_text("")
+
+    assert load_data_spec(write.folder).file == write.folder / "data.yaml"
+
+
+def test_a_folder_without_a_yaml_or_with_several_is_answered_with_what_was_looked_for(write, tmp_path):
+    with pytest.raises(ConfigError, match=r"set: a folder without a data-set YAML \(looked for data\.yaml") as caught:
+        load_data_spec(write.folder)
+    assert "data.yaml" in caught.value.fix
+
+    for name in ("a.yaml", "b.yml"):
+        (write.folder / name).write_text(BASIC)
+    with pytest.raises(ConfigError, match=r"several YAML files: a\.yaml, b\.yml"):
+        load_data_spec(write.folder)
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_data_set_of_the_clone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "coco128").mkdir()
+
+    assert spec_module.find_data_yaml("coco128") == ROOT / "data/coco128.yaml"
+
+
+def test_only_data_sets_are_suggested_where_a_data_set_is_missing():
+    with pytest.raises(ConfigError) as caught:
+        load_data_spec("nope.yaml")
+
+    assert "coco128" in caught.value.fix
+    assert "hyp" not in caught.value.fix
+    assert "yolov5" not in caught.value.fix
+
+
+def test_lists_and_links_must_stay_in_the_folders_that_the_yaml_names(write, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    text = f"train: images/train\nval: {tmp_path}/elsewhere\n{NAMES}"
+
+    assert load_data_spec(write(text)).fence == [write.folder, write.folder / "images/train", tmp_path / "elsewhere"]
+    assert load_data_spec(write(text + "allow_outside: true\n")).fence is None
 
 
 def test_missing_images_are_named_with_key_value_and_the_place_looked_at(write):

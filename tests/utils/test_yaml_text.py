@@ -1,0 +1,78 @@
+"""A value of a YAML file is what was written: names and paths are text, numbers are decimal, nothing is a date."""
+
+import pytest
+
+from utils.errors import ConfigError
+from utils.yaml_file import parse_yaml, read_yaml
+
+WRITTEN = (
+    *("02146", "1_0", "0x1F", "12:30:45", "3.10", "1e3", "007", "1.0", "+1", "0b11", ".5", ".inf", ".nan", "1_000.5"),
+    *("no", "yes", "on", "Off", "y", "true", "FALSE", "null", "~", "NULL", "=", "<<", "2001-01-01", "2001-99-99"),
+)
+
+
+@pytest.mark.parametrize("layout", ["flow list", "block list", "mapping", "flow mapping"])
+def test_text_keys_keep_what_was_written(layout):
+    text = {
+        "flow list": f"names: [{', '.join(WRITTEN)}]",
+        "block list": "names:\n" + "".join(f"  - {word}\n" for word in WRITTEN),
+        "mapping": "names:\n" + "".join(f"  {index}: {word}\n" for index, word in enumerate(WRITTEN)),
+        "flow mapping": "names: {" + ", ".join(f"{index}: {word}" for index, word in enumerate(WRITTEN)) + "}",
+    }[layout]
+
+    names = parse_yaml(text, "f", text_keys=("names",))["names"]
+
+    assert tuple(names.values() if isinstance(names, dict) else names) == WRITTEN
+
+
+def test_what_is_empty_is_no_text_and_a_null_alone_is_no_value():
+    data = parse_yaml(
+        "names:\n  0:\n  1: ''\n  2: 7\npath: ~\ntest: null\nval:\n", "f", ("names", "path", "test", "val")
+    )
+
+    assert data == {"names": {0: None, 1: "", 2: "7"}, "path": None, "test": None, "val": None}
+
+
+def test_an_alias_and_a_merge_give_text_without_changing_the_other_place():
+    text = "nc: &n 2\nbase: &b {names: [007, *n]}\n<<: *b\n"
+
+    assert parse_yaml(text, "f", ("names",)) == {"nc": 2, "base": {"names": [7, 2]}, "names": ["007", "2"]}
+
+
+def test_elsewhere_numbers_are_decimal_and_times_and_dates_are_text():
+    data = parse_yaml("[010, 08, -007, 0x1F, 0b11, 1_000, 12:30, 1:30.5, 2001-12-14, 2001-99-99]", "f")
+
+    assert data == [10, 8, -7, 31, 3, 1000, "12:30", "1:30.5", "2001-12-14", "2001-99-99"]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "fix"),
+    [
+        ('train: "images\\data"', "f:1:16: found unknown escape character 'd'", "single quotes"),
+        ("a: 1\nb: \0", "f:2: character U+0000 is no text", "remove"),
+        ('a: 1\nb: "\\ud800"', "f:2: half a character", "escape"),
+        (f"nc: {'9' * 5000}", "f:1:5: a number of 5000 digits", "correct"),
+    ],
+)
+def test_what_is_no_text_or_no_number_is_named_with_its_line(text, place, fix):
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text, "f")
+
+    assert caught.value.what == place
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a: 1\nb: café\n".encode("latin-1"), r":2: not UTF-8 text \(byte 0xe9\)"),
+        ("a: café\n".encode("utf-16"), r":1: not UTF-8 text \(looks like UTF-16\)"),
+        ("a: 1\n".encode("utf-16-le"), r":1: character U\+0000 is no text"),
+    ],
+)
+def test_another_encoding_is_one_sentence_with_the_line(tmp_path, content, reason):
+    (tmp_path / "x.yaml").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=reason) as caught:
+        read_yaml(tmp_path / "x.yaml")
+    assert caught.value.fix
