@@ -1,8 +1,9 @@
 """Read one label file: a row is ``class cx cy w h`` or ``class x1 y1 x2 y2 x3 y3 …``, coordinates in 0–1.
 
 Every row is judged by itself: five columns are a box, an odd number from seven on is a polygon, whose box is its
-extent. Rounding errors up to ROUNDING are clipped and repeated rows dropped; a row that makes no sense is left out and
-reported with its line, and the other rows stay.
+extent. Rounding errors up to ROUNDING are clipped and repeated rows dropped; a row that makes no sense, or two kinds of
+sense (``row_reading``), is left out and reported with its line, and the other rows stay. Whatever Python takes for the
+end of a line ends a row: ``\\n``, ``\\r\\n``, ``\\r``, a form feed, U+2028 …
 """
 
 import math
@@ -11,10 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.data.row_reading import BOX_COLUMNS, boxes_after_class, joined_rows
+
 ROUNDING = 1e-3
-BOX_COLUMNS = 5
 MIN_POLYGON_COLUMNS = 7
 SHOWN_CHARACTERS = 20  # of a value that is quoted in a message
+
+ONE_BOX = "not a polygon; write one object per line"
 
 NO_POLYGON = np.zeros((0, 2), np.float32)
 
@@ -48,7 +52,7 @@ def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
     """Return the rows of a label file's text; ``shape`` (height, width) of the image serves only the messages."""
     rows = LabelRows()
     seen = set()
-    for line, content in enumerate(text.split("\n"), start=1):
+    for line, content in enumerate(text.splitlines(), start=1):
         fields = content.split()
         if not fields:
             continue
@@ -57,6 +61,8 @@ def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
             class_id = _class_id(fields[0], nc)
             coordinates, rounded = _coordinates(fields[1:], shape)
             is_box = len(fields) == BOX_COLUMNS
+            if not is_box and (boxes := boxes_after_class(coordinates)):
+                raise _RowError(f"{len(fields)} columns look like {boxes} boxes after one class, {ONE_BOX}")
             box = (class_id, *(_box(coordinates) if is_box else _extent(coordinates)))
         except _RowError as error:
             rows.bad_rows.append(RowProblem(line, str(error)))
@@ -76,7 +82,11 @@ def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
 
 def _check_columns(fields: list[str]) -> None:
     columns = len(fields)
-    if columns == BOX_COLUMNS or (columns >= MIN_POLYGON_COLUMNS and columns % 2):
+    if columns == BOX_COLUMNS:
+        return
+    if reading := joined_rows(fields):
+        raise _RowError(f"{columns} columns look like {reading}, {ONE_BOX}")
+    if columns >= MIN_POLYGON_COLUMNS and columns % 2:
         return
     noun = "column" if columns == 1 else "columns"
     if "," in fields[0]:
@@ -89,10 +99,9 @@ def _check_columns(fields: list[str]) -> None:
 
 
 def _class_id(text: str, nc: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise _RowError(f"class {_quote(text)} is not a number; write the index of the class") from None
+    if not _is_number(text):
+        raise _RowError(f"class {_quote(text)} is not a number; write the index of the class")
+    value = float(text)
     if not value.is_integer():
         raise _RowError(f"class {_quote(text)} is not a whole number")
     if not 0 <= value < nc:
@@ -107,9 +116,11 @@ def _coordinates(fields: list[str], shape: tuple[int, int]) -> tuple[list[float]
     try:
         values = [float(text) for text in fields]
     except ValueError:
+        values = []
+    if not values or "_" in "".join(fields):
         text = next(text for text in fields if not _is_number(text))
         hint = "; write a decimal point" if _is_number(text.replace(",", ".")) else ""
-        raise _RowError(f"{_quote(text)} is not a number{hint}") from None
+        raise _RowError(f"{_quote(text)} is not a number{hint}")
     if all(0.0 <= value <= 1.0 for value in values):
         return values, False
     for text, value in zip(fields, values, strict=True):
@@ -141,7 +152,7 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    return "_" not in text  # 1_0 is 10 for Python alone
 
 
 def _quote(text: str) -> str:

@@ -40,6 +40,14 @@ def test_carriage_returns_tabs_and_blank_lines_do_not_matter():
     assert [box[0] for box in rows.boxes] == [0, 1]
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n\r", "\x0c", "\v", "\x85", "\u2028", "\u2029"])
+def test_whatever_ends_a_line_ends_a_row(end):
+    rows = parse(end.join(["0 0.5 0.5 0.2 0.2", "1 0.1 0.1 0.1 0.1", "1 0.3 0.3 0.1 0.1"]) + end)
+
+    assert [box[:2] for box in rows.boxes] == [(0, 0.5), (1, 0.1), (1, 0.3)]
+    assert not rows.bad_rows
+
+
 def test_rounding_errors_are_clipped_and_counted():
     rows = parse("0 0.5 -0.0001 1.0000002 0.2\n1 0.5 0.5 0.1 0.1")
 
@@ -76,6 +84,10 @@ def test_repeated_rows_are_kept_once_in_their_order():
         ("0 0.5 0.5 0.1 -0.2", "coordinate '-0.2' is outside 0–1"),
         ("0 48 50 20 10", "looks like pixels: divide by 128×96"),
         ("0 0.1 0.5 0.2 0.5 0.3 0.5", "no area"),
+        ("1_0 0.5 0.5 0.1 0.1", "class '1_0' is not a number"),
+        ("0 0.5 0.5 0.1_5 0.1", "'0.1_5' is not a number"),
+        ("0 0.5 0.5 0.1\x00 0.1", r"'0.1\x00' is not a number"),
+        ("\ufeff0 0.5 0.5 0.1 0.1", r"class '\ufeff0' is not a number"),
     ],
 )
 def test_a_bad_row_is_reported_with_its_line_and_the_others_stay(row, reason):
