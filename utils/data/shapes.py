@@ -2,13 +2,13 @@
 
 import hashlib
 import logging
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from utils.data import scene, textures
+from utils.data.draft import draft_folder, remove_left_overs
 from utils.data.scene import draw_scene
 from utils.errors import DataError, StorageError
 
@@ -27,6 +27,7 @@ def draw_shapes_dataset(root: str | Path) -> None:
     Raises: DataError when ``root`` holds something else.
     """
     root = Path(root)
+    remove_left_overs(root)
     if _is_current(root):
         return
     if root.exists() and not (root / VERSION_FILE).is_file():
@@ -34,12 +35,12 @@ def draw_shapes_dataset(root: str | Path) -> None:
     log.info("drawing %d pictures in %s", sum(COUNTS.values()), root)
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as folder:
-            fresh = Path(folder, "new")
+        with draft_folder(root) as folder:
+            fresh = folder / "new"
             for split, count in COUNTS.items():
                 _draw_split(fresh, split, count)
             (fresh / VERSION_FILE).write_text(_version())
-            _publish(fresh, root, old=Path(folder, "old"))
+            _publish(fresh, root, old=folder / "old")
     except OSError as error:
         raise StorageError(f"{root}: cannot be drawn ({error.strerror})", "choose another path in the YAML") from error
 
