@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.data.discovery import find_images, label_path
+from utils.data.label_folders import check_links, list_label_folders, warn_of_orphans
 from utils.data.labels import Problem, ScanResult, show
 from utils.data.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.verify import verify_files
@@ -28,17 +29,22 @@ def scan_dataset(
     sources: Sequence[str | Path],
     nc: int,
     *,
+    fence: Sequence[Path] | None = None,
     workers: int = 8,
     max_bad_images: float = MAX_BAD_IMAGES,
     max_bad_rows: float = MAX_BAD_ROWS,
 ) -> ScanResult:
     """Return the images and labels of folders and list files, from the cache where no file has changed.
 
-    Raises: DataError when more than the given shares of the images or label rows (and over ten rows) are bad, for a
-    class id outside 0…nc-1, for two images with one label file, and when nothing is labelled.
+    Entries of lists and links in the place of label files may not leave the folders of the ``fence``, if there is one.
+    Raises: DataError then; when more than the given shares of the images or label rows (and over ten rows) are bad; for
+    a class id outside 0…nc-1; for two images with one label file; and when nothing is labelled.
     """
-    images = find_images(sources)
+    images = find_images(sources, fence)
     label_files = _label_files(images)
+    folders = list_label_folders(label_files)
+    if fence is not None:
+        check_links(images, label_files, folders.links, fence)
     file, digest = cache_file(sources), facts_digest([*images, *label_files], nc)
     table = load_table(file, digest)
     cached = table is not None
@@ -54,6 +60,7 @@ def scan_dataset(
             f"none of the {len(images)} images has a label; the first label file would be {label_files[0]}",
             "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt",
         )
+    warn_of_orphans(images, label_files, folders.unclaimed)
     for problem in result.problems[:LOGGED_PROBLEMS]:
         log.warning("left out: %s", problem)
     if len(result.problems) > LOGGED_PROBLEMS:

@@ -14,6 +14,7 @@ from utils.config import check_config
 from utils.data.augment import AugmentConfig
 from utils.data.labels import Problem, ScanResult
 from utils.data.loader import build_train_loader, build_val_loader
+from utils.data.overlap import warn_of_overlap
 from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec, load_data_spec
 from utils.device import autocast_dtype, select_device
@@ -74,7 +75,8 @@ def build_session(cfg: TrainConfig) -> Session:
     plan = plan_model(cfg)
     spec = load_data_spec(cfg.data)
     cfg, hyp = _settings(cfg, spec, plan)
-    train_scan, val_scan = scan_dataset(spec.train, spec.nc), scan_dataset(spec.val, spec.nc)
+    train_scan, val_scan = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
+    warn_of_overlap(train_scan, val_scan)
     model = build_model(plan, spec.names, hyp["anchors"]).to(device, memory_format=torch.channels_last)
     imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
     if model.fixed_size not in (None, (imgsz, imgsz)):

@@ -39,7 +39,7 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
 
 def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, training: TrainingFacts) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares."""
-    scan = scan_dataset(getattr(data, cfg.task), data.nc)
+    scan = scan_dataset(getattr(data, cfg.task), data.nc, fence=data.fence)
     if backend.fixed_size is None:
         imgsz = fit_imgsz(training.default_imgsz() if cfg.imgsz is None else cfg.imgsz, backend.stride)
         return build_val_loader(scan, imgsz, cfg.batch_size, backend.stride, workers=cfg.workers)
