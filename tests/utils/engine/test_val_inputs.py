@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from utils.data.spec import DataSpec
 from utils.engine import val_inputs
 from utils.engine.configs_infer import DetectConfig, ValConfig
 from utils.engine.predict import build_predictor
@@ -16,7 +17,9 @@ from utils.errors import ConfigError
 GOLDEN = Path(__file__).parents[2] / "golden"
 FLEXIBLE = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None)
 FIXED = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 192))
-DATA = SimpleNamespace(file=Path("pets.yaml"), nc=2, names={0: "cat", 1: "dog"}, root=Path("/d"), val=[Path("/d/v")])
+DATA = DataSpec(
+    file=Path("pets.yaml"), root=Path("/d"), train=[], val=[Path("/d/v")], test=[], names={0: "cat", 1: "dog"}
+)
 
 
 def test_an_exported_file_says_nothing_of_its_training(tmp_path):
@@ -57,7 +60,7 @@ def test_a_class_that_the_model_does_not_know_cannot_be_chosen():
 def loader_arguments(monkeypatch):
     """What ``build_val_loader`` is called with."""
     calls = []
-    monkeypatch.setattr(val_inputs, "scan_dataset", lambda sources, nc: (sources, nc))
+    monkeypatch.setattr(val_inputs, "scan_dataset", lambda sources, nc, fence: (sources, nc))
     monkeypatch.setattr(val_inputs, "build_val_loader", lambda *args, **options: calls.append((args[1:], options)))
     return calls
 
