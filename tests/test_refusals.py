@@ -19,8 +19,6 @@ WITHOUT_FIX = {
     "utils/backends/onnx.py": 2,
     "utils/export/onnx.py": 1,
     "utils/export/verify.py": 3,
-    "utils/files.py": 1,
-    "utils/yaml_file.py": 3,
 }  # file → how many refusals in it still have none
 
 

@@ -1,14 +1,6 @@
 """The errors that a user can cause and mend; scripts print them as one sentence and exit with their code."""
 
 
-def shown(value: object) -> str:
-    """Return a value as messages show it: what cannot be seen, such as a tab or a no-break space, as an escape."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 class UserError(Exception):
     """Ends a script with ``error: what`` and ``fix: how``, exit code 2 and no traceback.
 

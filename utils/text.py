@@ -26,6 +26,14 @@ def safe_text(text: object) -> str:
     return "".join(_escape(char) if _steers(char) else char for char in shown)
 
 
+def visible(text: object) -> str:
+    """Return a text as ``safe_text``, with all else that cannot be told from its neighbours, such as a no-break space.
+
+    For a path that is not found: what is wrong with it may be just that.
+    """
+    return "".join(char if char.isprintable() else _escape(char) for char in str(text))
+
+
 def safe_lines(text: str) -> str:
     """Return a text of several lines of our own, each as ``safe_text``."""
     return "\n".join(map(safe_text, text.split("\n")))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.data.image import IMAGE_SUFFIXES
-from utils.errors import DataError, shown
+from utils.errors import DataError
+from utils.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,8 @@ def read_list_file(path: Path, fence: Sequence[Path] | None = None) -> list[tupl
         outside = [(number, entry) for number, entry in found if not str(entry).startswith(inside)]
         if outside:
             number, entry = outside[0]
-            what = (
-                f"{len(outside)} of {len(found)} entries leave the folders of the data set; the first is {shown(entry)}"
-            )
-            raise DataError(f"{shown(path)}:{number}: {what}", OUTSIDE_FIX)
+            what = f"{len(outside)} of {len(found)} entries leave the data set; the first is {visible(entry)}"
+            raise DataError(f"{visible(path)}:{number}: {what}", OUTSIDE_FIX)
     return found
 
 

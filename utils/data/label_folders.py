@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.data.discovery import OUTSIDE_FIX, is_image_name, label_path, prefixes
-from utils.errors import DataError, shown
+from utils.errors import DataError
+from utils.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def warn_of_orphans(images: Sequence[str], label_files: Sequence[str], unclaimed
         if file not in existing and (name := file.rpartition(os.sep)[2].lower()) not in LISTS and name[:6] != "readme"
     ]
     if orphans:
-        log.warning("%d label files have no image, the first is %s", len(orphans), shown(orphans[0]))
+        log.warning("%d label files have no image, the first is %s", len(orphans), visible(orphans[0]))
 
 
 def check_links(images: Sequence[str], label_files: Sequence[str], links: Sequence[int], fence: Sequence[Path]) -> None:
@@ -71,4 +72,4 @@ def check_links(images: Sequence[str], label_files: Sequence[str], links: Sequen
             outside.append(label)
     if outside:
         what = f"{len(outside)} label files are links that leave the folders of the data set"
-        raise DataError(f"{what}; the first is {shown(outside[0])}", OUTSIDE_FIX)
+        raise DataError(f"{what}; the first is {visible(outside[0])}", OUTSIDE_FIX)

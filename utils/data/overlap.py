@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.data.labels import ScanResult
-from utils.errors import shown
+from utils.text import visible
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def warn_of_overlap(train: ScanResult, val: ScanResult) -> None:
             "%d of %d images of val are in train too, the first is %s: the validation will look too good",
             len(shared),
             len(val),
-            shown(shared[0]),
+            visible(shared[0]),
         )
 
 

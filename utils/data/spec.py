@@ -20,10 +20,11 @@ from typing import Any
 from utils.class_names import read_class_names
 from utils.data.discovery import written_path
 from utils.data.shapes import draw_shapes_dataset
-from utils.errors import ConfigError, DataError, shown
+from utils.errors import ConfigError, DataError
 from utils.files import find_file
 from utils.registry import suggest
 from utils.runs import ROOT
+from utils.text import visible
 from utils.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
@@ -191,13 +192,13 @@ def _missing_error(file: Path, data: dict[str, Any], roots: list[Path], split: s
     elif DRIVE.match(value) and os.name != "nt":
         fix = "a drive letter is a path of Windows; write where the images lie on this machine"
     elif isinstance(hint, str) and hint.startswith(("http://", "https://")) and "\n" not in hint.strip():
-        fix = f"get the data from {hint.strip()} and put them into {shown(roots[0])}"
+        fix = f"get the data from {hint.strip()} and put them into {visible(roots[0])}"
     elif hint:
-        fix = f"put the data into {shown(roots[0])}; what the YAML has under download is never executed"
+        fix = f"put the data into {visible(roots[0])}; what the YAML has under download is never executed"
     else:
         fix = "correct path and the splits in the YAML, or put the data there"
-    tried = shown(" and ".join(str(_locate(root, value)) for root in roots))
-    return DataError(f"{shown(file)}: {split}: {shown(value)} does not exist (looked for {tried})", fix)
+    tried = visible(" and ".join(str(_locate(root, value)) for root in roots))
+    return DataError(f"{visible(file)}: {split}: {visible(value)} does not exist (looked for {tried})", fix)
 
 
 def _generate(file: Path, generator: Any, root: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_list_entry_that_leaves_the_folders_is_refused_with_its_line(touch, tm
     with pytest.raises(DataError) as caught:
         find_images([listed], fence=[tmp_path / "set"])
 
-    assert f"train.txt:2: 2 of 3 entries leave the folders of the data set; the first is {outside}" in caught.value.what
+    assert f"train.txt:2: 2 of 3 entries leave the data set; the first is {outside}" in caught.value.what
     assert "allow_outside: true" in caught.value.fix
     assert len(find_images([listed], fence=[tmp_path / "set", tmp_path / "other"])) == 2
     assert len(find_images([listed])) == 2
