@@ -116,8 +116,8 @@ def test_a_second_run_gets_a_folder_of_its_own_unless_told_otherwise(tiny_weight
         (["--source", "a.jpg", "--device", "99"], ConfigError, "99"),
         (["--source", "a.jpg", "--weights", "none.pt"], CheckpointError, "none.pt"),
         (["--source", "a.jpg", "--weights", "c.jpg"], ConfigError, "c.jpg"),
-        (["--source", "a.jpg", "--view-img"], ConfigError, "unknown argument '--view-img'"),
-        (["--source", "a.jpg", "--hide-label"], ConfigError, "did you mean --hide-labels"),
+        (["--source", "a.jpg", "--view-img"], ConfigError, "--view-img of YOLOv5's detect.py is not an option"),
+        (["--source", "a.jpg", "--hide-lable"], ConfigError, "did you mean --hide-labels"),
     ],
 )
 def test_a_mistake_is_named(tiny_weights, pictures, flags, error, text):

@@ -156,9 +156,9 @@ def test_a_class_id_that_the_data_set_does_not_have_stops_before_training(pictur
 
 def test_a_typing_error_ends_with_code_2_and_one_sentence(folder):
     result = subprocess.run(
-        [sys.executable, ROOT / "train.py", "--epoch", "3"], cwd=folder, capture_output=True, text=True
+        [sys.executable, ROOT / "train.py", "--epocs", "3"], cwd=folder, capture_output=True, text=True
     )
     assert result.returncode == 2
-    assert result.stderr.splitlines()[0] == "error: unknown argument '--epoch'"
+    assert result.stderr.splitlines()[0] == "error: unknown argument '--epocs'"
     assert "--epochs" in result.stderr.splitlines()[1]
     assert len(result.stderr.splitlines()) == 2
