@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from utils.config import run_command
+from utils.command import run_command
 from utils.engine.configs_benchmark import BenchmarkConfig
 
 log = logging.getLogger("benchmark")

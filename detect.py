@@ -6,7 +6,7 @@ python detect.py --weights yolov5s.pt --source photos/ --save-txt  # image, vide
 
 import logging
 
-from utils.config import run_command
+from utils.command import run_command
 from utils.engine.configs_infer import DetectConfig
 from utils.runs import ROOT, new_run_dir, newest_weights
 

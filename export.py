@@ -7,7 +7,7 @@ python export.py --dynamic --imgsz 320 416                         # newest run;
 import logging
 from pathlib import Path
 
-from utils.config import run_command
+from utils.command import run_command
 from utils.engine.configs import ExportConfig
 from utils.errors import ConfigError
 from utils.runs import newest_weights

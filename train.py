@@ -5,7 +5,7 @@ python train.py --cfg models/yolov5s-emo.yaml --data my.yaml       # your own da
 python train.py --weights yolov5s.pt --data my.yaml --epochs 50    # fine-tune an official checkpoint
 """
 
-from utils.config import run_command
+from utils.command import run_command
 from utils.engine.configs import TrainConfig
 
 

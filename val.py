@@ -7,7 +7,7 @@ python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpo
 import logging
 from pathlib import Path
 
-from utils.config import run_command
+from utils.command import run_command
 from utils.engine.configs_infer import ValConfig
 from utils.runs import new_run_dir, newest_weights
 

@@ -29,7 +29,8 @@ from models.parse import Row, at, check_model_yaml, class_names, level_slots, re
 from models.report import fuse_check, list_backbones
 from models.summary import layer_times, summary_line, summary_table
 from models.wiring import Scaling, wire
-from utils.config import option, run_command
+from utils.command import run_command
+from utils.config import option
 from utils.device import select_device
 from utils.errors import ConfigError, DataError, UserError
 from utils.runs import ROOT
@@ -241,8 +242,8 @@ class SummaryConfig:
 
     cfg: str = option("yolov5s.yaml", help="model YAML: a path, or a name below models/")
     backbone: str = option("", help="put this backbone under its neck: a name, timm/NAME, torchvision/NAME, file.py:f")
-    imgsz: int = option(640, help="side of the image that FLOPs and times are for, pixels", aliases=("--img",))
-    batch_size: int = option(1, help="images in the batch that is timed")
+    imgsz: int = option(640, help="side of the image that FLOPs and times are for, pixels", aliases=("--img",), low=32)
+    batch_size: int = option(1, help="images in the batch that is timed", low=1)
     device: str = option("", help="cpu or a GPU index; empty = the first GPU, else the CPU")
     profile: bool = option(False, help="time every row", aliases=("--line-profile",))
     fuse_check: bool = option(False, help="compare predictions before and after fusing instead")
@@ -286,9 +287,8 @@ def build_all(paths: list[Path]) -> None:
     failed = 0
     for path in paths:
         try:
-            log.info(
-                "%-28s %s parameters", path.name, f"{count_parameters(DetectionModel(path, load_backbone=False)):,}"
-            )
+            count = count_parameters(DetectionModel(path, load_backbone=False))
+            log.info("%-28s %s parameters", path.name, f"{count:,}")
         except UserError as error:
             failed += 1
             log.error("%s", error)

@@ -52,7 +52,7 @@ FORBIDDEN_ATTRIBUTES = {
     ("os", "system"),
     ("os", "popen"),
 }
-MAY_PRINT = {"utils/config.py"}
+MAY_PRINT = {"utils/command.py"}
 NOT_ON_WINDOWS = {"fcntl", "grp", "posix", "pwd", "resource", "termios"}
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import detect
-from utils.config import parse_config, run_command
+from utils.command import run_command
+from utils.config import parse_config
 from utils.engine.configs_infer import DetectConfig
 from utils.errors import CheckpointError, ConfigError, DataError
 from utils.runs import ROOT

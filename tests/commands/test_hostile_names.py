@@ -10,7 +10,7 @@ import pytest
 import detect
 import val
 from utils.checkpoint.native import save_checkpoint
-from utils.config import run_command
+from utils.command import run_command
 from utils.engine.configs_infer import DetectConfig, ValConfig
 from utils.yaml_file import write_yaml
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from utils import absent_flags
-from utils.config import option, parse_config, run_command
+from utils.command import run_command
+from utils.config import option, parse_config
 from utils.engine.configs import ExportConfig, TrainConfig
 from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.configs_infer import DetectConfig, ValConfig

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import config
+from utils import command as shell
 from utils.errors import DataError
 from utils.runs import ROOT
 from utils.terminal import LineFormatter, error_text
@@ -21,7 +21,8 @@ import logging, os, signal, subprocess, sys, threading, time
 from dataclasses import dataclass
 from pathlib import Path
 from tqdm import tqdm
-from utils.config import option, run_command
+from utils.command import run_command
+from utils.config import option
 from utils.errors import DataError
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def test_closed_streams_are_silence_and_no_file_takes_their_place(command, tmp_p
 )
 def test_what_trains_goes_on(monkeypatch, script, goes_on):
     calls = []
-    monkeypatch.setattr(config, "run_command", lambda *_, **options: calls.append(options.get("goes_on", False)))
+    monkeypatch.setattr(shell, "run_command", lambda *_, **options: calls.append(options.get("goes_on", False)))
 
     runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
 

@@ -276,7 +276,7 @@ ENDLESS = """
 import os, time
 from dataclasses import dataclass
 from pathlib import Path
-from utils.config import run_command
+from utils.command import run_command
 from utils.data import loader
 class Batches:
     def __len__(self): return 2

@@ -1,0 +1,93 @@
+"""Run a command from the shell: flags in, one sentence where something is wrong, an exit code; signals end it well."""
+
+import os
+import signal
+import sys
+import threading
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from utils.config import parse_config
+from utils.dist import refuse_several_processes
+from utils.errors import StorageError, UserError
+from utils.terminal import DISK_ERRORS, console, error_text
+from utils.text import safe_text
+
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+
+
+def run_command(main: Callable[[Any], Any], config_class: type, *, goes_on: bool = False) -> typing.NoReturn:
+    """Parse the flags, set up logging, call ``main(config)`` and exit with a code of the README.
+
+    A command that ``goes_on`` is not ended by a standard output that cannot be written, see ``utils.terminal``.
+    """
+    with console(goes_on), _ended_by_sigterm():
+        sys.exit(_exit_code(main, config_class))
+
+
+def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
+    try:
+        cfg = parse_config(config_class, sys.argv[1:])
+        refuse_several_processes()
+        main(cfg)
+    except UserError as error:
+        return _fail(error_text(error), error.exit_code)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends what is still waited for, in silence
+        _end_children()
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        where = safe_text(error.filename or "a file")
+        what = f"{where}: cannot be written ({error.strerror})"
+        return _fail(f"{what}\nfix: free some space, or choose another folder", StorageError.exit_code)
+    except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not imported for --help
+            text = "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model"
+        elif str(error).startswith("DataLoader worker"):
+            text = f"a process that loads images was ended: {safe_text(error)}\nfix: if it was for want of memory, "
+            text += "fewer --workers or no --cache; what was saved so far is whole"
+        else:
+            raise
+        return _fail(text, UserError.exit_code)
+    return 0
+
+
+def _fail(text: str, exit_code: int) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return exit_code
+
+
+def _end_children() -> None:
+    """End the processes that load images at once; the DataLoader would wait until they have made their batches."""
+    multiprocessing = sys.modules.get("multiprocessing")  # absent where there can be none
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would take this for a failure
+    for child in multiprocessing.active_children() if multiprocessing else ():
+        child.kill()
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that what is open is closed; a second one ends at once."""
+    owner = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != owner:  # in a forked child, which ends as if nothing had been set
+            os.kill(os.getpid(), number)
+        _end_children()
+        raise SystemExit(EXIT_TERMINATED)
+
+    own = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if own:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if own:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
