@@ -73,5 +73,5 @@ class ExportConfig:
     batch_size: int = option(1, help="images per call", **BATCH_SIZE)
     dynamic: bool = option(False, help="leave batch, height and width open")
     opset: int = option(
-        18, help="ONNX operator set; PyTorch writes 18 and newer, and converts to older where it can", low=7, high=99
+        18, help="ONNX operator set; 18 and newer by torch.export, 9 to 17 by the TorchScript exporter", low=9, high=99
     )

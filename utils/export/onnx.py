@@ -1,7 +1,8 @@
 """Export a detector to one ONNX file and prove that ONNX Runtime computes the same with it.
 
 Input ``images`` (B, 3, H, W) float32 in 0–1; output ``output0`` (B, N, 5 + nc): cxcywh in pixels, then probabilities.
-Metadata: ``stride``, ``names`` (as YOLOv5 writes them), ``imgsz`` and ``verification`` (JSON).
+Metadata, all of which ``utils.checkpoint.onnx_file`` reads: ``stride``, ``names`` (as YOLOv5 writes them), ``imgsz``
+and ``verification`` (JSON), and ``data``, the data set of the training, where it is known.
 
 The graph is traced with open sizes and compared with PyTorch at two of them, so that a size that the trace has frozen
 cannot pass; a file for one size is then that graph with its shapes filled in. Only a model that takes one size, or that
@@ -11,35 +12,39 @@ the exporter cannot trace with open sizes in a few minutes, is traced for its on
 import copy
 import json
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
-from onnxscript import optimizer
 from torch import nn
 
 from utils.errors import ExportError
 from utils.export.time_limit import TimeLimitError, time_limit
+from utils.export.trace import (
+    OPEN_INPUT,
+    PROGRAM_OPSET,
+    newest_opset,
+    oldest_runtime,
+    trace,
+    with_fixed_shape,
+)
 from utils.export.verify import (
     BOX_TOLERANCE,
     INPUT,
-    OUTPUT,
     SCORE_TOLERANCE,
     Comparison,
+    RejectedError,
     check,
     compare,
-    reason,
 )
 from utils.runs import atomic_write
 
 log = logging.getLogger(__name__)
 
 OPEN_TRACE_S = 120.0  # for some transformers the exporter computes much longer with sizes that it does not know
-OPEN_INPUT = ("batch", 3, "height", "width")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class ExportReport:
     path: Path
     input_shape: tuple[int | str, ...]
     opset: int
+    ir: int  # version of the file format
     nodes: int
     megabytes: float
     comparisons: tuple[Comparison, ...]
@@ -54,7 +60,9 @@ class ExportReport:
     def lines(self) -> list[str]:
         """Return the report as text."""
         shape = "×".join(map(str, self.input_shape))
-        size = f"{self.nodes} nodes, opset {self.opset}, {self.megabytes:.1f} MB"
+        runtime = oldest_runtime(self.opset)
+        readers = f" (ONNX Runtime {runtime} and newer)" if runtime else ""
+        size = f"{self.nodes} nodes, opset {self.opset}, IR {self.ir}{readers}, {self.megabytes:.1f} MB"
         limits = f"limits {BOX_TOLERANCE:g} px, {SCORE_TOLERANCE:g}"
         return [
             f"{self.path}: {INPUT} {shape}, {size}",
@@ -63,34 +71,43 @@ class ExportReport:
         ]
 
 
+@dataclass(frozen=True)
+class Verified:
+    """A graph that was compared with its model."""
+
+    graph: onnx.ModelProto
+    comparisons: tuple[Comparison, ...]
+    doubt: str = ""  # why it was compared at its own size only
+
+
 def export_onnx(
     model: nn.Module,
     path: str | Path,
     imgsz: tuple[int, int] = (640, 640),
     batch: int = 1,
     dynamic: bool = False,
-    opset: int = 18,
+    opset: int = PROGRAM_OPSET,
+    data: str | None = None,
 ) -> ExportReport:
     """Write the model, fused, as one ONNX file, for one batch and image size or for any if ``dynamic``.
 
-    The model itself stays as it is. Raises: ExportError when it cannot be exported or ONNX Runtime disagrees with
-    PyTorch; nothing is written then.
+    ``data`` is the data set that it was trained on. The model itself stays as it is. Raises: ExportError, with what
+    works instead, when it cannot be exported or ONNX Runtime disagrees with PyTorch; nothing is written then.
     """
     if batch < 1 or min(imgsz) < 1:
         raise ExportError(
             f"a batch of {batch} images of {imgsz[0]}×{imgsz[1]} pixels is empty", "give positive numbers"
         )
     deployed = deployable(model)
-    stride = deployed.size_multiple
-    shape = (batch, deployed.yaml.get("ch", 3), *fitting_size(imgsz, stride))
-    graph, comparisons = _traced(deployed, _other_shape(shape, stride), shape, opset, dynamic)
-    if not dynamic:
-        graph = with_fixed_shape(graph, shape)
-    comparisons.append(compare(graph, deployed, shape))
-    check_opset(graph, opset)
-    check(comparisons, path)
-    _strip_trace(graph)
-    _describe(graph, deployed, shape, stride, comparisons)
+    shape = (batch, deployed.yaml.get("ch", 3), *fitting_size(imgsz, deployed.size_multiple))
+    try:
+        proven = verified(deployed, shape, opset, dynamic)
+    except RejectedError as error:
+        raise ExportError(f"{path}: not written: {error}", remedy(deployed, shape, opset, dynamic)) from error
+    if proven.doubt:
+        log.warning("exported for %d×%d only, not compared at another size: %s", *shape[2:], proven.doubt)
+    graph = proven.graph
+    _describe(proven, deployed, shape, data)
     onnx.checker.check_model(graph)
     with atomic_write(path) as temporary:
         onnx.save_model(graph, temporary)
@@ -99,9 +116,10 @@ def export_onnx(
         path=Path(path),
         input_shape=OPEN_INPUT if dynamic else shape,
         opset=opset,
+        ir=graph.ir_version,
         nodes=len(graph.graph.node),
         megabytes=megabytes,
-        comparisons=tuple(comparisons),
+        comparisons=proven.comparisons,
     )
 
 
@@ -137,91 +155,60 @@ def _other_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
     return other if other[2:] != (height, width) else (*other[:3], width + stride)
 
 
-def _traced(
-    model: nn.Module, other: tuple[int, ...], shape: tuple[int, ...], opset: int, dynamic: bool
-) -> tuple[onnx.ModelProto, list[Comparison]]:
-    """Return the graph with open sizes, compared at ``other``, else that for ``shape`` only, not compared yet."""
+def verified(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
+    """Return a graph that computes what the model does. Raises: RejectedError."""
+    if dynamic:
+        return _verified_at_two_sizes(model, shape, opset, dynamic)
     try:
-        with time_limit(None if dynamic else OPEN_TRACE_S):
-            graph = trace(model, other, opset, open_sizes=True)
-        return graph, [compare(graph, model, other)]
-    except (torch.onnx.errors.OnnxExporterError, TimeLimitError) as error:
-        if dynamic:
-            raise ExportError(f"cannot be exported with open sizes: {reason(error)}", "leave --dynamic out") from error
-        log.warning("exporting for %d×%d only, not compared at another size: %s", *shape[2:], reason(error))
+        return _verified_at_two_sizes(model, shape, opset, dynamic)
+    except (RejectedError, TimeLimitError) as error:
+        return replace(_verified_at_one_size(model, shape, opset), doubt=str(error))
+
+
+def _verified_at_two_sizes(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
+    other = _other_shape(shape, model.size_multiple)
+    with time_limit(None if dynamic else OPEN_TRACE_S):
+        graph = _traced(model, other, opset, open_sizes=True)
+    comparison = check(compare(graph, model, other))
+    if not dynamic:
+        graph = with_fixed_shape(graph, shape)
+    return Verified(graph, (comparison, check(compare(graph, model, shape))))
+
+
+def _verified_at_one_size(model: nn.Module, shape: tuple[int, ...], opset: int) -> Verified:
+    graph = with_fixed_shape(_traced(model, shape, opset, open_sizes=False), shape)
+    return Verified(graph, (check(compare(graph, model, shape)),))
+
+
+def _traced(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
     try:
-        graph = trace(model, shape, opset, open_sizes=False)
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"cannot be exported to ONNX: {reason(error)}") from error
-    return graph, []
-
-
-@contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """Hold back what PyTorch's exporter and its libraries say about their own internals."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def trace(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
-    """Return the ONNX graph of the model, traced with zeros of ``shape``. Raises: OnnxExporterError.
-
-    Open sizes are multiples of the stride: knowing that, the exporter can compute the sizes of all maps in advance.
-    """
-    stride = model.size_multiple
-    batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
-    open_dims = {0: batch, 2: stride * rows, 3: stride * columns}
-    with quiet_exporter():
-        program = torch.onnx.export(
-            model,
-            (torch.zeros(shape),),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            opset_version=opset,
-            dynamo=True,
-            dynamic_shapes=(open_dims,) if open_sizes else None,
-            verbose=False,
-        )
-    graph = program.model_proto
-    if open_sizes:
-        _name_sizes(graph.graph.input[0], OPEN_INPUT)
-        _name_sizes(graph.graph.output[0], ("batch", "anchors", model.head.no))
-    del graph.graph.value_info[:]  # sizes of every map as formulas over the trace's own symbols
+        graph = trace(model, shape, opset, open_sizes=open_sizes)
+    except RejectedError as error:
+        sizes = "with open sizes" if open_sizes else f"for {shape[2]}×{shape[3]}"
+        raise RejectedError(f"cannot be exported in opset {opset} {sizes}: {error}") from error
+    _strip_trace(graph)
     return graph
 
 
-def _name_sizes(value: onnx.ValueInfoProto, sizes: tuple[int | str, ...]) -> None:
-    for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
-        dim.Clear()
-        setattr(dim, "dim_value" if isinstance(size, int) else "dim_param", size)
+def remedy(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool) -> str:
+    """Return what was tried and works instead of a refused export."""
+    log.info("looking for what works instead")
+    if dynamic and _works(_verified_at_one_size, model, shape, opset):
+        return "leave --dynamic out"
+    older = opset < PROGRAM_OPSET
+    others = range(opset + 1, PROGRAM_OPSET + 1) if older else range(newest_opset(opset), PROGRAM_OPSET - 1, -1)
+    for other in others:
+        if _works(verified, model, shape, other, dynamic):
+            return f"use --opset {other}, the nearest that works"
+    return "use the .pt file, or another backbone"
 
 
-def with_fixed_shape(graph: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """Return the graph for one input shape, with all that follows from the shape computed."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(graph)
-    _name_sizes(fixed.graph.input[0], shape)
-    _name_sizes(
-        fixed.graph.output[0], (shape[0], "anchors", fixed.graph.output[0].type.tensor_type.shape.dim[2].dim_value)
-    )
-    with quiet_exporter():
-        return optimizer.optimize(fixed)
-
-
-def check_opset(graph: onnx.ModelProto, opset: int) -> None:
-    """PyTorch writes 18 and newer itself; for an older one it converts the graph, and where it cannot it keeps 18."""
-    written = next(entry.version for entry in graph.opset_import if entry.domain == "")
-    if written != opset:
-        raise ExportError(f"this model cannot be written in ONNX opset {opset}", f"use --opset {written}")
+def _works(attempt: Callable[..., Verified], *arguments: Any) -> bool:
+    try:
+        attempt(*arguments)
+    except RejectedError:
+        return False
+    return True
 
 
 def _strip_trace(graph: onnx.ModelProto) -> None:
@@ -231,14 +218,12 @@ def _strip_trace(graph: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def _describe(
-    graph: onnx.ModelProto, model: nn.Module, shape: tuple[int, ...], stride: int, comparisons: list[Comparison]
-) -> None:
+def _describe(proven: Verified, model: nn.Module, shape: tuple[int, ...], data: str | None) -> None:
     """Store in the file what a reader of it needs to know, in place."""
     metadata = {
-        "stride": str(stride),
+        "stride": str(model.size_multiple),
         "names": str(dict(model.names)),
         "imgsz": json.dumps(shape[2:]),
-        "verification": json.dumps([asdict(comparison) for comparison in comparisons]),
+        "verification": json.dumps([asdict(comparison) for comparison in proven.comparisons]),
     }
-    onnx.helper.set_model_props(graph, metadata)
+    onnx.helper.set_model_props(proven.graph, metadata | ({"data": data} if data else {}))

@@ -1,9 +1,7 @@
 """Prove that an ONNX graph computes what the PyTorch model computes."""
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,13 +9,15 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from utils.errors import ExportError
-
 INPUT, OUTPUT = "images", "output0"
 BOX_TOLERANCE = 1e-3  # pixels
 SCORE_TOLERANCE = 1e-4
 LEAST_ROUNDING = 16 * float(np.finfo(np.float32).eps)  # of the largest value; the layers before it round as well
 ROUNDING_FACTOR = 4  # two results that are each rounded differ by up to twice that, and by more at single boxes
+
+
+class RejectedError(Exception):
+    """Says why a graph is not to be written: it cannot be made or run, or it computes something else."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def compare(graph: onnx.ModelProto, model: nn.Module, shape: tuple[int, ...]) -> Comparison:
-    """Run both on the same images. Raises: ExportError when ONNX Runtime cannot run the graph."""
+    """Run both on the same images. Raises: RejectedError when ONNX Runtime cannot run the graph."""
     images = example_images(shape)
     with torch.inference_mode():
         expected = model(images).numpy()
@@ -61,9 +61,9 @@ def compare(graph: onnx.ModelProto, model: nn.Module, shape: tuple[int, ...]) ->
         session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
         found = session.run([OUTPUT], {INPUT: images.numpy()})[0]
     except Exception as error:  # the runtime's errors have no class in common
-        raise ExportError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
+        raise RejectedError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
     if found.shape != expected.shape:
-        raise ExportError(f"ONNX Runtime returns {found.shape} where PyTorch returns {expected.shape}")
+        raise RejectedError(f"ONNX Runtime returns {found.shape} where PyTorch returns {expected.shape}")
     comparison = Comparison(shape, *_largest(found - expected))
     if comparison.within_tolerance:
         return comparison
@@ -94,14 +94,14 @@ def example_images(shape: tuple[int, ...]) -> Tensor:
     return (noise + gradient) / 2
 
 
-def check(comparisons: Iterable[Comparison], path: str | Path) -> None:
-    """Raise ExportError, which says that ``path`` is not written, unless all comparisons passed."""
-    for comparison in comparisons:
-        if not comparison.passed:
-            raise ExportError(
-                f"{path}: not written: ONNX Runtime differs from PyTorch by more than {BOX_TOLERANCE:g} px or "
-                f"{SCORE_TOLERANCE:g}: {comparison.line().strip()}"
-            )
+def check(comparison: Comparison) -> Comparison:
+    """Return the comparison. Raises: RejectedError unless it passed."""
+    if comparison.passed:
+        return comparison
+    raise RejectedError(
+        f"ONNX Runtime differs from PyTorch by more than {BOX_TOLERANCE:g} px or {SCORE_TOLERANCE:g}: "
+        f"{comparison.line().strip()}"
+    )
 
 
 def reason(error: BaseException) -> str:

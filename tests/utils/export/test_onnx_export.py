@@ -13,11 +13,14 @@ import torch
 from tiny_detector import tiny_model
 from torch import nn
 
+from models.parse import read_model_yaml
+from models.swap import swap_backbone
 from models.yolo import DetectionModel
 from utils.errors import ExportError
 from utils.export import onnx as export
 from utils.export.onnx import export_onnx
-from utils.export.verify import example_images
+from utils.export.trace import least_ir, oldest_runtime
+from utils.export.verify import RejectedError, example_images
 
 
 class Bound(nn.Module):
@@ -54,7 +57,7 @@ def model():
 @pytest.fixture(scope="module")
 def dynamic(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("dynamic") / "tiny.onnx"
-    return path, export_onnx(model, path, (64, 96), dynamic=True)
+    return path, export_onnx(model, path, (64, 96), dynamic=True, data="pets.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +101,15 @@ def test_inputs_and_outputs_have_the_names_that_other_tools_expect(dynamic):
     assert [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim] == ["batch", "anchors", 8]
 
 
-def test_the_file_tells_stride_names_size_and_the_comparison(dynamic):
+def test_the_file_tells_stride_names_size_data_and_the_comparison(dynamic):
     path, report = dynamic
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
+    assert set(metadata) == {"stride", "names", "imgsz", "data", "verification"}
     assert metadata["stride"] == "16"
     assert metadata["names"] == "{0: 'class 0', 1: 'class 1', 2: 'class 2'}"
     assert json.loads(metadata["imgsz"]) == [64, 96]
+    assert metadata["data"] == "pets.yaml"
     stored = json.loads(metadata["verification"])
     assert [tuple(entry["shape"]) for entry in stored] == [comparison.shape for comparison in report.comparisons]
     assert all(entry["box_px"] <= 1e-3 and entry["score"] <= 1e-4 for entry in stored)
@@ -120,7 +125,9 @@ def test_the_report_reads_well(fixed):
     path, report = fixed
 
     head, limits, *rows = report.lines()
-    assert head.startswith(f"{path}: images 2×3×64×96, {report.nodes} nodes, opset 18, ")
+    assert head.startswith(
+        f"{path}: images 2×3×64×96, {report.nodes} nodes, opset 18, IR 8 (ONNX Runtime 1.14 and newer), "
+    )
     assert "limits 0.001 px, 0.0001" in limits
     assert all(re.fullmatch(r" +\d×3×\d+×\d+  \S+ px  \S+", row) for row in rows)
 
@@ -150,14 +157,15 @@ def test_a_model_without_open_sizes_is_exported_for_one(model, tmp_path, monkeyp
 
     def one_size_only(*args, open_sizes):
         if open_sizes:
-            raise torch.onnx.errors.OnnxExporterError("height is 64")
+            raise RejectedError("height is 64")
         return trace(*args, open_sizes=open_sizes)
 
     monkeypatch.setattr(export, "trace", one_size_only)
     report = export_onnx(model, tmp_path / "x.onnx", (64, 64))
 
     assert [comparison.shape for comparison in report.comparisons] == [(1, 3, 64, 64)]
-    assert "exporting for 64×64 only, not compared at another size: height is 64" in caplog.text
+    assert "exported for 64×64 only, not compared at another size: " in caplog.text
+    assert "with open sizes: height is 64" in caplog.text
     with pytest.raises(ExportError, match="open sizes: height is 64"):
         export_onnx(model, tmp_path / "y.onnx", (64, 64), dynamic=True)
     assert not (tmp_path / "y.onnx").exists()
@@ -176,7 +184,7 @@ def test_open_sizes_that_take_too_long_are_given_up_for_one_size(model, tmp_path
     report = export_onnx(model, tmp_path / "x.onnx", (64, 64))
 
     assert [comparison.shape for comparison in report.comparisons] == [(1, 3, 64, 64)]
-    assert "exporting for 64×64 only, not compared at another size: more than 0.2 s" in caplog.text
+    assert "exported for 64×64 only, not compared at another size: more than 0.2 s" in caplog.text
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
@@ -206,7 +214,7 @@ def test_a_graph_that_computes_something_else_is_not_written(model, dynamic, tmp
     monkeypatch.setattr(export, "trace", lambda *args, **kwargs: graph)
 
     with pytest.raises(
-        ExportError, match=r"not written: .* differs .* 2×3×48×64 .*rounding errors of float32"
+        ExportError, match=r"not written: .* differs .* 1×3×64×64 .*rounding errors of float32"
     ) as error:
         export_onnx(model, tmp_path / "x.onnx", (64, 64))
 
@@ -228,12 +236,90 @@ def _traced_at_64(model, trace=export.trace):
     return trace(export.deployable(model), (2, 3, 64, 64), 18, open_sizes=False)
 
 
-def test_a_graph_in_another_opset_than_asked_for_is_refused(dynamic):
-    export.check_opset(onnx.load(dynamic[0]), 18)
+# the version of the file format that each opset came with, from ONNX's table of releases
+IR_OF_OPSET = {9: 4, 10: 5, 11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
 
-    with pytest.raises(ExportError, match="cannot be written in ONNX opset 9") as error:
-        export.check_opset(onnx.load(dynamic[0]), 9)
-    assert error.value.fix == "use --opset 18"
+
+@pytest.mark.parametrize(("opset", "dynamic"), [(9, True), (12, False), (12, True), (17, True)])
+def test_the_opset_asked_for_is_written_in_the_oldest_format_that_holds_it(model, tmp_path, opset, dynamic):
+    report = export_onnx(model, tmp_path / "x.onnx", (64, 96), dynamic=dynamic, opset=opset)
+
+    graph = onnx.load(tmp_path / "x.onnx")
+    assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", opset)]
+    assert (graph.ir_version, report.ir) == (IR_OF_OPSET[opset],) * 2
+    images = torch.rand(1, 3, 64, 96)
+    assert_equal(run(tmp_path / "x.onnx", images), predictions(model, images))
+
+
+def test_the_format_is_that_of_the_content():
+    imports = {opset: [onnx.helper.make_opsetid("", opset)] for opset in IR_OF_OPSET}
+    assert {opset: least_ir(onnx.ModelProto(opset_import=entry)) for opset, entry in imports.items()} == IR_OF_OPSET
+    function = onnx.helper.make_function("own", "f", ["x"], ["y"], [], imports[12])
+    assert least_ir(onnx.ModelProto(opset_import=imports[12], functions=[function])) == 8
+
+
+def test_the_runtime_that_reads_an_opset_is_named_where_it_is_known():
+    assert [oldest_runtime(opset) for opset in (8, 9, 12, 18, 26, 27)] == ["", "1.2", "1.3", "1.14", "1.25", ""]
+
+
+class Rounds(nn.Module):
+    """A rounding, which ONNX has from opset 11 on."""
+
+    def forward(self, x):
+        return x + 0 * torch.round(x)
+
+
+def test_a_refusal_names_an_opset_that_works(tmp_path, capfd):
+    rounding = tiny_model()
+    rounding.model[1] = _inside(rounding.model[1], Rounds())
+
+    with pytest.raises(ExportError, match=r"x\.onnx: not written: cannot be exported in opset 9 ") as error:
+        export_onnx(rounding, tmp_path / "x.onnx", (64, 64), opset=9)
+
+    assert error.value.fix == "use --opset 11, the nearest that works"
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().out == ""
+    assert export_onnx(rounding, tmp_path / "x.onnx", (64, 64), opset=11).opset == 11
+
+
+def test_an_opset_that_nothing_here_writes_is_answered_with_the_newest_that_works(model, tmp_path, monkeypatch):
+    newest = onnx.defs.onnx_opset_version()
+    tried = []
+
+    def verified(model, shape, opset, dynamic):
+        tried.append(opset)
+        if opset > 19:
+            raise RejectedError(f"no opset {opset}")
+
+    monkeypatch.setattr(export, "verified", verified)
+    with pytest.raises(ExportError, match="no opset 99") as error:
+        export_onnx(model, tmp_path / "x.onnx", (64, 64), opset=99)
+
+    assert error.value.fix == "use --opset 19, the nearest that works"
+    assert tried == [99, *range(newest, 18, -1)]
+    with pytest.raises(RejectedError, match=f"the installed packages write 9 to {newest}"):
+        export.trace(export.deployable(model), (1, 3, 64, 64), newest + 1, open_sizes=False)
+
+
+FAMILIES = ["own", "emo_1m", "repvit_m0_6", "fasternet_t0", "repvgg_a0", "timm/mobilenetv4_conv_small"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", FAMILIES)
+@pytest.mark.parametrize("opset", [12, 13, 15, 17, 18, 20])
+def test_every_family_of_backbones_is_written_in_every_usual_opset(tmp_path, backbone, opset):
+    data, _ = read_model_yaml("yolov5n.yaml")
+    torch.manual_seed(0)
+    network = DetectionModel(
+        data if backbone == "own" else swap_backbone(data, backbone), nc=6, load_backbone=False
+    ).eval()
+
+    report = export_onnx(network, tmp_path / "x.onnx", (96, 160), dynamic=True, opset=opset)
+
+    assert report.ir == IR_OF_OPSET[opset]
+    assert len(report.comparisons) == 2
+    images = example_images((1, 3, 128, 64))
+    assert_equal(run(tmp_path / "x.onnx", images), predictions(network, images))
 
 
 def test_comparison_images_are_neither_constant_nor_random():

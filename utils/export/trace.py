@@ -1,0 +1,156 @@
+"""Turn a model into an ONNX graph of one operator set, with PyTorch's exporter for new sets or that for old ones.
+
+``torch.export`` writes opset 18 and converts it to newer ones; the TorchScript exporter writes 9 to 17 itself. Both
+leave the sizes of the batch, the images and the predictions open if asked to.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+import onnx
+import torch
+from onnxscript import optimizer
+from torch import nn
+
+from utils.export.verify import INPUT, OUTPUT, RejectedError, reason
+
+OLDEST_OPSET = 9  # before, weights are inputs of the graph
+PROGRAM_OPSET = 18  # from here on torch.export
+OPEN_INPUT = ("batch", 3, "height", "width")
+FUNCTIONS_IR = 8
+
+# x of the first ONNX Runtime 1.x, none older than 1.2 being tried, that ran a detector of opset 9, 10, … 26
+OLDEST_RUNTIMES = (2, 2, 2, 3, 6, 8, 9, 11, 12, 14, 16, 17, 18, 21, 23, 24, 24, 25)
+
+
+def trace(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
+    """Return the ONNX graph of the model, traced with zeros of ``shape``. Raises: RejectedError."""
+    if opset not in range(OLDEST_OPSET, onnx.defs.onnx_opset_version() + 1):
+        raise RejectedError(f"the installed packages write {OLDEST_OPSET} to {onnx.defs.onnx_opset_version()}")
+    with quiet_exporter():
+        exporter = _program if opset >= PROGRAM_OPSET else _script
+        graph = exporter(model, torch.zeros(shape), opset, open_sizes)
+    written = next(entry.version for entry in graph.opset_import if entry.domain == "")
+    if written != opset:
+        raise RejectedError(f"PyTorch writes {written} instead")
+    if open_sizes:
+        _name_sizes(graph.graph.input[0], OPEN_INPUT)
+        _name_sizes(graph.graph.output[0], ("batch", "anchors", model.head.no))
+    del graph.graph.value_info[:]  # sizes of every map as formulas over the trace's own symbols
+    graph.ir_version = least_ir(graph)
+    return graph
+
+
+def _program(model: nn.Module, images: torch.Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
+    """Open sizes are multiples of the stride: knowing that, the exporter computes the sizes of all maps in advance."""
+    stride = model.size_multiple
+    batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
+    open_dims = {0: batch, 2: stride * rows, 3: stride * columns}
+    try:
+        program = torch.onnx.export(
+            model,
+            (images,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=opset,
+            dynamo=True,
+            dynamic_shapes=(open_dims,) if open_sizes else None,
+            verbose=False,
+        )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise RejectedError(reason(error)) from error
+    return program.model_proto
+
+
+def _script(model: nn.Module, images: torch.Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
+    file = io.BytesIO()
+    axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 1: "anchors"}}
+    try:
+        with _silent_stdout():
+            torch.onnx.export(
+                model,
+                (images,),
+                file,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=opset,
+                dynamo=False,
+                dynamic_axes=axes if open_sizes else None,
+            )
+    except Exception as error:  # its errors have no class in common
+        raise RejectedError(reason(error)) from error
+    return onnx.load_model_from_string(file.getvalue())
+
+
+@contextlib.contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """Hold back what compiled code prints: PyTorch lists the whole graph, thousands of lines, where it gives up."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no stdout
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _name_sizes(value: onnx.ValueInfoProto, sizes: tuple[int | str, ...]) -> None:
+    del value.type.tensor_type.shape.dim[:]
+    for size in sizes:
+        dim = value.type.tensor_type.shape.dim.add()
+        setattr(dim, "dim_value" if isinstance(size, int) else "dim_param", size)
+
+
+def with_fixed_shape(graph: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
+    """Return the graph for one input shape, with all that follows from the shape computed."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(graph)
+    _name_sizes(fixed.graph.input[0], shape)
+    columns = fixed.graph.output[0].type.tensor_type.shape.dim[2].dim_value
+    _name_sizes(fixed.graph.output[0], (shape[0], "anchors", columns))
+    with quiet_exporter():
+        fixed = optimizer.optimize(fixed)
+    fixed.ir_version = least_ir(fixed)
+    return fixed
+
+
+def oldest_runtime(opset: int) -> str:
+    """Return the version of the first ONNX Runtime that reads an opset in its own IR version, "" where not known."""
+    index = opset - OLDEST_OPSET
+    return f"1.{OLDEST_RUNTIMES[index]}" if 0 <= index < len(OLDEST_RUNTIMES) else ""
+
+
+def newest_opset(below: int) -> int:
+    """Return the newest opset below one that was tried and the installed packages know."""
+    return min(below - 1, onnx.defs.onnx_opset_version())
+
+
+def least_ir(graph: onnx.ModelProto) -> int:
+    """Return the oldest version of the file format that can hold the graph, which older runtimes read."""
+    least = onnx.helper.find_min_ir_version_for(graph.opset_import, ignore_unknown=True)
+    return max(least, FUNCTIONS_IR) if graph.functions else least
+
+
+@contextlib.contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Hold back what PyTorch's exporters and their libraries say about their own internals."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
