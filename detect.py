@@ -19,7 +19,6 @@ def main(cfg: DetectConfig) -> None:
     from utils.device import select_device
     from utils.engine.names import frame_label
     from utils.engine.predict import build_predictor
-    from utils.engine.training_facts import training_facts
     from utils.engine.writers import open_writers
     from utils.text import distinct_names
 
@@ -27,7 +26,7 @@ def main(cfg: DetectConfig) -> None:
     source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride)
     weights = cfg.weights or newest_weights()
     backend = load_backend(weights, device, cfg.backbone)
-    predict = build_predictor(cfg, backend, device, training_facts(weights))
+    predict = build_predictor(cfg, backend, device)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 
     names = distinct_names(backend.names)

@@ -17,17 +17,17 @@ log = logging.getLogger("export")
 
 def main(cfg: ExportConfig) -> None:
     from utils.backends.pt import load_trained  # here, because PyTorch takes seconds to import and --help should not
-    from utils.engine.training_facts import training_facts
     from utils.export.onnx import export_onnx
 
     weights = Path(cfg.weights or newest_weights())
-    sizes = cfg.imgsz or (training_facts(weights).default_imgsz(),)
-    if len(sizes) > 2:
-        raise ConfigError(f"--imgsz takes one or two numbers, not {len(sizes)}", "give height and width")
+    if len(cfg.imgsz or ()) > 2:
+        raise ConfigError(f"--imgsz takes one or two numbers, not {len(cfg.imgsz)}", "give height and width")
+    model, trained = load_trained(weights, cfg.backbone)
+    sizes = cfg.imgsz or trained.default_imgsz()
     height, width = (*sizes, *sizes)[:2]
-    model = load_trained(weights, cfg.backbone)
     path = weights.with_suffix(".onnx")
-    report = export_onnx(model, path, (height, width), batch=cfg.batch_size, dynamic=cfg.dynamic, opset=cfg.opset)
+    options = {"batch": cfg.batch_size, "dynamic": cfg.dynamic, "opset": cfg.opset, "data": trained.data}
+    report = export_onnx(model, path, (height, width), **options)
     log.info("\n".join(report.lines()))
     log.info("python detect.py --weights %s", path)
 

@@ -21,16 +21,14 @@ def main(cfg: ValConfig) -> None:
     from utils.data.spec import load_data_spec
     from utils.device import select_device
     from utils.engine.evaluate import evaluate
-    from utils.engine.training_facts import training_facts
     from utils.engine.val_inputs import agreed_names, build_loader, build_nms, build_observers
 
     device = select_device(cfg.device)
     weights = Path(cfg.weights or newest_weights())
     backend = load_backend(weights, device, cfg.backbone)
-    training = training_facts(weights)
-    data = load_data_spec(cfg.data or training.default_data(), required=(cfg.task,))
+    data = load_data_spec(cfg.data or backend.trained.default_data(), required=(cfg.task,))
     names = agreed_names(backend.names, data, cfg.single_cls)
-    loader = build_loader(cfg, data, backend, training)
+    loader = build_loader(cfg, data, backend)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 
     evaluation = evaluate(

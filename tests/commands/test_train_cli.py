@@ -80,6 +80,7 @@ def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
     assert metadata["stride"] == "32"
     assert json.loads(metadata["imgsz"]) == [64, 64]
     assert json.loads(metadata["verification"])
+    assert metadata["data"] == read_yaml(run / "opt.yaml")["data"]
 
 
 def test_the_same_seed_gives_the_same_figures_with_any_number_of_workers(pictures, folder):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import utils.backends
+from utils.checkpoint.facts import TrainingFacts
 from utils.errors import ConfigError
 
 
@@ -18,6 +19,7 @@ class Backend(Protocol):
     names: dict[int, str]
     stride: int  # image sides must be multiples of it
     fixed_size: tuple[int, int] | None  # height and width, where the file takes one size only
+    trained: TrainingFacts
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return predictions (B, N, 5 + nc), float32: cxcywh in pixels of ``images`` (B, 3, H, W) in 0–1, scores."""

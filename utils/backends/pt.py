@@ -7,14 +7,15 @@ from torch import Tensor
 
 from models.backbones import allow_user_file, is_user_name
 from models.yolo import DetectionModel
+from utils.checkpoint.facts import TrainingFacts, checkpoint_facts
 from utils.checkpoint.layers import OTHER_CODE
-from utils.checkpoint.load import load_model
+from utils.checkpoint.load import build_model, load_checkpoint
 from utils.errors import CheckpointError, ConfigError
 
 
 class PyTorchBackend:
-    def __init__(self, model: DetectionModel, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, model: DetectionModel, trained: TrainingFacts, device: torch.device) -> None:
+        self.device, self.trained = device, trained
         self.model = model.fuse().to(device, memory_format=torch.channels_last)
         self.model.head.export = True
         self.names = self.model.names
@@ -27,13 +28,14 @@ class PyTorchBackend:
 
 
 def load(path: Path, device: torch.device, backbone: str = "") -> PyTorchBackend:
-    return PyTorchBackend(load_trained(path, backbone), device)
+    return PyTorchBackend(*load_trained(path, backbone), device)
 
 
-def load_trained(path: Path, backbone: str = "") -> DetectionModel:
-    """Return the model of a checkpoint; ``backbone``, from the command line only, is the user's file that it needs.
+def load_trained(path: Path, backbone: str = "") -> tuple[DetectionModel, TrainingFacts]:
+    """Return model and facts of a checkpoint.
 
-    The file is run. Raises: CheckpointError for a bad checkpoint, ConfigError for a ``backbone`` that does nothing.
+    ``backbone``, from the command line only, is the user's file that it needs; that file is run.
+    Raises: CheckpointError for a bad checkpoint, ConfigError for a ``backbone`` that does nothing.
     """
     if backbone and not is_user_name(backbone):
         raise ConfigError(
@@ -42,11 +44,12 @@ def load_trained(path: Path, backbone: str = "") -> DetectionModel:
         )
     allow_user_file(backbone)
     try:
-        model = load_model(path)
+        checkpoint = load_checkpoint(path)
+        model = build_model(checkpoint)
     except CheckpointError as error:
         suspects = backbone and error.fix == OTHER_CODE
         fix = f"check that {backbone} is the one that it was trained with" if suspects else error.fix
         raise CheckpointError(error.what, fix) from error
     if backbone and not is_user_name(model.rows[0].name):
         raise ConfigError(f"--backbone {backbone}: the model in {path} needs no file of yours", "leave --backbone out")
-    return model
+    return model, checkpoint_facts(checkpoint)

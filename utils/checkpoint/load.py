@@ -46,11 +46,15 @@ def load_bare_state(path: str | Path) -> dict[str, Tensor] | None:
 
 def load_model(path: str | Path) -> DetectionModel:
     """Return the model of a checkpoint: float32, in eval mode, not fused. Raises: CheckpointError."""
-    checkpoint = load_checkpoint(path)
+    return build_model(load_checkpoint(path))
+
+
+def build_model(checkpoint: Checkpoint) -> DetectionModel:
+    """Return the model that a checkpoint describes, as ``load_model`` does. Raises: CheckpointError."""
     try:
         model = DetectionModel(checkpoint.yaml, load_backbone=False)
     except ConfigError as error:
-        raise CheckpointError(f"{path}: its model description is wrong: {error.what}", error.fix) from error
+        raise CheckpointError(f"{checkpoint.path}: its model description is wrong: {error.what}", error.fix) from error
     _check_fit(model, checkpoint)
     model.load_state_dict(checkpoint.state)
     adopt_layers(model, checkpoint.layers, checkpoint.path)

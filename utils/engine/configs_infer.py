@@ -23,7 +23,7 @@ class ValConfig:
     task: str = option("val", help="images to use", choices=("train", "val", "test"))
     batch_size: int = option(32, help="images per batch", **BATCH_SIZE)
     imgsz: int | None = option(
-        None, help="longer side of the images, in pixels; without it that of the training", **IMGSZ
+        None, help="longer side of the images, in pixels; without it that of the training or export", **IMGSZ
     )
     conf_thres: float = option(
         0.001, help="least confidence; above 0.001 the mAP can be far too high, and COCO's is given too", **SHARE
@@ -53,7 +53,7 @@ class DetectConfig:
         "", help="image, video, folder, glob in quotes, or .txt list of these; without it data/images of the clone"
     )
     imgsz: tuple[int, ...] | None = option(
-        None, help="height width, or one number for both; without it that of the training", **IMGSZ
+        None, help="height width, or one number for both; without it that of the training or export", **IMGSZ
     )
     conf_thres: float = option(0.25, help="least confidence", **SHARE)
     iou_thres: float = option(0.45, help="overlap from which the less confident of two boxes is dropped", **SHARE)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from utils.boxes import unletterbox
+from utils.checkpoint.facts import TrainingFacts
 from utils.data.letterbox import letterbox
 from utils.device import to_float_images
 from utils.engine.configs_infer import DetectConfig
 from utils.engine.stopwatch import Speed, Stopwatch
-from utils.engine.training_facts import TrainingFacts
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 from utils.nms import non_max_suppression
@@ -30,6 +30,7 @@ class Backend(Protocol):
     names: Mapping[int, str]
     stride: int
     fixed_size: tuple[int, int] | None  # height, width of the only input that an exported graph takes
+    trained: TrainingFacts
 
     def __call__(self, images: Tensor) -> Tensor:
         """Turn images (B, 3, H, W) in 0–1 into predictions (B, N, 5 + nc)."""
@@ -90,8 +91,8 @@ class Predictor:
         return self.stopwatch.speed(self.images)
 
 
-def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device, training: TrainingFacts) -> Predictor:
-    """Return the predictor that the options ask for; ``training`` chooses the image size where they do not.
+def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device) -> Predictor:
+    """Return the predictor that the options ask for; the weights file chooses the image size where they do not.
 
     Raises: ConfigError for classes that the model does not know, and for an impossible size.
     """
@@ -109,7 +110,7 @@ def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device, t
         agnostic=cfg.agnostic_nms,
         max_det=cfg.max_det,
     )
-    imgsz = cfg.imgsz or backend.fixed_size or (training.default_imgsz(),)
+    imgsz = cfg.imgsz or backend.fixed_size or backend.trained.default_imgsz()
     return Predictor(backend, device, imgsz=imgsz, nms=nms)
 
 

@@ -15,7 +15,6 @@ from utils.engine.configs_infer import ValConfig
 from utils.engine.evaluate import VAL_NMS, Observer
 from utils.engine.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.engine.predict import Backend
-from utils.engine.training_facts import TrainingFacts
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 
@@ -37,11 +36,12 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
     return dict(data.names)
 
 
-def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, training: TrainingFacts) -> BatchLoader:
+def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares."""
     scan = scan_dataset(getattr(data, cfg.task), data.nc, fence=data.fence)
     if backend.fixed_size is None:
-        imgsz = fit_imgsz(training.default_imgsz() if cfg.imgsz is None else cfg.imgsz, backend.stride)
+        longer = max(backend.trained.default_imgsz()) if cfg.imgsz is None else cfg.imgsz
+        imgsz = fit_imgsz(longer, backend.stride)
         return build_val_loader(scan, imgsz, cfg.batch_size, backend.stride, workers=cfg.workers)
     height, width = backend.fixed_size
     if height != width:

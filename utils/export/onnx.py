@@ -195,9 +195,8 @@ def remedy(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool) 
     log.info("looking for what works instead")
     if dynamic and _works(_verified_at_one_size, model, shape, opset):
         return "leave --dynamic out"
-    older = opset < PROGRAM_OPSET
-    others = range(opset + 1, PROGRAM_OPSET + 1) if older else range(newest_opset(opset), PROGRAM_OPSET - 1, -1)
-    for other in others:
+    up, down = range(opset + 1, PROGRAM_OPSET + 1), range(newest_opset(opset), PROGRAM_OPSET - 2, -1)
+    for other in up if opset < PROGRAM_OPSET else down:  # up or down to one that the other exporter writes
         if _works(verified, model, shape, other, dynamic):
             return f"use --opset {other}, the nearest that works"
     return "use the .pt file, or another backbone"

@@ -6,32 +6,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from utils.checkpoint.facts import TrainingFacts
 from utils.data.spec import DataSpec
 from utils.engine import val_inputs
 from utils.engine.configs_infer import DetectConfig, ValConfig
 from utils.engine.predict import build_predictor
-from utils.engine.training_facts import TrainingFacts, training_facts
 from utils.engine.val_inputs import agreed_names, build_loader, build_observers
 from utils.errors import ConfigError
 
-GOLDEN = Path(__file__).parents[2] / "golden"
-FLEXIBLE = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None)
-FIXED = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 192))
+FACTS = TrainingFacts(imgsz=(256, 256))
+FLEXIBLE = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None, trained=FACTS)
+OBLONG = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None, trained=TrainingFacts(imgsz=(96, 160)))
+FIXED = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 192), trained=FACTS)
 DATA = DataSpec(
     file=Path("pets.yaml"), root=Path("/d"), train=[], val=[Path("/d/v")], test=[], names={0: "cat", 1: "dog"}
 )
-
-
-def test_an_exported_file_says_nothing_of_its_training(tmp_path):
-    facts = training_facts(tmp_path / "model.onnx")
-
-    assert (facts.default_data(), facts.default_imgsz()) == ("data/shapes.yaml", 640)
-
-
-def test_an_official_checkpoint_without_options_gets_the_defaults():
-    facts = training_facts(GOLDEN / "official_format.pt")
-
-    assert facts.default_imgsz() == 640
 
 
 @pytest.mark.parametrize(
@@ -39,12 +28,13 @@ def test_an_official_checkpoint_without_options_gets_the_defaults():
     [
         (DetectConfig(), FLEXIBLE, (256, 256)),
         (DetectConfig(imgsz=(320, 64)), FLEXIBLE, (320, 64)),
+        (DetectConfig(), OBLONG, (96, 160)),
         (DetectConfig(), FIXED, (192, 192)),
         (DetectConfig(imgsz=(640,)), FIXED, (192, 192)),
     ],
 )
 def test_detection_uses_the_size_asked_for_or_that_of_the_training(cfg, backend, size):
-    predict = build_predictor(cfg, backend, torch.device("cpu"), TrainingFacts(imgsz=256))
+    predict = build_predictor(cfg, backend, torch.device("cpu"))
 
     assert predict.size == size
 
@@ -53,7 +43,7 @@ def test_a_class_that_the_model_does_not_know_cannot_be_chosen():
     cfg = DetectConfig(classes=(0, 99))
 
     with pytest.raises(ConfigError, match="--classes 99: the model knows 1 classes"):
-        build_predictor(cfg, FLEXIBLE, torch.device("cpu"), TrainingFacts(imgsz=256))
+        build_predictor(cfg, FLEXIBLE, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -69,12 +59,13 @@ def loader_arguments(monkeypatch):
     ("cfg", "backend", "expected"),
     [
         (ValConfig(), FLEXIBLE, ((256, 32, 32), {"workers": 8})),
+        (ValConfig(), OBLONG, ((160, 32, 32), {"workers": 8})),
         (ValConfig(imgsz=300, batch_size=4, workers=0), FLEXIBLE, ((320, 4, 32), {"workers": 0})),
         (ValConfig(), FIXED, ((192, 32, 32), {"workers": 8, "rect": False})),
     ],
 )
 def test_validation_images_suit_the_backend(loader_arguments, cfg, backend, expected):
-    build_loader(cfg, DATA, backend, TrainingFacts(imgsz=256))
+    build_loader(cfg, DATA, backend)
 
     assert loader_arguments == [expected]
 
@@ -82,22 +73,22 @@ def test_validation_images_suit_the_backend(loader_arguments, cfg, backend, expe
 def test_a_size_that_the_model_does_not_take_is_not_blamed_on_an_export(loader_arguments, caplog):
     caplog.set_level("INFO")
 
-    build_loader(ValConfig(weights="fixed.pt", imgsz=160), DATA, FIXED, TrainingFacts())
-    build_predictor(DetectConfig(weights="fixed.pt", imgsz=(160,)), FIXED, torch.device("cpu"), TrainingFacts())
+    build_loader(ValConfig(weights="fixed.pt", imgsz=160), DATA, FIXED)
+    build_predictor(DetectConfig(weights="fixed.pt", imgsz=(160,)), FIXED, torch.device("cpu"))
 
     assert [record.getMessage() for record in caplog.records] == ["the model takes images of 192×192 pixels only"] * 2
 
 
 def test_an_exported_rectangle_is_refused(loader_arguments):
-    backend = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 320))
+    backend = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 320), trained=FACTS)
 
     with pytest.raises(ConfigError, match="320×192 pixels only"):
-        build_loader(ValConfig(weights="a.onnx"), DATA, backend, TrainingFacts())
+        build_loader(ValConfig(weights="a.onnx"), DATA, backend)
 
 
 def test_an_impossible_size_is_refused(loader_arguments):
     with pytest.raises(ConfigError, match="--imgsz 0"):
-        build_loader(ValConfig(imgsz=0), DATA, FLEXIBLE, TrainingFacts(imgsz=256))
+        build_loader(ValConfig(imgsz=0), DATA, FLEXIBLE)
 
 
 def test_model_and_data_must_have_as_many_classes():
