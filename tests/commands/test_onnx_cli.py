@@ -12,7 +12,8 @@ import detect
 import export
 import val
 from utils.checkpoint.native import save_checkpoint
-from utils.config import parse_config, run_command
+from utils.command import run_command
+from utils.config import parse_config
 from utils.engine.configs import ExportConfig
 from utils.engine.configs_infer import DetectConfig, ValConfig
 from utils.yaml_file import write_yaml
