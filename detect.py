@@ -5,15 +5,18 @@ python detect.py --weights yolov5s.pt --source photos/ --save-txt  # image, vide
 """
 
 import logging
+from pathlib import Path
+from typing import Any
 
 from utils.command import run_command
+from utils.config import make_config
 from utils.engine.configs_infer import DetectConfig
 from utils.runs import ROOT, new_run_dir, newest_weights
 
 log = logging.getLogger("detect")
 
 
-def main(cfg: DetectConfig) -> None:
+def main(cfg: DetectConfig) -> Path:
     from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
     from utils.data.sources import ImageSource
     from utils.device import select_device
@@ -41,6 +44,12 @@ def main(cfg: DetectConfig) -> None:
             log.warning("%d of %d files skipped, for the reasons above", len(source.skipped), len(source))
         log.info("speed: %s per image", predict.speed())
         log.info("results in %s", run_dir)
+    return run_dir
+
+
+def run(**options: Any) -> Path:
+    """Detect from a program, ``run(weights="best.pt", source="photos")``; return the folder of the results."""
+    return main(make_config(DetectConfig, options))
 
 
 if __name__ == "__main__":

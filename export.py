@@ -6,8 +6,10 @@ python export.py --dynamic --imgsz 320 416                         # newest run;
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from utils.command import run_command
+from utils.config import make_config
 from utils.engine.configs import ExportConfig
 from utils.errors import ConfigError
 from utils.runs import newest_weights
@@ -15,7 +17,7 @@ from utils.runs import newest_weights
 log = logging.getLogger("export")
 
 
-def main(cfg: ExportConfig) -> None:
+def main(cfg: ExportConfig) -> list[Path]:
     from utils.backends.pt import load_trained  # here, because PyTorch takes seconds to import and --help should not
     from utils.export.onnx import export_onnx
 
@@ -30,6 +32,12 @@ def main(cfg: ExportConfig) -> None:
     report = export_onnx(model, path, (height, width), **options)
     log.info("\n".join(report.lines()))
     log.info("python detect.py --weights %s", path)
+    return [path]
+
+
+def run(**options: Any) -> list[Path]:
+    """Export from a program, ``run(weights="best.pt", dynamic=True)``; return the files."""
+    return main(make_config(ExportConfig, options))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,26 @@ python train.py --cfg models/yolov5s-emo.yaml --data my.yaml       # your own da
 python train.py --weights yolov5s.pt --data my.yaml --epochs 50    # fine-tune an official checkpoint
 """
 
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
 from utils.command import run_command
+from utils.config import make_config
 from utils.engine.configs import TrainConfig
 
 
-def main(cfg: TrainConfig) -> None:
+def main(cfg: TrainConfig) -> Path:
     from utils.engine.train import train  # here, because PyTorch takes seconds to import and --help should not
 
-    train(cfg)
+    return train(cfg)
+
+
+def run(**options: Any) -> argparse.Namespace:
+    """Train from a program, ``run(data="my.yaml", imgsz=320)``; return the options, and the run folder ``save_dir``."""
+    cfg = make_config(TrainConfig, options)
+    return argparse.Namespace(**asdict(cfg), save_dir=str(main(cfg)))
 
 
 if __name__ == "__main__":

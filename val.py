@@ -6,17 +6,24 @@ python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpo
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from utils.command import run_command
+from utils.config import make_config
 from utils.engine.configs_infer import ValConfig
 from utils.runs import new_run_dir, newest_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from utils.engine.evaluate import Evaluation
 
 log = logging.getLogger("val")
 
 MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 
-def main(cfg: ValConfig) -> None:
+def main(cfg: ValConfig) -> "Evaluation":
     from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
     from utils.data.spec import load_data_spec
     from utils.device import select_device
@@ -45,6 +52,19 @@ def main(cfg: ValConfig) -> None:
         log.info(evaluation.class_rows())
     log.info("speed: %s per image", evaluation.speed)
     log.info("results in %s", run_dir)
+    return evaluation
+
+
+def run(**options: Any) -> tuple[tuple[float, ...], "np.ndarray", tuple[float, float, float]]:
+    """Validate from a program, ``run(weights="best.pt", data="my.yaml")``.
+
+    Return (precision, recall, mAP@0.5, mAP@0.5:0.95, three losses, which are 0 here), the mAP@0.5:0.95 of each class,
+    and the milliseconds per image of pre-processing, inference and suppression.
+    """
+    evaluation = main(make_config(ValConfig, options))
+    speed = evaluation.speed
+    maps = evaluation.metrics.maps(len(evaluation.names))
+    return (*evaluation.figures(), *evaluation.losses), maps, (speed.preprocess, speed.inference, speed.nms)
 
 
 if __name__ == "__main__":

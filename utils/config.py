@@ -9,10 +9,11 @@ class DetectConfig:
 import argparse
 import dataclasses
 import math
+import os
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.absent_flags import check_flag, check_value
@@ -48,9 +49,54 @@ def parse_config(config_class: type, argv: Sequence[str], prog: str | None = Non
     argv = [_whole_flag(parser, argument) for argument in argv]
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise _unknown(parser, argv, unknown[0], config_class.__name__.removesuffix("Config").lower())
+        raise _unknown(parser, argv, unknown[0], _command(config_class))
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
     return check_config(config_class(**values))
+
+
+def make_config(config_class: type, options: Mapping[str, Any]) -> Any:
+    """Return an instance of the dataclass from Python values, by the names of the flags or their other spellings.
+
+    Raises: ConfigError for an unknown name, and for a value that the flag would not take.
+    """
+    names, hints = _names(config_class), typing.get_type_hints(config_class)
+    values = {}
+    for given, value in options.items():
+        if given not in names:
+            check_flag(_command(config_class), f"--{given}")
+            raise ConfigError(f"unknown option {given!r}", suggest(given, names) or f"known: {', '.join(hints)}")
+        name, negated = names[given]
+        values[name] = not value if negated else _fitting(name, value, hints[name])
+    return check_config(config_class(**values))
+
+
+def _names(config_class: type) -> dict[str, tuple[str, bool]]:
+    """Return field and whether it is meant negatively (``noplots``) for every name that an option has."""
+    names = {}
+    for field in dataclasses.fields(config_class):
+        for spelling in (field.name, *field.metadata["aliases"]):
+            names[spelling.lstrip("-").replace("-", "_")] = field.name, False
+        for spelling in field.metadata["off_aliases"]:
+            names[spelling.lstrip("-").replace("-", "_")] = field.name, True
+    return names
+
+
+def _fitting(name: str, value: Any, hint: Any) -> Any:
+    """Return a value in the type of its field. Raises: ConfigError."""
+    kind, many = (bool, False) if hint in (bool, bool | None) else _value_type(hint)
+    if value is None:
+        return None
+    items = list(value) if many and isinstance(value, list | tuple) else [value]
+    fits = {str: (str, os.PathLike, int), float: (float, int), int: int, bool: bool}[kind]
+    wrong = [item for item in items if not isinstance(item, fits) or (isinstance(item, bool) and kind is not bool)]
+    if wrong:
+        raise ConfigError(f"{name} is {wrong[0]!r}", f"give a value of type {kind.__name__}")
+    items = [os.fspath(item) if isinstance(item, os.PathLike) else kind(item) for item in items]
+    return tuple(items) if many else items[0]
+
+
+def _command(config_class: type) -> str:
+    return config_class.__name__.removesuffix("Config").lower()
 
 
 def _whole_flag(parser: argparse.ArgumentParser, argument: str) -> str:
