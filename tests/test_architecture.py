@@ -33,8 +33,10 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.engine": 3,
     "utils.export": 3,
     "utils.backends": 3,
+    "utils.hub": 4,
 }
 SCRIPT_FLOOR = 4
+DOORS = {"utils"}  # ``from utils import load``, for programs of users; it stands above all that it leads to
 CONFIG_TYPES_FLOOR = 3
 INSIDE_MODELS = {  # models.x may import these parts of models
     "registry": set(),
@@ -64,7 +66,7 @@ def module_name(path: Path) -> str:
 def package_and_floor(module: str) -> tuple[str, int]:
     """Return the unit that siblings must not import (``utils.data``, ``models``, …) and its floor."""
     matches = [prefix for prefix in FLOORS if module == prefix or module.startswith(prefix + ".")]
-    if not matches:
+    if not matches or module in DOORS:
         return module, SCRIPT_FLOOR
     best = max(matches, key=len)
     return best, FLOORS[best]

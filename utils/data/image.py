@@ -58,6 +58,14 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ImageError(path, str(error)) from error
 
 
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Return the image in the bytes of a file, as ``read_image``; ``name`` stands in errors. Raises: ImageError."""
+    try:
+        return _decode(data)
+    except UnusableError as error:
+        raise ImageError(name, str(error)) from error
+
+
 def image_shape(path: str | Path) -> tuple[int, int]:
     """Return (height, width) of what ``read_image`` returns. Raises: ImageError.
 

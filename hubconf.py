@@ -1,0 +1,89 @@
+"""Models by name for ``torch.hub.load``, as YOLOv5's hub has them; for your own program, see docs/python.md.
+
+model = torch.hub.load("path/to/this/clone", "custom", path="best.pt", source="local")
+model = torch.hub.load("path/to/this/clone", "yolov5s", pretrained=False, classes=10, source="local")
+
+``yolov5s`` stands for the name of any file in models/ and models/hub. ``custom``, and the official names with their own
+80 classes, return a detector that takes images of any kind (``utils.load``); otherwise it is the bare model, to train.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+dependencies = ["cv2", "numpy", "torch", "torchvision", "yaml"]
+
+ROOT = Path(__file__).resolve().parent
+RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
+OFFICIAL_CLASSES = 80  # of COCO
+
+
+def custom(path: str, autoshape: bool = True, _verbose: bool = True, device: Any = None) -> Any:
+    """Return the detector of a weights file; without ``autoshape`` its bare model, which takes tensors.
+
+    ``_verbose`` changes nothing: what there is to say goes to Python's logging, which is the program's own.
+    """
+    _check_packages()
+    from utils.hub.detector import load
+
+    detector = load(path, device="" if device is None else device)
+    return detector if autoshape or detector.model is None else detector.model
+
+
+def _create(
+    name: str,
+    pretrained: bool = True,
+    channels: int = 3,
+    classes: int = OFFICIAL_CLASSES,
+    autoshape: bool = True,
+    _verbose: bool = True,
+    device: Any = None,
+) -> Any:
+    """Return the model of a YAML; ``pretrained`` takes what fits of ``name.pt``, in the working folder or the clone."""
+    _check_packages()
+    if pretrained and (channels, classes) == (3, OFFICIAL_CLASSES):
+        return custom(_weights(name), autoshape, _verbose, device)
+    from models.yolo import DetectionModel
+    from utils.checkpoint.load import load_checkpoint, transfer
+    from utils.device import select_device
+
+    model = DetectionModel(_yamls()[name], ch=channels, nc=classes)
+    if pretrained:
+        transfer(model, load_checkpoint(_weights(name)).state, exclude=("anchor",))
+    return model.to(select_device(str(device or "")))
+
+
+def _weights(name: str) -> str:
+    from utils.errors import CheckpointError
+
+    found = next((path for path in (Path(f"{name}.pt"), ROOT / f"{name}.pt") if path.is_file()), None)
+    if found is None:
+        official = f"get it from {RELEASE}/{name}.pt" if "-" not in name else "give pretrained=False"
+        raise CheckpointError(f"{name}.pt: no such file in {Path.cwd()} or {ROOT}", official)
+    return str(found)
+
+
+def _yamls() -> dict[str, Path]:
+    return {path.stem: path for path in sorted((ROOT / "models").glob("**/*.yaml"))}
+
+
+def _check_packages() -> None:
+    """Raises: ImportError where the program has packages of the same names as ours, which would be taken for them."""
+    for name in ("models", "utils"):
+        package = sys.modules.get(name)
+        places = [Path(place).resolve().parent for place in getattr(package, "__path__", [])]
+        if package is not None and ROOT not in places:
+            raise ImportError(
+                f"this program has a package {name!r} of its own ({places}); run the detector in a process apart"
+            )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _yamls():
+        return partial(_create, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_yamls()]

@@ -1,0 +1,140 @@
+"""The Python API: a trained detector that is called with images.
+
+model = load("best.pt")
+results = model(["street.jpg", array], imgsz=640, conf=0.25)
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from utils.backends.load import Backend, load_backend
+from utils.boxes import unletterbox
+from utils.checkpoint.facts import DEFAULT_IMGSZ
+from utils.data.letterbox import letterbox
+from utils.device import autocast, autocast_dtype, select_device, to_float_images
+from utils.engine.stopwatch import Stopwatch
+from utils.errors import ConfigError
+from utils.hub.pictures import Picture, names_of, read_pictures
+from utils.hub.results import Results
+from utils.imgsz import rounded_up
+from utils.nms import non_max_suppression
+
+log = logging.getLogger(__name__)
+
+MAX_IMGSZ = 32767  # pixels
+SHORT_NAMES = {"size": "imgsz", "conf_thres": "conf", "iou_thres": "iou", "agnostic_nms": "agnostic"}
+SETTINGS = ("conf", "iou", "classes", "agnostic", "multi_label", "max_det", "amp")
+
+
+def load(weights: str | Path, device: str | torch.device = "", backbone: str = "", **settings: Any) -> "Detector":
+    """Return the detector of a weights file: a checkpoint, ours or an official one, or an exported file.
+
+    ``device`` is cpu, mps or the index of a GPU; empty, the first GPU, else the CPU. ``backbone`` is file.py:builder
+    for a checkpoint that needs a file of yours, which is run. ``settings`` are those of :class:`Detector`.
+    Raises: CheckpointError, ConfigError.
+    """
+    chosen = device if isinstance(device, torch.device) else select_device(str(device))
+    return Detector(load_backend(weights, chosen, backbone), chosen, **settings)
+
+
+class Detector(nn.Module):
+    """Finds objects in images of any kind. Its settings are attributes, which a call may override:
+
+    conf         least confidence (0.25); iou: overlap from which the less confident of two boxes is dropped (0.45)
+    classes      keep only these class ids (all); agnostic: boxes of different classes suppress each other (no)
+    multi_label  several classes for a box (no); max_det: detections per image (1000); amp: mixed precision (no)
+    """
+
+    def __init__(self, backend: Backend, device: torch.device, **settings: Any) -> None:
+        super().__init__()
+        self.conf, self.iou, self.classes, self.max_det = 0.25, 0.45, None, 1000
+        self.agnostic = self.multi_label = self.amp = False
+        self.backend, self.names, self.stride = backend, dict(backend.names), backend.stride
+        self.model = getattr(backend, "model", None)  # a module, so that to(), cpu() and half() reach it
+        self._device = device
+        for name, value in _plain(settings).items():
+            setattr(self, name, value)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are taken to."""
+        parameter = next(self.parameters(), None)
+        return self._device if parameter is None else parameter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        parameter = next(self.parameters(), None)
+        return torch.float32 if parameter is None else parameter.dtype
+
+    @torch.no_grad()
+    def forward(self, images: Any, size: int | Sequence[int] | None = None, **options: Any) -> Results | Tensor:
+        """Return what is in the images.
+
+        ``images`` is one or a list of: path, URL, PIL image, RGB array (H, W, 3) uint8 or 0–1, tensor (3, H, W). All
+        are letterboxed to one shape, whose longer side is ``size`` or ``imgsz``; without, that of the training, or 640.
+        A tensor (B, 3, H, W) of floats in 0–1 is no list of images but the model's own input, and gives predictions
+        (B, N, 5 + nc). ``options`` override the settings. Raises: DataError, ConfigError.
+        """
+        options = _plain({"size": size, **options})
+        if isinstance(images, Tensor) and images.ndim == 4:
+            return self._predict(images.to(self.device), options.get("amp", self.amp)).clone()
+        watch = Stopwatch(self.device)
+        with watch.phase("preprocess"):
+            pictures = read_pictures(images)
+            boxed, places = self._letterboxed(pictures, options.get("imgsz"))
+            batch = to_float_images(torch.from_numpy(boxed).permute(0, 3, 1, 2), self.device)
+        with watch.phase("inference"):
+            predictions = self._predict(batch, options.get("amp", self.amp))
+        with watch.phase("nms"):
+            found = [
+                torch.cat((unletterbox(rows[:, :4], *place, picture.image.shape[:2]), rows[:, 4:]), dim=1)
+                for rows, place, picture in zip(self._suppress(predictions, options), places, pictures, strict=True)
+            ]
+        ims = [picture.image for picture in pictures]
+        return Results(ims, found, names_of(pictures), self.names, watch.speed(len(pictures)), batch.shape)
+
+    def _predict(self, images: Tensor, amp: bool) -> Tensor:
+        with autocast(self.device, autocast_dtype(self.device, amp)):
+            return self.backend(images.to(self.dtype)).float()
+
+    def _suppress(self, predictions: Tensor, options: Mapping[str, Any]) -> list[Tensor]:
+        s = {name: options.get(name, getattr(self, name)) for name in SETTINGS}
+        classes = [s["classes"]] if isinstance(s["classes"], int) else s["classes"]
+        return non_max_suppression(
+            predictions, s["conf"], s["iou"], classes, s["agnostic"], s["multi_label"], max_det=s["max_det"]
+        )
+
+    def _letterboxed(self, pictures: Sequence[Picture], imgsz: int | Sequence[int] | None) -> tuple[np.ndarray, list]:
+        """Return the images (B, H, W, 3) in one shape, and ratio and padding of each."""
+        shape = self._common_shape([picture.image.shape[:2] for picture in pictures], imgsz)
+        boxed, *places = zip(*(letterbox(picture.image, shape) for picture in pictures), strict=True)
+        return np.stack(boxed), list(zip(*places, strict=True))
+
+    def _common_shape(self, shapes: Sequence[tuple[int, int]], imgsz: int | Sequence[int] | None) -> tuple[int, int]:
+        """Return (height, width) that every image fits into once its longer side is the longer one of ``imgsz``."""
+        if self.backend.fixed_size is not None:
+            return tuple(self.backend.fixed_size)
+        imgsz = imgsz or self.backend.trained.imgsz or DEFAULT_IMGSZ  # without a word: the program did not ask
+        longest = max(imgsz) if isinstance(imgsz, list | tuple) else imgsz
+        if type(longest) is not int or not 1 <= longest <= MAX_IMGSZ:
+            raise ConfigError(f"imgsz is {imgsz!r}", "give one number, or height and width")
+        fitted = np.array([[int(side * longest / max(shape)) for side in shape] for shape in shapes]).max(axis=0)
+        height, width = (rounded_up(int(side), self.stride) for side in fitted)
+        return height, width
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by their short names, without those that are None. Raises: ConfigError for an unknown one."""
+    named = {SHORT_NAMES.get(name, name): value for name, value in options.items() if value is not None}
+    for name in named:
+        if name not in (*SETTINGS, "imgsz"):
+            raise ConfigError(f"unknown option {name!r}", f"known: imgsz, {', '.join(SETTINGS)}")
+    return named
