@@ -9,12 +9,11 @@ from torch import nn
 
 from models.layers.activation import ActivationFactory, set_activation
 from models.parse import Row
-from models.registry import BackboneEntry
+from models.registry import MAX_PARAMETERS, BackboneEntry
 from models.wiring import Call
 from utils.errors import ConfigError
 from utils.registry import suggest
 
-MAX_PARAMETERS = 2_000_000_000
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.03  # of the batch norms of neck and head; a backbone keeps its own
 REFUSALS = (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError)
 

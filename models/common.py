@@ -8,6 +8,7 @@ from models.layers.csp import C3, Bottleneck, BottleneckCSP, C3x, CrossConv
 from models.layers.ghost import C3Ghost, GhostBottleneck, GhostConv
 from models.layers.mixconv import MixConv2d
 from models.layers.pooling import C3SPP, SPP, SPPF
+from models.layers.repvgg_block import RepVGGBlock
 from models.layers.routing import Concat, Contract, Expand
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "GhostConv",
     "MetaAconC",
     "MixConv2d",
+    "RepVGGBlock",
     "TransformerBlock",
     "TransformerLayer",
     "autopad",

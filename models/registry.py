@@ -17,6 +17,7 @@ from utils.registry import Registry
 LAYERS = Registry("layer")
 BACKBONES = Registry("backbone")
 
+MAX_PARAMETERS = 2_000_000_000  # of a model
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -35,6 +36,7 @@ class BackboneEntry:
 
     build: Callable[..., nn.Module]
     url: str = ""  # of the official weight file; empty where the authors give no direct link
+    without_url: str = "download them and give the path of the file"  # what to do then
     head_prefixes: tuple[str, ...] = ()  # keys of the classifier, which a detector does not need
     convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = None  # other layouts → ours
     load: Callable[[nn.Module, str | bool], list[str]] | None = None  # of a library with files of its own → keys filled

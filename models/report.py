@@ -41,6 +41,15 @@ def list_backbones(pattern: str = "") -> list[str]:
     return [*_aligned([COLUMNS, *rows]), *([note] if note else [])]
 
 
+def backbone_notes(name: str, backbone: nn.Module | None) -> list[str]:
+    """Say what an alias stands for, and what a backbone says of itself in ``note``."""
+    listed = BACKBONES.canonical(name)
+    notes = [getattr(backbone, "note", "")]
+    if listed != name:
+        notes.append(f"{name} stands for {listed}: {BACKBONES.get(name).build.__doc__.splitlines()[0]}")
+    return [note for note in notes if note]
+
+
 def _matches(pattern: str, name: str) -> bool:
     pattern = pattern if "*" in pattern else f"*{pattern}*"
     return fnmatch.fnmatch(name.lower(), pattern.lower())

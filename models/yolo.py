@@ -15,6 +15,7 @@ if __name__ == "__main__":  # a script finds modules beside itself; ours are fou
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
 from models.parse import Row, at, check_model_yaml, class_names, level_slots, read_model_yaml, read_rows, reduction_of
-from models.report import fuse_check, list_backbones
+from models.report import backbone_notes, fuse_check, list_backbones
 from models.summary import layer_times, summary_line, summary_table
 from models.wiring import Scaling, wire
 from utils.command import run_command
@@ -140,8 +141,8 @@ class DetectionModel(nn.Module):
 
     @property
     def wiring(self) -> list[str]:
-        """Say, one line per level of the backbone, which rows read it."""
-        lines = []
+        """Say what the backbone's name stands for, if that needs saying, and which rows read each of its levels."""
+        lines = backbone_notes(self.rows[0].name, self.backbone)
         for slot, channels in self._levels().items():
             readers = ", ".join(f"row {row.index} {row.name}" for row in self.rows if slot in row.sources)
             lines.append(f"P{slot + 1} (stride {reduction_of(slot)}, {channels} channels) → {readers}")
@@ -154,13 +155,14 @@ class DetectionModel(nn.Module):
     def load_backbone(self) -> LoadReport | None:
         """Load the weights that the backbone row names, if any, and normalise images as they expect, in place."""
         row = self.rows[0]
-        weights = backbone_args(row.entry, row.args)[0] if row.is_backbone else None
+        weights, options = backbone_args(row.entry, row.args) if row.is_backbone else (None, {})
         if weights is None:
             return None
         if len(row.entry.mean) != self.yaml["ch"]:
             what = f"{row.name}: its weights are for {len(row.entry.mean)} input channels, not {self.yaml['ch']}"
             raise ConfigError(what, "leave its weights or 'ch' out of the model YAML")
-        self.load_report = load_backbone_weights(self.backbone, row.entry, weights, row.name)
+        entry = replace(row.entry, build=partial(row.entry.build, **options))
+        self.load_report = load_backbone_weights(self.backbone, entry, weights, row.name)
         self.set_normalization({"mean": list(row.entry.mean), "std": list(row.entry.std)})
         return self.load_report
 

@@ -109,9 +109,7 @@ def locate(source: str | Path | bool, entry: BackboneEntry, name: str) -> Path:
     """Return the local file of ``source``. Raises: CheckpointError."""
     if source is True:
         if not entry.url:
-            raise CheckpointError(
-                f"{name}: its authors give no direct link to weights", "download them and give the path of the file"
-            )
+            raise CheckpointError(f"{name}: its authors give no direct link to weights", entry.without_url)
         source = entry.url
     return download(str(source)) if is_url(source) else Path(source)
 

@@ -269,7 +269,7 @@ class EMO(nn.Module):
 register = partial(register_backbone, head_prefixes=("head.", "pre_head."))
 
 
-@register(aliases=("EMO_1M", "EMO-1M"))
+@register(aliases=("EMO_1M", "EMO-1M", "EMO"))
 def emo_1m(*, drop_path: float = 0.04036, **options: Any) -> EMO:
     """1.2 M parameters without the classifier, 71.5 % top-1."""
     stages = (Stage(2, 32, 2), Stage(2, 48, 2.5), Stage(8, 80, 3, head_width=20), Stage(3, 168, 3.5, head_width=21))

@@ -11,96 +11,26 @@ Weight files in deployment form (``rbr_reparam``) are refused: their branches ca
 trained on; ``fuse`` makes that form from a training file.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.backbones._levels import select_reductions
-from models.layers.reparam import bn_scale_shift, conv_like, fold_bn, fuse_submodules
-from models.registry import register_backbone
-from utils.errors import CheckpointError
+from models.layers.reparam import fuse_submodules
+from models.layers.repvgg_block import RepVGGBlock
+from models.registry import BACKBONES, MAX_PARAMETERS, BackboneEntry, register_backbone
+from utils.errors import CheckpointError, ConfigError
 
-
-class ThinPointwise(nn.Conv2d):
-    """Strided 1×1 convolution of fewer than 16 channels, which leaves out pixels before the convolution sees them.
-
-    Left to oneDNN, its weight gradient in channels_last and float32 writes outside its memory, so that the process dies
-    (PyTorch 2.15, a CPU with AVX-512).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows, columns = self.stride
-        return F.conv2d(x[:, :, ::rows, ::columns], self.weight)
-
-
-class ConvBN(nn.Sequential):
-    """Bias-free k×k convolution ``conv``, padded to keep the size, and batch norm ``bn``."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int) -> None:
-        super().__init__()
-        conv = ThinPointwise if kernel == 1 and stride > 1 and in_channels < 16 else nn.Conv2d
-        self.conv = conv(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
-
-
-class SqueezeExcite(nn.Module):
-    """Channel gate from the global mean."""
-
-    def __init__(self, channels: int, reduced: int) -> None:
-        super().__init__()
-        self.down = nn.Conv2d(channels, reduced, 1)
-        self.up = nn.Conv2d(reduced, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate = self.up(F.relu(self.down(x.mean((2, 3), keepdim=True))))
-        return x * gate.sigmoid()
-
-
-class RepVGGBlock(nn.Module):
-    """ReLU of the sum of a 3×3, a 1×1 and, where the shape stays, an identity branch, each with its norm (Fig. 2)."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, gate: str | None = None
-    ) -> None:
-        super().__init__()
-        self.rbr_dense = ConvBN(in_channels, out_channels, 3, stride, groups)
-        self.rbr_1x1 = ConvBN(in_channels, out_channels, 1, stride, groups)
-        keeps_shape = in_channels == out_channels and stride == 1
-        self.rbr_identity = nn.BatchNorm2d(in_channels) if keeps_shape else None
-        self.rbr_reparam: nn.Conv2d | None = None  # the branches as one convolution, after fuse()
-        self.se = SqueezeExcite(out_channels, out_channels // 16) if gate == "before ReLU" else nn.Identity()
-        self.nonlinearity = nn.ReLU(inplace=True)
-        self.post_se = SqueezeExcite(out_channels, out_channels // 4) if gate == "after ReLU" else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        mixed = self._sum_of_branches(x) if self.rbr_reparam is None else self.rbr_reparam(x)
-        return self.post_se(self.nonlinearity(self.se(mixed)))
-
-    def _sum_of_branches(self, x: Tensor) -> Tensor:
-        mixed = self.rbr_dense(x)
-        mixed += self.rbr_1x1(x)  # in place: nobody else holds the sum, and early maps are large
-        if self.rbr_identity is not None:
-            mixed += self.rbr_identity(x)
-        return mixed
-
-    @torch.no_grad()
-    def fuse(self) -> None:
-        """Replace the branches by one 3×3 convolution with bias (Sec. 3.3)."""
-        if self.rbr_reparam is not None:
-            return
-        dense, pointwise = fold_bn(*self.rbr_dense), fold_bn(*self.rbr_1x1)
-        weight = dense.weight + F.pad(pointwise.weight, (1, 1, 1, 1))  # (O, I/g, 3, 3)
-        bias = dense.bias + pointwise.bias
-        if self.rbr_identity is not None:
-            scale, shift = bn_scale_shift(self.rbr_identity)
-            output = torch.arange(len(scale), device=scale.device)
-            weight[output, output % weight.shape[1], 1, 1] += scale  # a group sees only its own inputs
-            bias += shift
-        self.rbr_reparam = conv_like(dense, weight, bias)
-        del self.rbr_dense, self.rbr_1x1, self.rbr_identity
+REDUCTIONS = (2, 4, 8, 16, 32)
+MAX_DEPTH = 1000
+HEADS = ("linear.", "stage1_aux.", "stage2_aux.", "stage3_first_aux.")
+WITHOUT_URL = (
+    "give False, or the path of a downloaded RepVGG-…-train.pth; the True of the tutorials, the deployed form, is what "
+    "fuse() makes of a trained model, see docs/fusing.md"
+)
 
 
 class PlusStage(nn.Module):
@@ -115,16 +45,17 @@ class PlusStage(nn.Module):
 
 
 class RepVGG(nn.Module):
-    """A stem block and four stages of ``depths`` blocks, whose widths are 64, 128, 256, 512 times ``multipliers``.
+    """A stem block and stages of ``depths`` blocks; ``widths`` are the channels of the stem and of each stage.
 
-    Every second block convolves in ``groups``. ``gated`` adds squeeze-and-excitation before the ReLU; ``plus`` adds it
-    after the ReLU instead and halves the third stage, as RepVGGplus does.
+    Every module halves the size. Levels coarser than the last stage are max-pooled from it. Every second block
+    convolves in ``groups``. ``gated`` adds squeeze-and-excitation before the ReLU; ``plus`` adds it after the ReLU
+    instead and halves the third stage, as RepVGGplus does.
     """
 
     def __init__(
         self,
-        depths: tuple[int, ...],
-        multipliers: tuple[float, ...],
+        widths: Sequence[int],
+        depths: Sequence[int],
         *,
         groups: int = 1,
         gated: bool = False,
@@ -133,25 +64,25 @@ class RepVGG(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        levels = (2, 4, 8, 16, 32)
-        widths = [int(base * a) for base, a in zip((64, 128, 256, 512), multipliers, strict=True)]
-        widths.insert(0, min(64, widths[0]))
-        self.reductions = select_reductions(levels, reductions)
-        self.feature_channels = [widths[levels.index(r)] for r in self.reductions]
+        own = REDUCTIONS[: len(widths)]
+        self.reductions = select_reductions(REDUCTIONS, own if reductions is None else reductions)
+        deepest = min(REDUCTIONS.index(self.reductions[-1]), len(own) - 1)
+        self.feature_channels = [widths[min(REDUCTIONS.index(r), deepest)] for r in self.reductions]
+        self.pooled = [r // own[-1] for r in self.reductions if r > own[-1]]
 
         gate = "before ReLU" if gated else "after ReLU" if plus else None
         self.stage0 = RepVGGBlock(in_channels, widths[0], stride=2, gate=gate)
         tapped = ["stage0"]  # per level, the module whose output it is
         layer = 0
-        for stage in range(1, levels.index(self.reductions[-1]) + 1):
+        for stage in range(1, deepest + 1):
             blocks = []
             for index in range(depths[stage - 1]):
                 layer += 1
                 inputs, stride = (widths[stage - 1], 2) if index == 0 else (widths[stage], 1)
                 in_groups = groups if layer % 2 == 0 else 1
-                blocks.append(RepVGGBlock(inputs, widths[stage], stride, in_groups, gate))
+                blocks.append(RepVGGBlock(inputs, widths[stage], stride, in_groups, gate=gate))
             tapped.append(self._add_stage(f"stage{stage}", blocks, plus))
-        self.taps = {tapped[levels.index(r)] for r in self.reductions}
+        self.taps = {tapped[own.index(r)] for r in self.reductions if r in own}
 
     def _add_stage(self, name: str, blocks: list[RepVGGBlock], plus: bool) -> str:
         """Register the blocks under their official names; return the name of the last module."""
@@ -171,7 +102,7 @@ class RepVGG(nn.Module):
             x = stage(x)
             if name in self.taps:
                 maps.append(x)
-        return maps
+        return [*maps, *(F.max_pool2d(x, factor) for factor in self.pooled)]
 
     def fuse(self) -> None:
         """Make every block one convolution and its ReLU; gates stay."""
@@ -189,100 +120,161 @@ def refuse_deployment_form(state: dict[str, Tensor], module: nn.Module) -> dict[
     return state
 
 
+def published(depths: Sequence[int], multipliers: Sequence[float], **options: Any) -> RepVGG:
+    """Return a network of the papers: the widths of its four stages are 64, 128, 256, 512 times ``multipliers``."""
+    widths = [int(base * a) for base, a in zip((64, 128, 256, 512), multipliers, strict=True)]
+    return RepVGG([min(64, widths[0]), *widths], depths, **options)
+
+
+def of_own_size(
+    *,
+    widths: Sequence[int] | None = None,
+    depths: Sequence[int] | None = None,
+    groups: int = 1,
+    reductions: Iterable[int] | None = None,
+    in_channels: int = 3,
+) -> RepVGG:
+    """A network of the ``widths`` and ``depths`` of a YAML row; without them A0, the smallest that is published.
+
+    ``widths`` are the channels of the strides 2, 4, …, ``depths`` the blocks of each. The first are those of the stem,
+    which is one block in every RepVGG: ``depths`` may leave it out, and another number for it is not used.
+    """
+    levels: dict[str, Any] = {"reductions": reductions, "in_channels": in_channels}
+    if widths is None and depths is None:
+        network = repvgg_a0(groups=groups, **levels)
+        network.note = "RepVGG without widths and depths is repvgg_a0, the smallest published one"
+        return network
+    widths, depths = _checked_sizes(widths, depths)
+    network = RepVGG(widths, depths, groups=groups, **levels)
+    stages = ", ".join(f"{depth}×{width}" for depth, width in zip(depths, widths[1:], strict=True))
+    pooling = "; coarser levels by max-pooling" if network.pooled else ""
+    network.note = f"RepVGG, blocks × channels: stem 1×{widths[0]}, stages {stages}{pooling}"
+    return network
+
+
+def _checked_sizes(widths: Any, depths: Any) -> tuple[list[int], list[int]]:
+    """Return the widths of stem and stages, and the depths of the stages. Raises: ConfigError."""
+    sizes = {"widths": widths, "depths": depths}
+    for name, values in sizes.items():
+        if not isinstance(values, list | tuple) or not all(type(v) is int and v > 0 for v in values):
+            fix = "for example {widths: [64, 128, 256, 512], depths: [1, 2, 2, 2]}"
+            raise ConfigError(f"{name}: {values!r} is not a list of positive whole numbers", fix)
+    if not 2 <= len(widths) <= len(REDUCTIONS) or len(widths) - len(depths) not in (0, 1):
+        raise ConfigError(
+            f"{len(widths)} widths and {len(depths)} depths",
+            "give two to five of each, for the strides 2, 4, 8, 16, 32; the first are the stem's",
+        )
+    depths = list(depths[1 - len(widths) :])
+    inner = sum(d * w * w for d, w in zip(depths, widths[1:], strict=True))
+    parameters = 10 * (inner + sum(a * b for a, b in pairwise(widths)))  # at most, in training form without norms
+    if parameters > MAX_PARAMETERS or max(depths) > MAX_DEPTH:
+        raise ConfigError(
+            f"widths {list(widths)} and depths {depths} are up to {parameters:,} parameters",
+            f"at most {MAX_PARAMETERS:,}, and {MAX_DEPTH} blocks in a stage",
+        )
+    return list(widths), depths
+
+
+OWN_SIZE = {"head_prefixes": HEADS, "convert": refuse_deployment_form, "without_url": WITHOUT_URL}
+BACKBONES.register("RepVGG")(BackboneEntry(of_own_size, **OWN_SIZE))
+
+
 def register(paper_name: str) -> Callable:
     """Return a decorator that lists a builder under its own name and the paper's; weights have no direct link."""
+    alias = paper_name.replace("-", "_")
     return register_backbone(
-        aliases=(paper_name, paper_name.replace("-", "_")),
-        head_prefixes=("linear.", "stage1_aux.", "stage2_aux.", "stage3_first_aux."),
+        aliases=(paper_name, alias, f"create_{alias}"),
+        head_prefixes=HEADS,
         convert=refuse_deployment_form,
+        without_url=WITHOUT_URL,
     )
 
 
 @register("RepVGG-A0")
 def repvgg_a0(**options: Any) -> RepVGG:
     """7.8 M parameters without the classifier, 7.0 M fused, 72.41 % top-1."""
-    return RepVGG((2, 4, 14, 1), (0.75, 0.75, 0.75, 2.5), **options)
+    return published((2, 4, 14, 1), (0.75, 0.75, 0.75, 2.5), **options)
 
 
 @register("RepVGG-A1")
 def repvgg_a1(**options: Any) -> RepVGG:
     """12.8 M, 11.5 M fused, 74.46 %."""
-    return RepVGG((2, 4, 14, 1), (1, 1, 1, 2.5), **options)
+    return published((2, 4, 14, 1), (1, 1, 1, 2.5), **options)
 
 
 @register("RepVGG-A2")
 def repvgg_a2(**options: Any) -> RepVGG:
     """26.8 M, 24.1 M fused, 76.48 %."""
-    return RepVGG((2, 4, 14, 1), (1.5, 1.5, 1.5, 2.75), **options)
+    return published((2, 4, 14, 1), (1.5, 1.5, 1.5, 2.75), **options)
 
 
 @register("RepVGG-B0")
 def repvgg_b0(**options: Any) -> RepVGG:
     """14.5 M, 13.1 M fused, 75.14 %."""
-    return RepVGG((4, 6, 16, 1), (1, 1, 1, 2.5), **options)
+    return published((4, 6, 16, 1), (1, 1, 1, 2.5), **options)
 
 
 @register("RepVGG-B1")
 def repvgg_b1(**options: Any) -> RepVGG:
     """55.4 M, 49.8 M fused, 78.37 %."""
-    return RepVGG((4, 6, 16, 1), (2, 2, 2, 4), **options)
+    return published((4, 6, 16, 1), (2, 2, 2, 4), **options)
 
 
 @register("RepVGG-B1g2")
 def repvgg_b1g2(**options: Any) -> RepVGG:
     """43.7 M, 39.3 M fused, 77.78 %."""
-    return RepVGG((4, 6, 16, 1), (2, 2, 2, 4), groups=2, **options)
+    return published((4, 6, 16, 1), (2, 2, 2, 4), groups=2, **options)
 
 
 @register("RepVGG-B1g4")
 def repvgg_b1g4(**options: Any) -> RepVGG:
     """37.9 M, 34.1 M fused, 77.58 %."""
-    return RepVGG((4, 6, 16, 1), (2, 2, 2, 4), groups=4, **options)
+    return published((4, 6, 16, 1), (2, 2, 2, 4), groups=4, **options)
 
 
 @register("RepVGG-B2")
 def repvgg_b2(**options: Any) -> RepVGG:
     """86.5 M, 77.8 M fused, 78.78 %."""
-    return RepVGG((4, 6, 16, 1), (2.5, 2.5, 2.5, 5), **options)
+    return published((4, 6, 16, 1), (2.5, 2.5, 2.5, 5), **options)
 
 
 @register("RepVGG-B2g2")
 def repvgg_b2g2(**options: Any) -> RepVGG:
     """68.3 M, 61.4 M fused."""
-    return RepVGG((4, 6, 16, 1), (2.5, 2.5, 2.5, 5), groups=2, **options)
+    return published((4, 6, 16, 1), (2.5, 2.5, 2.5, 5), groups=2, **options)
 
 
 @register("RepVGG-B2g4")
 def repvgg_b2g4(**options: Any) -> RepVGG:
     """59.2 M, 53.2 M fused, 79.38 %."""
-    return RepVGG((4, 6, 16, 1), (2.5, 2.5, 2.5, 5), groups=4, **options)
+    return published((4, 6, 16, 1), (2.5, 2.5, 2.5, 5), groups=4, **options)
 
 
 @register("RepVGG-B3")
 def repvgg_b3(**options: Any) -> RepVGG:
     """120.5 M, 108.4 M fused, 80.52 %."""
-    return RepVGG((4, 6, 16, 1), (3, 3, 3, 5), **options)
+    return published((4, 6, 16, 1), (3, 3, 3, 5), **options)
 
 
 @register("RepVGG-B3g2")
 def repvgg_b3g2(**options: Any) -> RepVGG:
     """94.4 M, 84.8 M fused."""
-    return RepVGG((4, 6, 16, 1), (3, 3, 3, 5), groups=2, **options)
+    return published((4, 6, 16, 1), (3, 3, 3, 5), groups=2, **options)
 
 
 @register("RepVGG-B3g4")
 def repvgg_b3g4(**options: Any) -> RepVGG:
     """81.3 M, 73.1 M fused, 80.21 %."""
-    return RepVGG((4, 6, 16, 1), (3, 3, 3, 5), groups=4, **options)
+    return published((4, 6, 16, 1), (3, 3, 3, 5), groups=4, **options)
 
 
 @register("RepVGG-D2se")
 def repvgg_d2se(**options: Any) -> RepVGG:
     """130.8 M, 117.8 M fused, 83.55 % at 320×320."""
-    return RepVGG((8, 14, 24, 1), (2.5, 2.5, 2.5, 5), gated=True, **options)
+    return published((8, 14, 24, 1), (2.5, 2.5, 2.5, 5), gated=True, **options)
 
 
 @register("RepVGGplus-L2pse")
 def repvggplus_l2pse(**options: Any) -> RepVGG:
     """137.5 M, 124.6 M fused, 84.06 % at 320×320."""
-    return RepVGG((8, 14, 24, 1), (2.5, 2.5, 2.5, 5), plus=True, **options)
+    return published((8, 14, 24, 1), (2.5, 2.5, 2.5, 5), plus=True, **options)

@@ -246,7 +246,7 @@ def repvit_m3(**options: Any) -> RepViT:
     return RepViT((64, 128, 256, 512), (4, 4, 18, 2), legacy=True, **options)
 
 
-@register_current(aliases=("RepViT-M0.6",), url=f"{THU_RELEASE}/repvit_m0_6_distill_300e.pth")
+@register_current(aliases=("RepViT-M0.6", "RepViT"), url=f"{THU_RELEASE}/repvit_m0_6_distill_300e.pth")
 def repvit_m0_6(**options: Any) -> RepViT:
     """2.2 M, 74.1 %."""
     return RepViT((40, 80, 160, 320), (1, 1, 8, 1), **options)

@@ -17,7 +17,7 @@ def cells(line: str) -> list[str]:
 def test_the_list_gives_names_channels_strides_and_sizes():
     lines = [cells(line) for line in list_backbones("emo_")[1:-1]]
 
-    assert lines[0] == ["emo_1m", "24 32 48 80 168", "2 4 8 16 32", "1,192,168", "EMO_1M, EMO-1M"]
+    assert lines[0] == ["emo_1m", "24 32 48 80 168", "2 4 8 16 32", "1,192,168", "EMO_1M, EMO-1M, EMO"]
     assert [line[0] for line in lines] == ["emo_1m", "emo_2m", "emo_5m", "emo_6m"]
 
 
