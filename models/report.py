@@ -11,6 +11,7 @@ from models.backbones import known_backbones, resolve_backbone
 from models.build import count_parameters
 from models.registry import BACKBONES
 from utils.errors import ConfigError
+from utils.imgsz import rounded_up
 from utils.registry import suggest
 
 LIBRARIES = ("timm", "torchvision")
@@ -63,8 +64,10 @@ def _facts(name: str) -> tuple[str, ...]:
     except ConfigError as error:
         return (name, "–", "–", "–", error.what.removeprefix(f"{name} "))
     channels, strides = (" ".join(map(str, v)) for v in (backbone.feature_channels, backbone.reductions))
-    size = getattr(backbone, "fixed_size", None)
-    remarks = [*BACKBONES.aliases(name), *([f"one image size only, such as {size[0]}×{size[1]}"] if size else [])]
+    size, multiple = getattr(backbone, "fixed_size", None), getattr(backbone, "size_multiple", 1)
+    remarks = BACKBONES.aliases(name)
+    remarks += [f"one image size only, such as {size[0]}×{size[1]}"] if size else []
+    remarks += [f"images of multiples of {multiple}"] if multiple > 1 else []
     return (name, channels, strides, f"{count_parameters(backbone):,}", ", ".join(remarks))
 
 
@@ -82,7 +85,8 @@ def fuse_check(model: nn.Module, imgsz: tuple[int, int] = (320, 320), seed: int 
     mistakes.
     """
     generator = torch.Generator().manual_seed(seed)
-    images = torch.rand(2, model.yaml["ch"], *(model.fixed_size or imgsz), generator=generator)
+    size = model.fixed_size or [rounded_up(side, model.size_multiple) for side in imgsz]
+    images = torch.rand(2, model.yaml["ch"], *size, generator=generator)
     randomised = _with_random_norms(model, images, generator)
     lines = []
     for dtype in (torch.float32, torch.float64):

@@ -47,6 +47,12 @@ def summary_line(model: nn.Module, imgsz: int = 640) -> str:
     return f"{len(model.rows)} rows, {parameters:,} parameters, {flops:.1f} GFLOPs at {imgsz}×{imgsz}"
 
 
+def fused_line(model: nn.Module, imgsz: int = 640) -> str:
+    """Return the line of a fused model, with the batch norms that are left, which docs/fusing.md gives reasons for."""
+    left = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    return summary_line(model, imgsz) + (f"; {left} batch norms cannot be folded" if left else "")
+
+
 def count_flops(model: nn.Module, imgsz: int = 640) -> int:
     """Return 2 × multiply-adds of convolutions and matrix products for one image, in eval mode.
 

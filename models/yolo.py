@@ -28,12 +28,13 @@ from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
 from models.parse import Row, at, check_model_yaml, class_names, level_slots, read_model_yaml, read_rows, reduction_of
 from models.report import backbone_notes, fuse_check, list_backbones
-from models.summary import layer_times, summary_line, summary_table
+from models.summary import fused_line, layer_times, summary_table
 from models.wiring import Scaling, wire
 from utils.command import run_command
 from utils.config import option
 from utils.device import select_device
 from utils.errors import ConfigError, DataError, UserError
+from utils.imgsz import fit_imgsz
 from utils.runs import ROOT
 
 log = logging.getLogger(__name__)
@@ -195,7 +196,7 @@ class DetectionModel(nn.Module):
             what = f"{source}: an image of {PROBE_SIZE} px becomes maps of {levels} cells: no whole strides"
             raise ConfigError(what, "pad the rows that shrink the map so that each of them halves it")
         self.head.attach([PROBE_SIZE // side for side in levels])
-        return PROBE_SIZE // min(sides.values())
+        return max(PROBE_SIZE // min(sides.values()), getattr(self.backbone, "size_multiple", 1))  # powers of two
 
     def forward(self, images: Tensor) -> Any:
         """Return what the head makes of images (B, ch, H, W); H and W are multiples of ``size_multiple``."""
@@ -266,10 +267,10 @@ def main(cfg: SummaryConfig) -> None:
         log.info("\n".join(fuse_check(model)))
         return
     model = model.to(select_device(cfg.device))
-    images = torch.rand(cfg.batch_size, model.yaml["ch"], cfg.imgsz, cfg.imgsz, device=model.stride.device)
-    log.info(summary_table(model, cfg.imgsz, layer_times(model, images) if cfg.profile else None))
-    model.fuse()
-    log.info("fused: %s", summary_line(model, cfg.imgsz))
+    imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
+    images = torch.rand(cfg.batch_size, model.yaml["ch"], imgsz, imgsz, device=model.stride.device)
+    log.info(summary_table(model, imgsz, layer_times(model, images) if cfg.profile else None))
+    log.info("fused: %s", fused_line(model.fuse(), imgsz))
     if cfg.profile:
         log.info("fused: %.1f ms per batch of %d", sum(layer_times(model, images)), cfg.batch_size)
 
@@ -289,8 +290,8 @@ def build_all(paths: list[Path]) -> None:
     failed = 0
     for path in paths:
         try:
-            count = count_parameters(DetectionModel(path, load_backbone=False))
-            log.info("%-28s %s parameters", path.name, f"{count:,}")
+            size = count_parameters(DetectionModel(path, load_backbone=False))
+            log.info("%-28s %s parameters", path.name, f"{size:,}")
         except UserError as error:
             failed += 1
             log.error("%s", error)

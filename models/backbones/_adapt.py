@@ -40,6 +40,7 @@ class Recipe:
     scale: Fraction = Fraction(1)  # by which images are resized first
     fixed_size: tuple[int, int] | None = None  # the only size (H, W) of images that it takes, None for any
     largest_size: tuple[int, int] | None = None  # the largest size (H, W) of images that it takes, None for any
+    multiple: int = 1  # of which the sides of images are, where that is more than the coarsest stride
     options: tuple[tuple[str, Any], ...] = ()  # with which the library creates it
 
 
@@ -54,6 +55,11 @@ def input_scale(reductions: Sequence[int]) -> Fraction:
         strides = ", ".join(map(str, reductions))
         raise ConfigError(f"its maps have strides {strides}, which no resizing makes powers of two", CHOOSE)
     return scale
+
+
+def probes(multiple: int = 1) -> Sequence[tuple[int, int]]:
+    """Return the sizes at which a body is checked whose images have sides that are multiples of this."""
+    return PROBES if multiple == 1 else ((multiple, multiple), (multiple, 2 * multiple))
 
 
 def scaled(size: tuple[int, int], scale: Fraction) -> tuple[int, int]:
@@ -88,6 +94,12 @@ def needed_levels(available: Sequence[Level], wanted: Sequence[int]) -> list[Lev
             raise ConfigError(f"no map of stride {reduction} (it has {have})", CHOOSE)
         needed[level.reduction] = level
     return [needed[r] for r in sorted(needed)]
+
+
+def unpadded(found: Sequence[int], wanted: Sequence[float]) -> str:
+    """Return why a map of these cells (height, width) is no level."""
+    pairs = (f"{sides[0]:g}×{sides[1]:g}" for sides in (found, wanted))
+    return "its convolutions are not padded: a map has {} cells where its stride gives {}".format(*pairs)
 
 
 class LevelAdapter(nn.Module):
@@ -136,9 +148,15 @@ class LevelAdapter(nn.Module):
         """The largest size (height, width) of images that the body takes, None for any."""
         return self.recipe.largest_size
 
+    @property
+    def size_multiple(self) -> int:
+        """Of what the sides of images must be multiples for the body, besides the strides; a power of two."""
+        return self.recipe.multiple
+
     def body_shape(self, batch: int = 1) -> tuple[int, int, int, int]:
         """Return a shape (B, C, H, W) that the body takes."""
-        return batch, self.in_channels, *scaled(self.fixed_size or PROBES[0], self.recipe.scale)
+        size = self.fixed_size or probes(self.size_multiple)[0]
+        return batch, self.in_channels, *scaled(size, self.recipe.scale)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features = zip(self.levels, self.body(self._resized(images)), strict=True)

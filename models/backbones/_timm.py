@@ -6,29 +6,31 @@ the meta device, where a forward pass computes shapes alone; the first one whose
 
 import functools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import timm
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
-from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
 from models.backbones._adapt import (
     CHOOSE,
-    PROBES,
     Level,
     LevelAdapter,
     Recipe,
     input_scale,
     last_of_each_stride,
     needed_levels,
+    probes,
     scaled,
+    unpadded,
 )
 from models.backbones._names import registered_names
+from models.backbones._timm_fuse import fuse_timm
 from models.backbones._timm_weights import load_timm
-from models.layers.observe import fold_batch_norms, nothing_left, without_lstm_steps
+from models.layers.observe import without_lstm_steps
 from models.registry import BackboneEntry
 from utils.errors import ConfigError
 from utils.registry import suggest
@@ -42,7 +44,9 @@ WAYS: tuple[dict[str, Any], ...] = (  # keywords of create_model for models that
     {"dynamic_img_size": True} | GETTER,
     {"strict_img_size": False} | GETTER,
 )
+MULTIPLES = (64, 128, 256)  # of which some want the sides of images, for their attention works on blocks of cells
 TABLED = ("mvitv2",)  # their tables of positions are for one size; what is beyond is no error on the meta device
+FIX = "choose a model with feature maps of strides 8, 16, 32 at any size"
 RESERVED = ("cache_dir", "checkpoint_path", "feature_cls", "features_only", "in_chans", "num_classes", "out_indices")
 Size = tuple[int, int]
 
@@ -104,43 +108,75 @@ def _create(name: str, in_channels: int, **options: Any) -> nn.Module:
     return timm.create_model(name, features_only=True, in_chans=in_channels, **options)
 
 
+@dataclass(frozen=True)
+class Way:
+    """Keywords of create_model, the sizes of images to try them at, and what a recipe says of sizes."""
+
+    keywords: dict[str, Any]
+    sizes: Sequence[Size]
+    limits: dict[str, Any] = field(default_factory=dict)
+
+
 @functools.lru_cache
 def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tuple[tuple[str, Any], ...]) -> Recipe:
     """Return the first way to create ``name`` that works at every probed size, else at ``img_size`` alone.
 
-    Raises: ConfigError with timm's own reason when there is none.
+    Raises: ConfigError with the reason when there is none.
     """
-    reasons = []
-    for way, sizes, fixed_size, largest_size in _ways(name, img_size):
-        tried = dict(options) | way
+    errors = []
+    for way in _ways(name, img_size):
+        tried = dict(options) | way.keywords
         try:
-            levels, scale = _probe(name, in_channels, tried, sizes)
+            levels, scale = _probe(name, in_channels, tried, way.sizes)
         except Exception as error:  # whatever a foreign model raises is the reason that is reported
-            reasons.append(error)
+            errors += [error] if "multiple" not in way.limits else []
             continue
-        return Recipe(levels, scale, fixed_size, largest_size, tuple(tried.items()))
-    telling = [error for error in reasons if not isinstance(error, TypeError)] or reasons[:1]
-    reason = getattr(telling[-1], "what", f"{telling[-1]}".strip().split("\n")[0])
-    reason = reason or f"timm cannot build it in this form ({type(telling[-1]).__name__})"
+        return Recipe(levels, scale, options=tuple(tried.items()), **way.limits)
+    fix = "correct the options or leave them out" if options else FIX
+    reason, fix = _own_limit(name, in_channels, img_size, dict(options)) or (_reason(errors), fix)
     given = f" with {dict(options)}" if options else ""
-    raise ConfigError(
-        f"timm/{name}{given} cannot be a detector's backbone: {reason[:200]}",
-        "choose a model with feature maps of strides 8, 16, 32 at any size",
-    )
+    raise ConfigError(f"timm/{name}{given} cannot be a detector's backbone: {reason}", fix)
 
 
-def _ways(
-    name: str, img_size: Size | None
-) -> Iterator[tuple[dict[str, Any], Sequence[Size], Size | None, Size | None]]:
-    """Yield (keywords, sizes to try, the only size or None, the largest or None); a size asked for is always used."""
+def _ways(name: str, img_size: Size | None) -> Iterator[Way]:
+    """Yield what to try, in order; a size asked for is always used."""
     is_tabled = name.startswith(TABLED)
     if img_size is None and not is_tabled:
-        for way in WAYS:
-            yield way, PROBES, None, None
+        for keywords in WAYS:
+            yield Way(keywords, probes())
     size = img_size or DEFAULT_SIZE
-    for sizes, fixed_size in ((PROBES, None), ((size,), size)):
-        for way in ({}, GETTER):
-            yield way | {"img_size": size}, sizes, fixed_size, size if is_tabled else None
+    largest = {"largest_size": size} if is_tabled else {}
+    for sizes, limits in ((probes(), {}), ((size,), {"fixed_size": size})):
+        for keywords in ({}, GETTER):
+            yield Way(keywords | {"img_size": size}, sizes, largest | limits)
+    if img_size is None:
+        for multiple in MULTIPLES:
+            yield Way({}, probes(multiple), {"multiple": multiple})
+
+
+def _own_limit(name: str, in_channels: int, img_size: Size | None, options: dict[str, Any]) -> tuple[str, str] | None:
+    """Return (which sizes alone a model runs at, what to do about it), None where there are none."""
+    side = max(img_size or DEFAULT_SIZE)
+    trained = tuple(timm.get_pretrained_cfg(name).input_size[1:])
+    limits = (
+        ({"img_size": (side, side)}, (side, side), "it takes square images only", f"use img_size {side}"),
+        ({}, trained, f"it takes images of {trained[0]}×{trained[1]} only, for which it is built", FIX),
+    )
+    for keywords, size, reason, fix in limits:
+        if size == img_size:
+            continue
+        with suppress(Exception):  # of a foreign model: it does not run at this size either
+            _probe(name, in_channels, options | keywords, (size,))
+            return reason, fix
+    return None
+
+
+def _reason(errors: Sequence[Exception]) -> str:
+    """Return the most telling reason: our own, else the library's."""
+    telling = [error for error in errors if not isinstance(error, TypeError)] or errors[:1]
+    own = [error.what for error in telling if isinstance(error, ConfigError)]
+    reason = own[-1] if own else f"{telling[-1]}".strip().split("\n")[0][:200]
+    return reason or f"timm cannot build it in this form ({type(telling[-1]).__name__})"
 
 
 def _probe(
@@ -169,37 +205,8 @@ def _fits(feature: Tensor, channels: int, cells: tuple[float, float]) -> bool:
     """Say whether a map has just the cells expected. Raises: ConfigError if it is over one cell off, or not NCHW."""
     shape = tuple(feature.shape)
     off = max(abs(side - cell) for side, cell in zip(shape[2:], cells, strict=True))
-    if shape[1] != channels or off > 1:
-        declared = f"({channels}, {cells[0]:g}, {cells[1]:g})"
-        raise ConfigError(f"a map is {shape[1:]} where about {declared} was declared", CHOOSE)
+    if shape[1] != channels:
+        raise ConfigError(f"a map has {shape[1]} channels where {channels} are declared", CHOOSE)
+    if off > 1:
+        raise ConfigError(unpadded(shape[2:], cells), CHOOSE)
     return off == 0
-
-
-def fuse_timm(body: nn.Module, shape: Sequence[int]) -> None:
-    """Re-parameterise a timm model by its own methods, then fold the norms that they leave, in place."""
-    dtype, before = next(body.parameters()).dtype, torch.get_default_dtype()
-    torch.set_default_dtype(dtype)  # in which timm creates what it puts in the place of others
-    try:
-        reparameterize_model(body, inplace=True)
-    finally:
-        torch.set_default_dtype(before)
-    fold_batch_norms(body, shape, _remainder)
-    for name, conv in [item for item in body.named_modules() if type(item[1]) is Conv2dSame]:
-        body.set_submodule(name, _statically_padded(conv))
-
-
-def _statically_padded(conv: Conv2dSame) -> nn.Sequential:
-    """Return a convolution that pads as TensorFlow does, for maps whose sides are multiples of its stride.
-
-    Computed from every image's size instead, the padding keeps PyTorch's exporter busy for many minutes.
-    """
-    sizes = zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)
-    rows, columns = (max((kernel - 1) * dilation + 1 - stride, 0) for kernel, stride, dilation in sizes)
-    channels, geometry = (conv.in_channels, conv.out_channels), (conv.kernel_size, conv.stride, 0, conv.dilation)
-    plain = nn.Conv2d(*channels, *geometry, groups=conv.groups, device="meta")
-    plain.weight, plain.bias = conv.weight, conv.bias
-    return nn.Sequential(nn.ZeroPad2d((columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), plain)
-
-
-def _remainder(norm: nn.BatchNorm2d) -> nn.Module | None:
-    return nn.Sequential(norm.drop, norm.act) if type(norm) is BatchNormAct2d else nothing_left(norm)

@@ -7,6 +7,7 @@ other directly; the last one of each stride gives a level.
 import functools
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -16,14 +17,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision import models as zoo
 
-from models.backbones._adapt import PROBES, Level, LevelAdapter, Recipe, needed_levels
+from models.backbones._adapt import PROBES, Level, LevelAdapter, Recipe, needed_levels, unpadded
 from models.backbones._names import registered_names
 from models.registry import BackboneEntry
 from utils.errors import CheckpointError, ConfigError
 from utils.registry import suggest
 
 STRIDES = (2, 4, 8, 16, 32)
-FIX = "choose a convolutional model"
+NEEDED = 8  # the stride that a model must have or exceed: pooling the maps of its first layers makes no backbone of it
+CLASSIFIER = "classifier"  # a child of models; in some it is convolutions
+FIX = "choose a model with feature maps of strides 8, 16, 32 at any size, such as torchvision/resnet18"
 DOTTED = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.(\d)")  # keys of torchvision's files from before PyTorch 0.4
 
 
@@ -103,15 +106,26 @@ def find_levels(name: str) -> tuple[list[str], list[Level], bool]:
     try:
         runs = [_run(model, size) for size in PROBES]
     except Exception as error:  # whatever a foreign model raises is the reason that is reported
-        reason = f"{error}".strip().split("\n")[0][:200] or type(error).__name__
+        reason = _own_size(name, model) or f"{error}".strip().split("\n")[0][:200] or type(error).__name__
         raise ConfigError(f"torchvision/{name} cannot be a detector's backbone: {reason}", FIX) from error
     layouts = [(_last_of_each_stride(runs, channels_last), channels_last) for channels_last in (False, True)]
     last, channels_last = max(layouts, key=lambda layout: len(layout[0]))
-    if not last:
-        raise ConfigError(f"torchvision/{name} has no feature maps of strides {', '.join(map(str, STRIDES))}", FIX)
+    if max(last, default=0) < NEEDED:
+        reason = _what_is_off(runs[0])
+        raise ConfigError(f"torchvision/{name} cannot be a detector's backbone: {reason}", FIX)
     axis = 3 if channels_last else 1
-    levels = [Level(index, runs[0].shapes[index][axis], stride) for stride, index in sorted(last.items())]
+    steps = sorted(last.items())
+    levels = [Level(index, runs[0].shapes[index][axis], stride, exact) for stride, (index, exact) in steps]
     return runs[0].paths, levels, channels_last
+
+
+def _own_size(name: str, model: nn.Module) -> str:
+    """Say at which size alone the model runs, nothing where there is none."""
+    for side in (*zoo.get_model_weights(name).DEFAULT.transforms().crop_size, 224):
+        with suppress(Exception):  # of a foreign model: it does not run at this size either
+            _run(model, (side, side))
+            return f"it takes images of {side}×{side} only, for which it is built"
+    return ""
 
 
 @dataclass
@@ -137,6 +151,7 @@ def _run(model: nn.Module, size: tuple[int, int]) -> Run:
     steps = [
         (f"{name}.{inner}", module) if inner else (name, module)
         for name, child in model.named_children()
+        if name != CLASSIFIER
         for inner, module in (child.named_children() if isinstance(child, nn.Sequential) else [("", child)])
     ]
     hooks = [module.register_forward_hook(functools.partial(run.note, path)) for path, module in steps]
@@ -148,17 +163,34 @@ def _run(model: nn.Module, size: tuple[int, int]) -> Run:
     return run
 
 
-def _last_of_each_stride(runs: Sequence[Run], channels_last: bool) -> dict[int, int]:
-    """Return stride → index of the last step with that stride at every size."""
+def _last_of_each_stride(runs: Sequence[Run], channels_last: bool) -> dict[int, tuple[int, bool]]:
+    """Return stride → (index of the last step with that stride at every size, it has just the cells of that stride).
+
+    Unpadded models may be up to one cell off; a step that is not goes before one that is.
+    """
     rows = slice(1, 3) if channels_last else slice(2, 4)
-    last: dict[int, int] = {}
+    last: dict[int, tuple[int, bool]] = {}
     for index, shapes in enumerate(zip(*(run.shapes for run in runs), strict=True)):
-        grids = [shape[rows] for shape in shapes if len(shape) == 4]
-        cells = [pair for size, grid in zip(PROBES, grids, strict=False) for pair in zip(size, grid, strict=True)]
-        strides = {Fraction(side, count) for side, count in cells if count}
-        if len(strides) == 1 and (stride := strides.pop()) in STRIDES:
-            last[int(stride)] = index
+        if any(len(shape) != 4 for shape in shapes):
+            continue
+        for stride in STRIDES:
+            off = max(
+                abs(cells - Fraction(side, stride))
+                for size, shape in zip(PROBES, shapes, strict=True)
+                for side, cells in zip(size, shape[rows], strict=True)
+            )
+            if off == 0 or (off <= 1 and not last.get(stride, (0, False))[1]):
+                last[stride] = (index, off == 0)
     return last
+
+
+def _what_is_off(run: Run) -> str:
+    """Return why no step has the cells of a stride that is needed."""
+    for _, _, *cells in (shape for shape in run.shapes if len(shape) == 4):
+        wanted = min(([side / stride for side in PROBES[0]] for stride in STRIDES), key=lambda w: abs(w[0] - cells[0]))
+        if abs(wanted[0] - cells[0]) > 1:
+            return unpadded(cells, wanted)
+    return f"it has no feature maps of strides {', '.join(map(str, STRIDES))}"
 
 
 def _create(name: str) -> nn.Module:

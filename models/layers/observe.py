@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.layers.reparam import bn_scale_shift
+from models.layers.reparam import fold_bn, fold_bn_into_next
 
 
 def shadow(module: nn.Module) -> nn.Module:
@@ -59,10 +59,11 @@ def fold_batch_norms(
     shape: Sequence[int],
     remainder: Callable[[nn.BatchNorm2d], nn.Module | None] = nothing_left,
 ) -> int:
-    """Fold, in place, each batch norm into the convolution whose output it is the only one to read; return how many.
+    """Fold, in place, batch norms into convolutions next to them; return how many.
 
-    Who reads what is observed in a run on images of ``shape``. The convolution stays the same object with a new weight
-    and bias; ``remainder(norm)`` takes the place of the norm.
+    A norm goes into the convolution whose output it is the only one to read, else into the unpadded one that alone
+    reads its own. Who reads what is observed in a run on images of ``shape``. The convolution stays the same object
+    with a new weight and bias; ``remainder(norm)`` takes the place of the norm.
     """
     if not any(isinstance(m, nn.BatchNorm2d) for m in module.modules()):
         return 0
@@ -70,16 +71,17 @@ def fold_batch_norms(
     log = _CallLog()
     with log:
         maps = twin(_images_for(twin, shape))
-    pairs = list(_pairs(twin, log, maps))
-    folded = 0
-    for conv_name, norm_name in pairs:
+    folded = set()
+    for norm_name, conv_name, is_behind in _pairs(twin, log, maps):
         norm = module.get_submodule(norm_name)
-        rest = remainder(norm)
+        rest = None if norm_name in folded else remainder(norm)
         if rest is not None:
-            _fold_into(module.get_submodule(conv_name), norm)
+            conv = module.get_submodule(conv_name)
+            replacement = fold_bn_into_next(norm, conv) if is_behind else fold_bn(conv, norm)
+            conv.weight, conv.bias = replacement.weight, replacement.bias
             module.set_submodule(norm_name, rest.train(norm.training))
-            folded += 1
-    return folded
+            folded.add(norm_name)
+    return len(folded)
 
 
 class _CallLog(TorchDispatchMode):
@@ -104,30 +106,38 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from chain.from_iterable(map(_tensors, value))
 
 
-def _pairs(twin: nn.Module, log: _CallLog, maps: Any) -> Iterator[tuple[str, str]]:
-    """Yield (convolution, norm) where the norm alone reads the output of the convolution, and each is called once."""
+def _pairs(twin: nn.Module, log: _CallLog, maps: Any) -> list[tuple[str, str, bool]]:
+    """Return (norm, convolution, the convolution is behind) where nothing else sees what is between, the convolutions
+    before a norm first; each of the two is called once.
+    """
     convs = {id(m.weight): name for name, m in twin.named_modules() if isinstance(m, nn.Conv2d)}
     norms = {id(m.running_mean): name for name, m in twin.named_modules() if _is_affine_norm(m)}
-    reads = Counter(id(tensor) for _, tensors, _ in log.calls for tensor in tensors)
-    reads.update(id(tensor) for tensor in _tensors(maps))
-    outputs = {}  # id of a convolution's output → its name
+    seen = Counter(id(tensor) for _, tensors, _ in log.calls for tensor in tensors)
+    seen.update(id(tensor) for tensor in _tensors(maps))
+    made_by_conv, made_by_norm = {}, {}  # id of an output that is read once → name of the module
+    before, behind = [], []
     for func, tensors, result in log.calls:
+        output = id(next(_tensors(result), None))
+        made = {output} if seen[output] == 1 else set()
         if func is torch.ops.aten.convolution.default:
-            weight = tensors[1]
-            if id(weight) in convs and reads[id(weight)] == 1:
-                outputs[id(result)] = convs[id(weight)]
+            source, weight = map(id, tensors[:2])
+            if weight in convs and seen[weight] == 1:
+                made_by_conv |= dict.fromkeys(made, convs[weight])
+                if source in made_by_norm and _is_unpadded(twin.get_submodule(convs[weight])):
+                    behind.append((made_by_norm[source], convs[weight], True))
             continue
         means = [id(tensor) for tensor in tensors if id(tensor) in norms]
-        if len(means) == 1 and reads[means[0]] == 1 and reads[id(tensors[0])] == 1 and id(tensors[0]) in outputs:
-            yield outputs[id(tensors[0])], norms[means[0]]
+        if len(means) == 1 and seen[means[0]] == 1:
+            made_by_norm |= dict.fromkeys(made, norms[means[0]])
+            if id(tensors[0]) in made_by_conv:
+                before.append((norms[means[0]], made_by_conv[id(tensors[0])], False))
+    return before + behind
+
+
+def _is_unpadded(conv: nn.Module) -> bool:
+    """True where no image size makes it pad; what a subclass does is not known."""
+    return type(conv) is nn.Conv2d and conv.padding == (0, 0)
 
 
 def _is_affine_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm2d) and module.affine and module.running_mean is not None
-
-
-def _fold_into(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    scale, shift = bn_scale_shift(norm)
-    bias = shift if conv.bias is None else shift + conv.bias * scale
-    conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), requires_grad=False)
-    conv.bias = nn.Parameter(bias.clone(), requires_grad=False)

@@ -40,11 +40,15 @@ def fold_affine(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
 
 @torch.no_grad()
 def fold_bn_into_next(bn: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
-    """Return one 1×1 convolution equal to ``conv(bn(x))`` in eval mode; padding would make it inexact."""
-    assert conv.kernel_size == (1, 1) and conv.padding == (0, 0) and conv.groups == 1
-    scale, shift = bn_scale_shift(bn)
-    moved = conv.weight.flatten(1) @ shift  # (O,)
-    return conv_like(conv, conv.weight * scale.view(1, -1, 1, 1), moved if conv.bias is None else conv.bias + moved)
+    """Return one convolution equal to ``conv(bn(x))`` in eval mode; padding, which the norm does not see, would make it
+    inexact.
+    """
+    assert conv.padding == (0, 0)
+    scale, shift = (part.view(conv.groups, 1, -1, 1, 1) for part in bn_scale_shift(bn))
+    weight = conv.weight.unflatten(0, (conv.groups, -1))  # (g, O/g, I/g, kh, kw)
+    moved = (weight * shift).sum((2, 3, 4)).flatten()  # (O,)
+    bias = moved if conv.bias is None else conv.bias + moved
+    return conv_like(conv, (weight * scale).flatten(0, 1), bias)
 
 
 @torch.no_grad()

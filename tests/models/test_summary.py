@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.summary import count_flops, layer_times, summary_line, summary_table
+from models.summary import count_flops, fused_line, layer_times, summary_line, summary_table
 from models.yolo import DetectionModel, SummaryConfig, build_all, main
 from utils.errors import ConfigError
 from utils.runs import ROOT
@@ -28,6 +28,14 @@ def test_the_table_has_a_line_per_row_and_the_totals(model):
     assert lines[1].split() == ["0", "-1", "1", "1,760", "Conv", "[3,", "16,", "6,", "2,", "2]"]
     assert lines[13].split() == ["12", "-1,", "6", "1", "0", "Concat", "[1]"]
     assert lines[-1] == "25 rows, 1,872,157 parameters, 4.5 GFLOPs at 640×640"
+
+
+def test_the_fused_line_counts_the_norms_that_stay():
+    with torch.device("meta"):
+        own, fork = (DetectionModel(cfg).eval().fuse() for cfg in ("yolov5n", "yolov5n-fasternet"))
+
+    assert fused_line(own) == summary_line(own)
+    assert fused_line(fork) == f"{summary_line(fork)}; 3 batch norms cannot be folded"
 
 
 def test_flops_grow_with_the_area_and_leave_the_model_as_it_was(model):

@@ -19,7 +19,7 @@ from models.backbones._names import can_have, registered_names
 from models.backbones._weights import load_backbone_weights
 from models.registry import BACKBONES
 from models.yolo import DetectionModel
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError, ConfigError, DataError
 from utils.runs import ROOT
 
 NECK = (8, 16, 32)
@@ -308,16 +308,45 @@ def test_a_model_of_any_size_has_no_fixed_size():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("inception_v3", r"a map is \(64, 157, 157\) where about \(64, 160, 160\)"),
+        ("inception_v3", "its convolutions are not padded: a map has 317×317 cells where its stride gives 320×320"),
         ("crossvit_tiny_240", "strides 12, 17"),
-        ("efficientformer_l1", "length 49"),
-        ("bat_resnext26ts", r"timm cannot build it in this form .AssertionError"),
+        ("efficientformer_l1", "it takes images of 224×224 only"),
         ("efficientvit_m0", "no map of stride 4 .it has /16, /32, /64"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason_when_it_is_built(name, reason):
     with torch.device("meta"), pytest.raises(ConfigError, match=f"^timm/{name}.*{reason}"):
         resolve_backbone(f"timm/{name}")(reductions=(4, *NECK))
+
+
+@pytest.mark.parametrize("name", ["halonet26t", "bat_resnext26ts"])
+def test_attention_in_blocks_of_cells_wants_multiples_of_256(name):
+    module = on_meta(f"timm/{name}")
+
+    assert (module.size_multiple, module.fixed_size) == (256, None)
+    maps = module(torch.empty(1, 3, 256, 512, device="meta"))
+    assert [tuple(m.shape[2:]) for m in maps] == [(32, 64), (16, 32), (8, 16)]
+
+
+def test_a_detector_takes_the_multiples_of_its_backbone():
+    data = {"nc": 1, "depth_multiple": 1.0, "width_multiple": 1.0, "anchors": 1}
+    head = [[["P3", "P5"], 1, "Detect", ["nc", "anchors"]]]
+    with torch.device("meta"):
+        model = DetectionModel(data | {"backbone": [[-1, 1, "timm/halonet26t", []]], "head": head})
+
+    assert model.size_multiple == 256
+    with pytest.raises(DataError, match="multiples of 256"):
+        model(torch.empty(1, 3, 320, 320, device="meta"))
+
+
+def test_a_model_of_square_images_says_so():
+    with pytest.raises(ConfigError, match=r"convit_tiny .*: it takes square images only\nfix: use img_size 416"):
+        on_meta("timm/convit_tiny", img_size=[320, 416])
+
+
+def test_wrong_options_are_not_answered_with_another_model():
+    with pytest.raises(ConfigError, match="fix: correct the options or leave them out"):
+        on_meta("timm/lcnet_050", no_option=1)
 
 
 def test_further_options_go_to_timm():

@@ -54,8 +54,8 @@ NAMES = {
 }
 PLAIN, WITH_CARE, MADE_DYNAMIC, SIZED = (names.split() for names in NAMES.values())
 REFUSED = {
-    "inception_v3": "a map is",  # its convolutions are not padded
-    "efficientformer_l1": "length 49",  # its attention has 7 × 7 positions
+    "inception_v3": "its convolutions are not padded",
+    "efficientformer_l1": "it takes images of 224×224 only",  # its attention has 7 × 7 positions
     "crossvit_tiny_240": "strides 12, 17",
 }
 # with open sizes the exporter computes for many minutes over the windows of the first ones, and fails on the last

@@ -26,8 +26,9 @@ NODES = {  # name → channels and nodes of the last block of strides 8, 16, 32
     "swin_t": ([192, 384, 768], ["features.3", "features.5", "norm"]),
     "convnext_tiny": ([192, 384, 768], ["features.3", "features.5", "features.7"]),
     "vgg11_bn": ([512, 512, 512], None),
+    "squeezenet1_1": ([256, 512, 512], None),  # its maps lack a row and a column; P5 is pooled from the last of them
 }
-LIGHT = ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5")
+LIGHT = ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1")
 
 
 @pytest.fixture(
@@ -125,14 +126,20 @@ def test_an_unknown_name_is_answered_with_close_ones():
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("vit_b_16", "Wrong image height! Expected 224 but got 320"),
-        ("alexnet", "no feature maps of strides 2, 4, 8, 16, 32"),
+        ("vit_b_16", "it takes images of 224×224 only"),
+        ("vit_h_14", "it takes images of 224×224 only"),
+        ("maxvit_t", "it takes images of 224×224 only"),
+        ("inception_v3", "not padded: a map has 157×157 cells where its stride gives 160×160"),
         ("convnext_tiny", r"no map of stride 2 is|no map of stride 1"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(name, reason):
     with torch.device("meta"), pytest.raises(ConfigError, match=f"^torchvision/{name}.*({reason})"):
         build(name, (1, *NECK))
+
+
+def test_the_convolutions_of_a_classifier_are_no_level():
+    assert not [key for key in build("squeezenet1_1").state_dict() if "classifier" in key]
 
 
 def test_input_channels_reach_the_first_convolution():

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from models.layers.observe import fold_batch_norms, shadow, unread_parameters
@@ -71,6 +72,63 @@ class DerivedWeight(Net):
         return [self.norm(nn.functional.conv2d(x, self.conv.weight * 2, padding=1))]
 
 
+class Behind(Net):
+    """A norm of the image itself, then the convolution."""
+
+    def __init__(self, **geometry) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(6)
+        self.conv = nn.Conv2d(6, 4, **({"kernel_size": 1} | geometry))
+
+    def normed(self, x: Tensor) -> Tensor:
+        return self.norm(torch.cat((x, x.square()), 1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.conv(self.normed(x)).relu()]
+
+
+def behind(**geometry) -> type[Net]:
+    class Net(Behind):
+        def __init__(self) -> None:
+            super().__init__(**geometry)
+
+    return Net
+
+
+class BehindAndReadTwice(Behind):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.normed(x)
+        return [self.conv(x) + x[:, :4]]
+
+
+class BehindAndReturned(Behind):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.normed(x)
+        return [x, self.conv(x)]
+
+
+class BehindAnActivation(Behind):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.conv(self.normed(x).relu())]
+
+
+class PadsItself(Behind):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = Conv2dSame(6, 4, 2, stride=2)
+
+
+class Between(Net):
+    """The norm could go into either convolution, and goes into one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Conv2d(4, 4, 1, bias=False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.spare(self.norm(self.conv(x)))]
+
+
 class Squared(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).square()
@@ -97,8 +155,14 @@ def seeded(net: type[Net]) -> Net:
     return module
 
 
-@pytest.mark.parametrize("net", [Plain, WithBias])
-def test_a_norm_behind_a_convolution_becomes_part_of_it(net):
+@pytest.mark.parametrize(
+    "net",
+    [
+        *(Plain, WithBias, Between, behind(), behind(bias=False), behind(groups=2)),
+        *(behind(kernel_size=2, stride=2), behind(kernel_size=(1, 3), dilation=2, groups=2)),
+    ],
+)
+def test_a_norm_beside_a_convolution_becomes_part_of_it(net):
     module = seeded(net).double()
     image = torch.rand(SHAPE, dtype=torch.float64)
     (expected,) = module(image)
@@ -116,6 +180,8 @@ def test_a_norm_behind_a_convolution_becomes_part_of_it(net):
     [
         *(ReadTwice, ReturnedToo, ActivationBetween, ChangedInPlace, CalledTwice),
         *(SharedNorm, DerivedWeight, UnknownNorm, NoStatistics),
+        *(BehindAndReadTwice, BehindAndReturned, BehindAnActivation, PadsItself),
+        *(behind(kernel_size=3, padding=1), behind(kernel_size=3, padding="same")),
     ],
 )
 def test_a_norm_that_is_not_certain_stays(net):
