@@ -5,6 +5,8 @@ python benchmark.py --backbones own repvit_m0_9 timm/mobilenetv4_conv_small --da
 python benchmark.py --backbones repvgg_a0 timm/mobileone_s0 --imgsz 640 --epochs 0             # sizes and speeds only
 
 The same command again goes on where it was interrupted; further backbones join the table.
+
+python benchmark.py --reparam repvgg_a0 repvit_m0_9 timm/mobileone_s0 --batches 1 2 4 8  # training form, deployed form
 """
 
 import logging
@@ -19,9 +21,11 @@ log = logging.getLogger("benchmark")
 
 
 def main(cfg: BenchmarkConfig) -> None:
-    from utils.engine.benchmark import run_benchmark  # here, because PyTorch takes seconds to import
+    # here, because PyTorch takes seconds to import
+    from utils.engine.benchmark import run_benchmark
+    from utils.engine.reparam import run_reparam
 
-    board = run_benchmark(cfg, measure)
+    board = run_reparam(cfg) if cfg.reparam else run_benchmark(cfg, measure)
     log.info("\n" + board.markdown())
     log.info("\nresults in %s", board.folder)
 

@@ -23,8 +23,8 @@ from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
-TUTORIAL, MIGRATION = ROOT / "docs/add-a-backbone.md", ROOT / "docs/migrate.md"
-PAGES = [README, CHINESE, TUTORIAL, MIGRATION]
+TUTORIAL, MIGRATION, FUSING = (ROOT / f"docs/{name}.md" for name in ("add-a-backbone", "migrate", "fusing"))
+PAGES = [README, CHINESE, TUTORIAL, MIGRATION, FUSING]
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
@@ -116,7 +116,7 @@ def test_the_tutorial_ends_with_a_trained_detector(clone):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("page", [README, TUTORIAL, MIGRATION], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, TUTORIAL, MIGRATION, FUSING], ids=lambda page: page.name)
 def test_every_command_of_a_page_runs(page, clone):
     run_page(page, clone, skipped=())
 

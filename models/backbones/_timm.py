@@ -123,8 +123,10 @@ def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tup
 
     Raises: ConfigError with the reason when there is none.
     """
-    errors = []
+    errors: list[Exception] = []
     for way in _ways(name, img_size):
+        if "multiple" in way.limits and isinstance(errors[0], ConfigError):
+            break  # the model runs at any size, it is its maps that are wrong
         tried = dict(options) | way.keywords
         try:
             levels, scale = _probe(name, in_channels, tried, way.sizes)
@@ -132,8 +134,8 @@ def find_recipe(name: str, in_channels: int, img_size: Size | None, options: tup
             errors += [error] if "multiple" not in way.limits else []
             continue
         return Recipe(levels, scale, options=tuple(tried.items()), **way.limits)
-    fix = "correct the options or leave them out" if options else FIX
-    reason, fix = _own_limit(name, in_channels, img_size, dict(options)) or (_reason(errors), fix)
+    limit = None if isinstance(errors[0], ConfigError) else _own_limit(name, in_channels, img_size, dict(options))
+    reason, fix = limit or (_reason(errors), "correct the options or leave them out" if options else FIX)
     given = f" with {dict(options)}" if options else ""
     raise ConfigError(f"timm/{name}{given} cannot be a detector's backbone: {reason}", fix)
 

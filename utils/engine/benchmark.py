@@ -71,7 +71,8 @@ def benchmark_settings(cfg: BenchmarkConfig) -> dict[str, Any]:
     model, _ = read_model_yaml(cfg.cfg)
     spec = load_data_spec(cfg.data)
     hyp = Path(cfg.hyp)
-    flags = {key: value for key, value in asdict(cfg).items() if key not in ("backbones", "project", "name")}
+    others = ("backbones", "reparam", "batches", "project", "name")
+    flags = {key: value for key, value in asdict(cfg).items() if key not in others}
     return {
         **flags,
         "data": str(spec.file),

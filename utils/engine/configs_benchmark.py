@@ -16,6 +16,12 @@ class BenchmarkConfig:
         (OWN, "repvit_m0_9", "emo_1m", "fasternet_t0", "repvgg_a0", "timm/mobilenetv4_conv_small"),
         help="registered names, timm/NAME, torchvision/NAME, file.py:builder, or 'own' for the model as it is",
     )
+    reparam: tuple[str, ...] = option(
+        (), help="compare the training form of these backbones with the deployed one instead, over --batches"
+    )
+    batches: tuple[int, ...] = option(
+        (1, 2, 4, 8, 16, 32, 64, 128), help="batch sizes of --reparam, up to the last that fits the memory", low=1
+    )
     backbone_weights: str = option("none", help="start the backbones from published weights", choices=("none", "auto"))
     cfg: str = option("models/yolov5n.yaml", help="model YAML that every backbone is put under")
     data: str = option("data/shapes.yaml", help="data-set YAML")
