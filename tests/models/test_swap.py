@@ -24,6 +24,7 @@ TOTALS = {  # parameters of the tutorials' YAML (width 0.25, depth 0.33, 80 clas
     "fasternet_s": 30_563_261,
     "fasternet_m": 52_955_501,
     "fasternet_l": 93_152_957,
+    "RepVGG": 10_173_117,  # without widths
     "repvgg_a0": 10_173_117,
     "repvgg_a1": 15_166_653,
     "repvgg_a2": 29_415_165,
