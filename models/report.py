@@ -2,7 +2,9 @@
 
 import copy
 import fnmatch
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +12,11 @@ from torch import Tensor, nn
 from models.backbones import known_backbones, resolve_backbone
 from models.build import count_parameters
 from models.registry import BACKBONES
-from utils.errors import ConfigError
+from utils.errors import ConfigError, UserError
 from utils.imgsz import rounded_up
 from utils.registry import suggest
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = ("timm", "torchvision")
 LIMIT = 20  # models of a library that are built for one list
@@ -113,3 +117,17 @@ def _with_random_norms(model: nn.Module, images: Tensor, generator: torch.Genera
     for norm, momentum in zip(norms, momentums, strict=True):
         norm.momentum = momentum
     return model.eval()
+
+
+def build_all(paths: list[Path], build: Callable[[Path], nn.Module]) -> None:
+    """Build the model of each YAML and log its size. Raises: ConfigError after the last one if any failed."""
+    failed = 0
+    for path in paths:
+        try:
+            size = count_parameters(build(path))
+            log.info("%-28s %s parameters", path.name, f"{size:,}")
+        except UserError as error:
+            failed += 1
+            log.error("%s", error)
+    if failed:
+        raise ConfigError(f"{failed} of {len(paths)} model YAMLs cannot be built", "mend those named above")

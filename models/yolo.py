@@ -27,13 +27,13 @@ from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
 from models.parse import Row, at, check_model_yaml, class_names, level_slots, read_model_yaml, read_rows, reduction_of
-from models.report import backbone_notes, fuse_check, list_backbones
+from models.report import backbone_notes, build_all, fuse_check, list_backbones
 from models.summary import fused_line, layer_times, summary_table
 from models.wiring import Scaling, wire
 from utils.command import run_command
 from utils.config import option
 from utils.device import select_device
-from utils.errors import ConfigError, DataError, UserError
+from utils.errors import ConfigError, DataError
 from utils.imgsz import fit_imgsz
 from utils.runs import ROOT
 
@@ -257,7 +257,7 @@ class SummaryConfig:
 def main(cfg: SummaryConfig) -> None:
     """Print the table of a model and what fusing leaves of it."""
     if cfg.test:
-        build_all(sorted(ROOT.glob("models/**/yolo*.yaml")))
+        build_all(sorted(ROOT.glob("models/**/yolo*.yaml")), partial(DetectionModel, load_backbone=False))
         return
     if cfg.list_backbones is not None:
         log.info("\n".join(list_backbones(cfg.list_backbones)))
@@ -283,20 +283,6 @@ def described(cfg: SummaryConfig) -> dict[str, Any] | str:
 
     data, _ = read_model_yaml(cfg.cfg)
     return swap_backbone(data, cfg.backbone, imgsz=(cfg.imgsz, cfg.imgsz))
-
-
-def build_all(paths: list[Path]) -> None:
-    """Build every model of ``paths`` and log its size. Raises: ConfigError after the last one if any failed."""
-    failed = 0
-    for path in paths:
-        try:
-            size = count_parameters(DetectionModel(path, load_backbone=False))
-            log.info("%-28s %s parameters", path.name, f"{size:,}")
-        except UserError as error:
-            failed += 1
-            log.error("%s", error)
-    if failed:
-        raise ConfigError(f"{failed} of {len(paths)} model YAMLs cannot be built", "mend those named above")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.report import build_all
 from models.summary import count_flops, fused_line, layer_times, summary_line, summary_table
-from models.yolo import DetectionModel, SummaryConfig, build_all, main
+from models.yolo import DetectionModel, SummaryConfig, main
 from utils.errors import ConfigError
 from utils.runs import ROOT
 
@@ -117,7 +118,7 @@ def test_building_all_names_every_failure_and_continues(tmp_path, caplog):
     bad.write_text("nc: 1\n")
 
     with pytest.raises(ConfigError, match="1 of 2 model YAMLs"):
-        build_all([bad, good])
+        build_all([bad, good], DetectionModel)
 
     assert f"{bad}: missing 'depth_multiple'" in caplog.text
     assert "1,872,157 parameters" in caplog.text
