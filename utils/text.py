@@ -56,6 +56,12 @@ def shorten(text: str, limit: int = 40) -> str:
     return f"{shown[: limit - end - 1]}…{shown[-end:]}"
 
 
+def counted(count: int, what: str) -> str:
+    """Return a count with what it counts, ``1 epoch``, ``2 epochs``; the plural is English, of any class name."""
+    plural = f"{what}es" if what.endswith(("s", "x", "z", "ch", "sh")) else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
+
+
 def csv_cell(text: str) -> str:
     """Return a text as ``safe_text``, with a ``'`` in front where a spreadsheet would run it as a formula."""
     return f"'{safe_text(text)}" if text.lstrip(" ").startswith(FORMULA_STARTS) else safe_text(text)

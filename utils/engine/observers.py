@@ -18,7 +18,7 @@ from utils.plots.batches import plot_batch, plot_detections
 from utils.plots.confusion import plot_confusion_matrix
 from utils.plots.curves import plot_confidence_curve, plot_pr_curve
 from utils.runs import write_text
-from utils.text import distinct_names
+from utils.text import counted, distinct_names
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class MetricCharts:
             self.confusion.update(result.detections, result.labels)
 
     def finish(self, metrics: MetricsResult) -> None:
-        m, names = metrics, [self.names[int(c)] for c in metrics.class_ids]
+        m, names = metrics, {int(c): self.names[int(c)] for c in metrics.class_ids}
         plot_pr_curve(m.px, m.py, m.ap50, names, self.run_dir / "PR_curve.png")
         for letter, quantity, curve in (
             ("P", "Precision", m.p_curve),
@@ -82,7 +82,7 @@ class LabelFiles:
         written = {stem: text for path, stem in output_stems(self.texts).items() if (text := self.texts[path])}
         for stem, text in written.items():
             write_text(self.folder / f"{stem}.txt", text)
-        log.info("%d label files in %s", len(written), self.folder)
+        log.info("%s in %s", counted(len(written), "label file"), self.folder)
 
 
 class CocoJson:
@@ -103,7 +103,7 @@ class CocoJson:
         ids, category_ids = image_ids(self.found), COCO_IDS if self.coco else None
         rows = [row for path in sorted(ids) for row in coco_rows(ids[path], self.found[path].tolist(), category_ids)]
         write_text(self.path, json.dumps(rows))
-        log.info("%d detections in %s", len(rows), self.path)
+        log.info("%s in %s", counted(len(rows), "detection"), self.path)
         if self.coco and (self.coco / ANNOTATIONS).is_file():
             log.info(coco_table(self.coco / ANNOTATIONS, rows, list(ids.values())))
         elif self.coco:

@@ -20,6 +20,7 @@ from utils.engine.stopwatch import Speed, Stopwatch
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 from utils.nms import non_max_suppression
+from utils.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +48,7 @@ class Detections:
     def summary(self, names: Mapping[int, str]) -> str:
         """Return ``2 persons, 1 bus``, or ``no detections``."""
         counts = sorted(Counter(self.boxes[:, 5].int().tolist()).items())
-        parts = [f"{count} {_plural(names[class_id]) if count > 1 else names[class_id]}" for class_id, count in counts]
-        return ", ".join(parts) or "no detections"
-
-
-def _plural(name: str) -> str:
-    return f"{name}es" if name.endswith(("s", "x", "z", "ch", "sh")) else f"{name}s"
+        return ", ".join(counted(count, names[class_id]) for class_id, count in counts) or "no detections"
 
 
 class Predictor:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from utils.plots.fonts import warn_once
+from utils.plots.fonts import fonts_of, warn_once
 from utils.runs import atomic_write
 
-BLUE, GREY, EDGE = "#0b5fff", "#8a8f98", "#b8bcc4"
+BLUE, GREY, EDGE, INK = "#0b5fff", "#8a8f98", "#b8bcc4", "#1c1f26"
 LOOK = {
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "text.usetex": False,
@@ -35,7 +36,6 @@ LOOK = {
     "legend.frameon": False,
 }
 MISSING_GLYPH = re.compile(r"Glyph (\d+) ")  # the start of matplotlib's warning
-CJK_FAMILIES = ("Noto Sans CJK SC", "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC")
 
 
 @contextmanager
@@ -46,15 +46,21 @@ def figure_file(
 
     Raises: StorageError when the file cannot be written.
     """
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    families = ["DejaVu Sans", *(family for family in CJK_FAMILIES if family in installed)]
-    with matplotlib.rc_context(LOOK | {"font.sans-serif": families}):
+    with matplotlib.rc_context(LOOK):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         with _missing_glyphs_in_our_words():
             yield figure, figure.subplots(rows, columns, squeeze=False)
+            choose_fonts(figure)
             with atomic_write(path) as temporary:
                 figure.savefig(temporary, dpi=dpi)
+
+
+def choose_fonts(figure: Figure) -> None:
+    """Give every text of a figure the fonts that have its characters."""
+    for text in figure.findobj(Text):
+        if not text.get_text().isascii():
+            text.set_family([font.family for font in fonts_of(text.get_text())])
 
 
 @contextmanager
@@ -69,6 +75,11 @@ def _missing_glyphs_in_our_words() -> Iterator[None]:
             warn_once(chr(int(glyph[1])))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def say_nothing_there(axes: Axes, what: str) -> None:
+    """Write into an empty chart why it is empty."""
+    axes.text(0.5, 0.5, what, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=14)
 
 
 def write_legend(figure: Figure, lines: Sequence[Artist], labels: Sequence[str]) -> None:

@@ -1,55 +1,45 @@
-"""Find a font that can show a text; nothing is downloaded."""
+"""Find installed fonts that can show a text; nothing is downloaded.
+
+Each character is drawn in DejaVu Sans, which comes with matplotlib, or else in the first installed font that has it.
+"""
 
 import functools
 import logging
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from PIL import ImageFont
 
 log = logging.getLogger(__name__)
 
-WIDE_FONTS = (  # files of common systems that hold Chinese, Japanese and Korean
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansSC-Regular.otf",
-    "wqy-microhei.ttc",
-    "wqy-zenhei.ttc",
-    "DroidSansFallbackFull.ttf",
-    "msyh.ttc",
-    "simhei.ttf",
-    "PingFang.ttc",
-    "Hiragino Sans GB.ttc",
-    "Arial Unicode.ttf",
-)
-NO_CHARACTER = "\uffff"  # every font shows it as its sign for a missing glyph
+PREFERRED = ("NotoSansCJK", "NotoSansSC", "wqy", "msyh", "simhei", "PingFang", "Hiragino", "NotoSans", "Arial")
+TEST_SIZE = 16  # pixels; fonts of pictures, such as emoji in colour, do not open in it
 
 
-@functools.lru_cache(maxsize=512)
-def find_font(text: str, size: int) -> ImageFont.FreeTypeFont:
-    """Return the first font that has every character of the text, or DejaVu Sans with a warning."""
-    fonts = [font for name in (_dejavu(), *WIDE_FONTS) if (font := _open(name, size))]
-    for font in fonts:
-        if not _missing(font, text):
-            return font
-    warn_once(_missing(fonts[0], text))
-    return fonts[0]
+class Font(NamedTuple):
+    file: str
+    family: str
 
 
-def _dejavu() -> str:
-    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))  # comes with matplotlib
+def fonts_of(text: str) -> list[Font]:
+    """Return DejaVu Sans and the installed fonts that show the rest of a text; what none shows is logged once."""
+    own = _dejavu()
+    found = {char: _font_with(char) for char in dict.fromkeys(text) if not _has(own, char)}
+    warn_once("".join(char for char, font in found.items() if font is None))
+    return [own, *dict.fromkeys(font for font in found.values() if font)]
 
 
-@functools.lru_cache(maxsize=64)
-def _open(name: str, size: int) -> ImageFont.FreeTypeFont | None:
-    try:
-        return ImageFont.truetype(name, size)  # a bare file name is looked for in the system's font folders
-    except OSError:
-        return None
-
-
-def _missing(font: ImageFont.FreeTypeFont, text: str) -> str:
-    blank = bytes(font.getmask(NO_CHARACTER))
-    return "".join(char for char in text if not char.isspace() and bytes(font.getmask(char)) == blank)
+def font_runs(text: str, size: int) -> list[tuple[ImageFont.FreeTypeFont, str]]:
+    """Return the parts of a text, in order, each with a font of ``size`` pixels that has all of its characters."""
+    if text.isascii():
+        return [(_open(_dejavu().file, size), text)]
+    fonts = fonts_of(text)
+    files = [_first_with(fonts, char).file for char in text]
+    pairs = groupby(zip(files, text, strict=True), key=lambda pair: pair[0])
+    return [(_open(file, size), "".join(char for _, char in run)) for file, run in pairs]
 
 
 def warn_once(missing: str) -> None:
@@ -63,3 +53,57 @@ def warn_once(missing: str) -> None:
 @functools.cache
 def _named() -> set[str]:
     return set()
+
+
+@functools.cache
+def _dejavu() -> Font:
+    return Font(str(_matplotlib_fonts() / "DejaVuSans.ttf"), "DejaVu Sans")
+
+
+def _matplotlib_fonts() -> Path:
+    return Path(matplotlib.get_data_path(), "fonts", "ttf")
+
+
+@functools.lru_cache(maxsize=65536)
+def _font_with(char: str) -> Font | None:
+    return next((font for font in _installed() if _has(font, char)), None)
+
+
+def _first_with(fonts: Sequence[Font], char: str) -> Font:
+    return next((font for font in fonts if _has(font, char)), fonts[0])
+
+
+@functools.cache
+def _installed() -> list[Font]:
+    """Return the system's fonts, upright and regular ones first; those of matplotlib are for formulas, or signs."""
+    from matplotlib import font_manager  # here, because it may list all fonts anew, which takes seconds
+
+    own = str(_matplotlib_fonts())
+    entries = [entry for entry in font_manager.fontManager.ttflist if not entry.fname.startswith(own)]
+    entries.sort(key=lambda e: (_preference(e.fname), e.style != "normal", str(e.weight) not in ("400", "normal")))
+    return [Font(entry.fname, entry.name) for entry in entries]
+
+
+def _preference(file: str) -> int:
+    name = Path(file).name
+    return next((rank for rank, start in enumerate(PREFERRED) if name.startswith(start)), len(PREFERRED))
+
+
+def _has(font: Font, char: str) -> bool:
+    return char.isspace() or ord(char) in _characters(font.file)
+
+
+@functools.cache
+def _characters(file: str) -> frozenset[int]:
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        ImageFont.truetype(file, TEST_SIZE)
+        return frozenset(FT2Font(file).get_charmap())
+    except (OSError, RuntimeError):  # gone, damaged, or without outlines
+        return frozenset()
+
+
+@functools.lru_cache(maxsize=256)
+def _open(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from utils.plots.annotate import color_of
-from utils.plots.figure import EDGE, figure_file
-from utils.text import distinct_names, shorten
+from utils.plots.figure import EDGE, figure_file, say_nothing_there
+from utils.text import counted, distinct_names, shorten
 
 OVERLAY_BOXES, OVERLAY_SIDE = 1000, 800  # boxes drawn over each other, and pixels of that square
 BINS = 50
@@ -22,19 +22,24 @@ def plot_labels(labels: np.ndarray, names: Mapping[int, str], path: Path) -> Non
     with figure_file(path, 2, 2, size=(10, 9), dpi=110) as (_, axes):
         _draw_histogram(axes[0, 0], labels[:, 0].astype(int), names)
         axes[0, 1].imshow(_overlay(labels), extent=(-0.5, 0.5, 0.5, -0.5))
-        axes[0, 1].set(title=f"Boxes around one centre (first {min(len(labels), OVERLAY_BOXES)})")
-        axes[0, 1].set(xlabel="width / image width", ylabel="height / image height")
+        part = f" (the first {OVERLAY_BOXES})" if len(labels) > OVERLAY_BOXES else ""
+        axes[0, 1].set(
+            title=f"Boxes around one centre{part}", xlabel="width / image width", ylabel="height / image height"
+        )
         axes[0, 1].grid(False)
         _draw_density(axes[1, 0], labels[:, 1], labels[:, 2], "Centres", ("x / image width", "y / image height"))
         axes[1, 0].invert_yaxis()  # as in the picture, y runs downwards
         _draw_density(axes[1, 1], labels[:, 3], labels[:, 4], "Sizes", ("width / image width", "height / image height"))
+        for chart in axes.flat[1:] if not len(labels) else ():
+            say_nothing_there(chart, "no labels")
 
 
 def _draw_histogram(axes: Axes, classes: np.ndarray, names: Mapping[int, str]) -> None:
     counts = np.bincount(classes, minlength=len(names))
     colors = [np.array(color_of(c)) / 255 for c in range(len(counts))]
     bars = axes.bar(range(len(counts)), counts, color=colors, edgecolor=EDGE, linewidth=0.5)
-    axes.set(title=f"{len(classes)} boxes, {len(names)} classes", ylabel="boxes")
+    axes.set(title=f"{counted(len(classes), 'box')}, {counted(len(names), 'class')}", ylabel="boxes")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.grid(False, axis="x")
     if len(names) <= MAX_NAMED:
         shown = distinct_names(names)

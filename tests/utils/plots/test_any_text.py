@@ -10,13 +10,13 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 from utils.plots import annotate, fonts
-from utils.plots.annotate import draw_boxes
+from utils.plots.annotate import MAX_LETTERS, draw_boxes
 from utils.plots.batches import plot_batch, plot_detections
 from utils.plots.confusion import plot_confusion_matrix
 from utils.plots.curves import plot_confidence_curve, plot_pr_curve
 from utils.plots.labels import plot_labels
 from utils.plots.pareto import Candidate, plot_pareto
-from utils.text import shorten
+from utils.text import safe_text, shorten
 
 NAMES = [
     *("cost $^$ 5", "$x$", "_hidden", "_", "", r"\frac{1}{2}", "50% off, a/b", "it's {0} %s"),
@@ -53,7 +53,7 @@ def drawn(monkeypatch):
 
 
 def draw_curves(path):
-    plot_confidence_curve(X, CURVES, "F1", NAMES, path)
+    plot_confidence_curve(X, CURVES, "F1", BY_ID, path)
 
 
 def draw_confusion(path):
@@ -77,7 +77,7 @@ def test_a_chart_shows_every_name(tmp_path, drawn, draw):
 
 
 def test_the_pr_curve_shows_every_name_with_its_figure(tmp_path, drawn):
-    plot_pr_curve(X, CURVES, np.full(COUNT, 0.5), NAMES, tmp_path / "PR.png")
+    plot_pr_curve(X, CURVES, np.full(COUNT, 0.5), BY_ID, tmp_path / "PR.png")
 
     assert {f"{name}  0.500" for name in SHOWN} == {text for text in drawn if text.endswith("  0.500")}
 
@@ -87,7 +87,7 @@ def test_lines_and_names_of_the_legend_belong_together(tmp_path, monkeypatch):
     draw = Legend.draw
     monkeypatch.setattr(Legend, "draw", lambda self, renderer: legends.append(self) or draw(self, renderer))
 
-    plot_confidence_curve(X, CURVES[:3], "F1", ["_a", "", "c"], tmp_path / "F1.png")
+    plot_confidence_curve(X, CURVES[:3], "F1", {0: "_a", 1: "", 2: "c"}, tmp_path / "F1.png")
 
     texts = [text.get_text() for text in legends[-1].get_texts()]
     colors = [line.get_color() for line in legends[-1].get_lines()]
@@ -112,12 +112,12 @@ def test_names_that_are_alike_are_told_apart_where_they_are_drawn(tmp_path, draw
 @pytest.mark.parametrize("name", NAMES)
 def test_a_box_has_its_name_beside_it_in_one_line(monkeypatch, name):
     seen = []
-    label = annotate._label
-    monkeypatch.setattr(annotate, "_label", lambda text, *args: seen.append(text) or label(text, *args))
+    image = annotate.text_image
+    monkeypatch.setattr(annotate, "text_image", lambda text, *args: seen.append(text) or image(text, *args))
 
     picture = draw_boxes(np.zeros((64, 200, 3), np.uint8), np.array([[5, 40, 50, 60]]), [name], [(255, 0, 0)])
 
-    assert seen == ([name] if name else [])
+    assert seen == ([safe_text(name)[:MAX_LETTERS]] if name else [])
     above = picture[:38].any(axis=(1, 2))
     assert above.sum() <= 30, "one line"
     assert bool(name) == above.any()

@@ -9,12 +9,13 @@ from PIL import Image
 
 from utils.errors import StorageError
 from utils.plots import confusion, curves, figure
+from utils.plots.annotate import color_of
 from utils.plots.confusion import plot_confusion_matrix
 from utils.plots.curves import plot_confidence_curve, plot_pr_curve
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
 
-NAMES = ["cat", "dog", "eel"]
+NAMES = {0: "cat", 1: "dog", 2: "eel"}
 X = np.linspace(0, 1, 1000)
 CURVES = np.stack([1 - X**2, 1 - X**3, 1 - X**4])
 
@@ -47,13 +48,15 @@ def test_the_pr_curve_names_each_class_with_its_ap(tmp_path, drawn):
 def test_the_best_confidence_is_named(tmp_path, drawn):
     peak = np.maximum(0, 1 - np.abs(X - 0.25) * 2)
 
-    plot_confidence_curve(X, peak[None], "F1", ["cat"], tmp_path / "F1_curve.png")
+    plot_confidence_curve(X, peak[None], "F1", {0: "cat"}, tmp_path / "F1_curve.png")
 
     assert legend(drawn[0])[-1] == "all classes  1.00 at 0.250"
 
 
 def test_many_classes_share_one_line_of_the_legend(tmp_path, drawn):
-    plot_confidence_curve(X, np.repeat(CURVES, 10, axis=0), "Recall", [str(i) for i in range(30)], tmp_path / "R.png")
+    plot_confidence_curve(
+        X, np.repeat(CURVES, 10, axis=0), "Recall", {i: str(i) for i in range(30)}, tmp_path / "R.png"
+    )
 
     assert len(legend(drawn[0])) == 1
     assert len(drawn[0].axes[0].lines) == 30 + 1 + 1  # classes, mean, best point
@@ -62,24 +65,58 @@ def test_many_classes_share_one_line_of_the_legend(tmp_path, drawn):
 def test_curves_of_no_class_at_all_are_drawn(tmp_path):
     nothing = np.zeros((0, 1000))
 
-    plot_pr_curve(X, nothing, np.zeros(0), [], tmp_path / "PR_curve.png")
-    plot_confidence_curve(X, nothing, "F1", [], tmp_path / "F1_curve.png")
+    plot_pr_curve(X, nothing, np.zeros(0), {}, tmp_path / "PR_curve.png")
+    plot_confidence_curve(X, nothing, "F1", {}, tmp_path / "F1_curve.png")
 
     assert (tmp_path / "F1_curve.png").stat().st_size > 5000
 
 
-def test_the_confusion_matrix_shows_shares_of_each_true_class(tmp_path, drawn):
+def test_the_confusion_matrix_shows_counts_on_the_colour_of_their_share(tmp_path, drawn):
     matrix = np.array([[3, 0, 0], [1, 400, 0], [0, 1, 0]])
 
     plot_confusion_matrix(matrix, ["cat", "dog"], tmp_path / "confusion_matrix.png")
 
     axes = drawn[0].axes[0]
-    assert [(t.get_position(), t.get_text()) for t in axes.texts] == [
-        ((0, 0), "0.75"),
-        ((0, 1), "0.25"),
-        ((1, 1), "1.00"),
+    assert [(t.get_position(), t.get_text(), t.get_color()) for t in axes.texts] == [
+        ((0, 0), "3", "white"),  # three of four cats
+        ((0, 1), "1", "black"),
+        ((1, 1), "400", "white"),
+        ((1, 2), "1", "black"),  # one dog in 401 was missed
     ]
+    assert axes.images[0].get_array()[1, 0] == 0.25
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["cat", "dog", "background"]
+
+
+def test_an_empty_chart_says_why(tmp_path, drawn):
+    nothing = np.zeros((2, 1000))
+
+    plot_pr_curve(X, nothing, np.zeros(2), {0: "cat", 1: "dog"}, tmp_path / "PR.png")
+    plot_confidence_curve(X, nothing, "F1", {0: "cat", 1: "dog"}, tmp_path / "F1.png")
+    plot_confidence_curve(X, nothing[:0], "F1", {}, tmp_path / "F1.png")
+    plot_confusion_matrix(np.zeros((3, 3)), ["cat", "dog"], tmp_path / "confusion_matrix.png")
+    plot_labels(np.zeros((0, 5)), NAMES, tmp_path / "labels.jpg")
+
+    said = [
+        [text.get_text() for axes in figure.axes for text in axes.texts if text.get_text() != "0"] for figure in drawn
+    ]
+    assert said == [
+        *(["no detections"], ["no detections"], ["no labels"], ["no labels and no detections"]),
+        ["no labels"] * 3,
+    ]
+
+
+def test_counts_have_whole_numbers_on_their_axis(tmp_path, drawn):
+    plot_labels(np.full((2, 5), 0.5), {0: "cat"}, tmp_path / "labels.jpg")
+
+    assert drawn[0].axes[0].get_title() == "2 boxes, 1 class"
+    assert all(tick == int(tick) for tick in drawn[0].axes[0].get_yticks())
+
+
+def test_a_class_has_the_colour_of_its_boxes_in_the_curves(tmp_path, drawn):
+    plot_pr_curve(X, CURVES[:2], np.ones(2), {4: "eel", 7: "fox"}, tmp_path / "PR.png")
+
+    colors = [tuple(round(255 * part) for part in line.get_color()) for line in drawn[0].axes[0].lines[:2]]
+    assert colors == [color_of(4), color_of(7)]
 
 
 def test_a_large_confusion_matrix_has_no_figures_or_names(tmp_path, drawn):
@@ -117,7 +154,7 @@ def test_labels_are_counted_by_class(tmp_path, drawn, count):
     plot_labels(labels, {0: "cat", 1: "dog", 2: "eel"}, tmp_path / "labels.jpg")
 
     assert [bar.get_height() for bar in drawn[0].axes[0].patches] == [(count + 1) // 2, count // 2, 0]
-    assert [tick.get_text() for tick in drawn[0].axes[0].get_xticklabels()] == NAMES
+    assert [tick.get_text() for tick in drawn[0].axes[0].get_xticklabels()] == list(NAMES.values())
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
