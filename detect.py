@@ -23,7 +23,7 @@ def main(cfg: DetectConfig) -> Path:
     from utils.engine.names import frame_label
     from utils.engine.predict import build_predictor
     from utils.engine.writers import open_writers
-    from utils.text import distinct_names
+    from utils.text import counted, distinct_names
 
     device = select_device(cfg.device)
     source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride)
@@ -41,7 +41,7 @@ def main(cfg: DetectConfig) -> Path:
                 writer.write(frame, detections)
 
         if source.skipped:
-            log.warning("%d of %d files skipped, for the reasons above", len(source.skipped), len(source))
+            log.warning("%d of %s skipped, for the reasons above", len(source.skipped), counted(len(source), "file"))
         log.info("speed: %s per image", predict.speed())
         log.info("results in %s", run_dir)
     return run_dir

@@ -4,6 +4,7 @@ import errno
 import functools
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]  # the clone
 CACHE_NAME = "yolo-backbones"
+RUNS = "runs/train/*/weights/best.pt"
 RETRY_S = (0.1, 0.2, 0.3, 0.4)  # a second in all, for virus scanners to let go of a file on Windows
 UNLOCKED_S = 1.0  # age from which a temporary file without a lock is abandoned: between two calls it has none yet
 ABANDONED_S = 3600.0  # the same where there are no locks
@@ -29,10 +31,12 @@ NOT_WRITABLE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQU
 def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
     """Create and return ``project/name``, or ``name2``, ``name3``, … where that is taken, without a race.
 
+    ``project`` is relative to the current folder; the path returned is absolute, for messages to name it whole.
     What killed runs have left of unfinished files in the folders of the project is removed.
     """
-    first = Path(project) / name
-    for folder in (*Path(project).glob("*/"), *Path(project).glob("*/weights/")):
+    project = Path(project).absolute()
+    first = project / name
+    for folder in (*project.glob("*/"), *project.glob("*/weights/")):
         remove_leftovers(folder)
     for candidate in _candidates(first):
         try:
@@ -174,12 +178,18 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def newest_weights() -> Path:
-    """Return the best checkpoint of the newest training run, and log which. Raises: ConfigError if there is none."""
-    found = Path().glob("runs/train/*/weights/best.pt")
-    path = max(found, key=lambda file: file.stat().st_mtime_ns, default=None)
+    """Return the best checkpoint of the newest training run in the current folder, and log which.
+
+    Raises: ConfigError if there is none; it names that of the clone where this was started from elsewhere.
+    """
+    path = _newest_in(Path.cwd())
     if path is None:
-        raise ConfigError(
-            "no --weights given, and there is no runs/train/*/weights/best.pt", "train first, or name a file"
-        )
+        other = _newest_in(ROOT)
+        fix = f"--weights {shlex.quote(str(other))}, or start in {ROOT}" if other else "train first, or name a file"
+        raise ConfigError(f"no --weights given, and there is no {Path.cwd() / RUNS}", fix)
     log.info("weights: %s (newest training run)", path)
     return path
+
+
+def _newest_in(folder: Path) -> Path | None:
+    return max(folder.glob(RUNS), key=lambda file: file.stat().st_mtime_ns, default=None)

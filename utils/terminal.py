@@ -32,9 +32,11 @@ def console(goes_on: bool = False) -> Iterator[None]:
     before = sys.stdin, sys.stdout, sys.stderr
     threads, threading.excepthook = threading.excepthook, _thread_failed
     _open_closed_streams()
-    sys.stderr = Output(sys.stderr, ends=False)
-    sys.stdout = Output(sys.stdout, ends=not goes_on)
+    bar = UnfinishedLine()
+    sys.stderr = Output(sys.stderr, ends=False, bar=bar)
+    sys.stdout = Output(sys.stdout, ends=not goes_on, bar=bar)
     handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(lambda record: record.levelno > logging.INFO or not record.name.startswith("matplotlib"))
     handler.setFormatter(LineFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
@@ -72,12 +74,37 @@ def _lead_nowhere(number: int) -> None:
         os.close(nowhere)
 
 
+class UnfinishedLine:
+    """The line that a progress bar draws over and over; other text would be glued to it, and takes its place.
+
+    The bar comes back below with its next state.
+    """
+
+    def __init__(self) -> None:
+        self._erase: Callable[[], None] | None = None
+        self._process = os.getpid()
+
+    def drawn(self, owner: "Output", text: str) -> None:
+        """Note a text that begins at the start of the line and may stay there."""
+        width = len(text.strip("\r"))
+        stays = width and not text.endswith(("\r", "\n"))
+        self._erase = (lambda: owner.write(f"\r{' ' * width}\r")) if stays else None
+
+    def make_room(self) -> None:
+        """Erase the line if one stands there."""
+        erase = self._erase
+        if erase:
+            erase()
+            if os.getpid() != self._process:  # in a forked child, which does not see the bar come back
+                self._erase = erase
+
+
 class Output:
     """A standard stream that shows ``?`` for a character its encoding lacks, and leads nowhere once it fails."""
 
-    def __init__(self, stream: TextIO, *, ends: bool) -> None:
-        """``ends``: the command ends with the stream."""
-        self._stream, self._ends = stream, ends
+    def __init__(self, stream: TextIO, *, ends: bool, bar: "UnfinishedLine") -> None:
+        """``ends``: the command ends with the stream. ``bar`` is that of all streams that may be one terminal."""
+        self._stream, self._ends, self._bar = stream, ends, bar
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
@@ -85,6 +112,10 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
+        if text.startswith("\r"):
+            self._bar.drawn(self, text)
+        elif text.strip("\n"):
+            self._bar.make_room()
         self._guarded(self._stream.write, text)
         return len(text)
 

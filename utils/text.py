@@ -56,9 +56,32 @@ def shorten(text: str, limit: int = 40) -> str:
     return f"{shown[: limit - end - 1]}…{shown[-end:]}"
 
 
+def fit_right(text: str, width: int) -> str:
+    """Return a text as ``safe_text`` in the right of a column of a terminal, where Chinese letters are two wide."""
+    limit = width
+    while _columns(shown := shorten(text, limit)) > width:
+        limit -= 1
+    return " " * (width - _columns(shown)) + shown
+
+
+def _columns(text: str) -> int:
+    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as one reads it: ``48 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
 def counted(count: int, what: str) -> str:
     """Return a count with what it counts, ``1 epoch``, ``2 epochs``; the plural is English, of any class name."""
-    plural = f"{what}es" if what.endswith(("s", "x", "z", "ch", "sh")) else f"{what}s"
+    hisses = what.endswith(("s", "x", "z", "sh")) or (what.endswith("ch") and not what.endswith("och"))  # epochs
+    plural = f"{what}es" if hisses else f"{what}s"
     return f"{count} {what if count == 1 else plural}"
 
 

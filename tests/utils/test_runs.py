@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import StorageError
-from utils.runs import ROOT, atomic_write, cache_dir, new_run_dir, remove_leftovers, write_text
+from utils import runs
+from utils.errors import ConfigError, StorageError
+from utils.runs import ROOT, atomic_write, cache_dir, new_run_dir, newest_weights, remove_leftovers, write_text
 
 
 @pytest.fixture
@@ -143,3 +144,49 @@ def test_only_leftovers_of_one_file_are_removed_where_asked(tmp_path):
     remove_leftovers(tmp_path, "a")
 
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_run_folder_lies_in_the_current_folder_and_is_named_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert new_run_dir("runs/train", "exp") == tmp_path / "runs/train/exp"
+    assert new_run_dir(tmp_path / "elsewhere", "exp") == tmp_path / "elsewhere/exp"
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A clone, and another folder in which the user is."""
+    monkeypatch.setattr(runs, "ROOT", tmp_path / "clone")
+    (tmp_path / "user").mkdir()
+    monkeypatch.chdir(tmp_path / "user")
+    return tmp_path / "clone"
+
+
+def weights_in(folder, name, age):
+    file = folder / f"runs/train/{name}/weights/best.pt"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    os.utime(file, ns=(0, 10**18 - age))
+    return file
+
+
+def test_the_newest_weights_of_the_current_folder_are_taken_and_named_whole(clone, caplog):
+    caplog.set_level("INFO")
+    weights_in(Path.cwd(), "exp", age=9)
+    newest = weights_in(Path.cwd(), "exp2", age=5)
+    weights_in(clone, "exp", age=1)
+
+    assert newest_weights() == newest
+    assert str(newest) in caplog.text
+
+
+def test_without_weights_the_message_says_where_it_looked_and_names_those_of_the_clone(clone):
+    with pytest.raises(ConfigError) as nothing:
+        newest_weights()
+    other = weights_in(clone, "exp", age=1)
+    with pytest.raises(ConfigError) as elsewhere:
+        newest_weights()
+
+    assert str(Path.cwd() / "runs/train/*/weights/best.pt") in nothing.value.what
+    assert nothing.value.fix == "train first, or name a file"
+    assert elsewhere.value.fix == f"--weights {other}, or start in {clone}"

@@ -1,5 +1,6 @@
 """A command whose terminal goes away, is full or is closed; signals; log lines that cannot steer a terminal."""
 
+import io
 import logging
 import os
 import runpy
@@ -10,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from utils import command as shell
 from utils.errors import DataError
 from utils.runs import ROOT
-from utils.terminal import LineFormatter, error_text
+from utils.terminal import LineFormatter, Output, UnfinishedLine, error_text
 
 COMMAND = """
 import logging, os, signal, subprocess, sys, threading, time
@@ -112,6 +114,49 @@ def nobody_reads():
 def end(process):
     stdout, stderr = process.communicate(timeout=60)
     return process.returncode, stdout, stderr
+
+
+def screen(text):
+    """Return the lines that a terminal shows."""
+    lines = []
+    for line in text.split("\n"):
+        shown = ""
+        for state in line.split("\r"):
+            shown = state + shown[len(state) :]
+        lines.append(shown.rstrip())
+    return lines
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_no_text_is_glued_to_a_progress_bar(monkeypatch, forked):
+    terminal, bar = io.StringIO(), UnfinishedLine()
+    out, err = Output(terminal, ends=False, bar=bar), Output(terminal, ends=False, bar=bar)
+    handler = logging.StreamHandler(out)
+
+    with tqdm(range(2), "losses", file=out, ncols=70, mininterval=0) as progress:
+        for index in progress:
+            if forked:
+                monkeypatch.setattr(os, "getpid", lambda: 0)
+            handler.emit(logging.makeLogRecord({"msg": "shared memory is full"}))
+            print("a warning", file=err)
+            print(f"line {index}", file=out)
+
+    lines = screen(terminal.getvalue())
+    assert [line for line in lines if "100%" not in line] == [
+        *("shared memory is full", "a warning", "line 0"),
+        *("shared memory is full", "a warning", "line 1", ""),
+    ]
+    assert lines[-2].startswith("losses: 100%")
+
+
+def test_text_without_a_bar_is_written_as_it_is():
+    stream = io.StringIO()
+    out = Output(stream, ends=False, bar=UnfinishedLine())
+
+    for text in ("a", "\n", "b\n", "\r", "c"):
+        out.write(text)
+
+    assert stream.getvalue() == "a\nb\n\rc"
 
 
 def test_a_reader_that_is_gone_ends_the_command_quietly(command, nobody_reads, tmp_path):

@@ -4,7 +4,18 @@ import itertools
 
 import pytest
 
-from utils.text import csv_cell, distinct, distinct_names, markdown_cell, safe_lines, safe_text, shorten
+from utils.text import (
+    counted,
+    csv_cell,
+    distinct,
+    distinct_names,
+    duration,
+    fit_right,
+    markdown_cell,
+    safe_lines,
+    safe_text,
+    shorten,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +90,45 @@ def test_distinct_is_distinct_whatever_the_candidates_and_their_order():
             found = distinct(candidates)
             assert len(set(found.values())) == 3, candidates
             assert distinct(dict(reversed(candidates.items()))) == found
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "shown"),
+    [
+        *((1, "epoch", "1 epoch"), (0, "epoch", "0 epochs"), (2, "background", "2 backgrounds")),
+        *((2, "box", "2 boxes"), (3, "class", "3 classes"), (2, "batch", "2 batches"), (2, "bus", "2 buses")),
+        *((1, "bus", "1 bus"), (2, "brush", "2 brushes"), (1, "file", "1 file"), (2, "", "2 s")),
+    ],
+)
+def test_counts_agree_with_their_nouns(count, what, shown):
+    assert counted(count, what) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (725, "12 min 5 s"),
+        (3600, "1 h 0 min"),
+        (100_000, "27 h 46 min"),
+    ],
+)
+def test_times_are_shown_as_one_reads_them(seconds, shown):
+    assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cat", "       cat"),
+        ("\u732b", "        \u732b"),  # two columns wide
+        ("e\u0301", "         e\u0301"),  # one, of two characters
+        ("0123456789abc", "012345\u2026abc"),
+        ("\u732b" * 9, " \u732b\u732b\u732b\u2026\u732b"),
+        ("a\tb", "      a\\tb"),
+    ],
+)
+def test_a_name_fills_its_column_and_no_more(text, shown):
+    assert fit_right(text, 10) == shown

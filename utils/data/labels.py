@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.text import safe_text
+from utils.text import counted, safe_text
 
 SHOWN_PROBLEMS = 20  # in an error
 
@@ -56,11 +56,8 @@ class ScanResult:
         return len(self.image_paths)
 
     def summary(self) -> str:
-        parts = {
-            "images": len(self),
-            "backgrounds": self.missing + self.empty,
-            "unreadable": self.unreadable,
-        }
-        repairs = {"bad rows": self.dropped_rows, "repeated rows": self.duplicates, "rounded rows": self.rounded}
-        parts |= {what: count for what, count in repairs.items() if count}
-        return ", ".join(f"{count} {what}" for what, count in parts.items()) + (" (cached)" if self.cached else "")
+        backgrounds = counted(self.missing + self.empty, "background")
+        parts = [counted(len(self), "image"), backgrounds, f"{self.unreadable} unreadable"]
+        repairs = {"bad row": self.dropped_rows, "repeated row": self.duplicates, "rounded row": self.rounded}
+        parts += [counted(count, what) for what, count in repairs.items() if count]
+        return ", ".join(parts) + (" (cached)" if self.cached else "")

@@ -16,6 +16,7 @@ from utils.data.labels import Problem, ScanResult, show
 from utils.data.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.verify import verify_files
 from utils.errors import DataError
+from utils.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def scan_dataset(
     table = load_table(file, digest)
     cached = table is not None
     if table is None:
-        log.info("scanning %d images", len(images))
+        log.info("scanning %s", counted(len(images), "image"))
         table = verify_files(images, label_files, nc, workers)
         store_table(file, digest, table)
     result = _result(images, table, cached)

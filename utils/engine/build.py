@@ -26,12 +26,14 @@ from utils.engine.model import ModelPlan, build_model, fit_model_anchors, plan_m
 from utils.engine.optim import Stepper, build_optimizer, parameter_groups
 from utils.engine.recipe import apply_recipe
 from utils.engine.schedule import EarlyStopping, Schedule
+from utils.engine.settings import log_settings
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.imgsz import fit_imgsz
 from utils.loggers import build_loggers
 from utils.losses.detection import DetectionLoss, LossGains
-from utils.runs import new_run_dir, write_text
+from utils.runs import ROOT, new_run_dir, write_text
+from utils.text import counted
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
@@ -118,12 +120,12 @@ def build_session(cfg: TrainConfig) -> Session:
 
 def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainConfig, dict[str, Any]]:
     """Return options and hyper-parameters: the user's, else the model's recipe, else those that suit the data."""
-    hyp = load_hyp(find_file(cfg.hyp or spec.hyp or DEFAULT_HYP, "data/hyps", (".yaml", ".yml")))
+    file = find_file(cfg.hyp or spec.hyp or DEFAULT_HYP, "data/hyps", (".yaml", ".yml"))
+    hyp = load_hyp(file)
     cfg, hyp = apply_recipe(plan.recipe, cfg, hyp, plan.source)
     if hyp["anchors"] and not cfg.autoanchor:
         raise ConfigError("the hyper-parameter 'anchors' needs AutoAnchor", "remove it or --noautoanchor")
-    log.info("train: %s", ", ".join(f"{key}={value}" for key, value in asdict(cfg).items()))
-    log.info("hyper-parameters: %s", ", ".join(f"{key}={value}" for key, value in hyp.items()))
+    log_settings(cfg, hyp, load_hyp(ROOT / DEFAULT_HYP), Path(file).name)
     return cfg, hyp
 
 
@@ -195,4 +197,4 @@ def _write_inputs(
         write_yaml(run_dir / "backbone_weights.yaml", model.load_report.as_dict())
     if problems:
         write_text(run_dir / "skipped.txt", "".join(f"{problem}\n" for problem in problems))
-        log.warning("%d problems of the data set are listed in %s", len(problems), run_dir / "skipped.txt")
+        log.warning("%s of the data set: see %s", counted(len(problems), "problem"), run_dir / "skipped.txt")

@@ -8,13 +8,14 @@ import torch
 
 from utils.device import autocast, memory_gb, to_float_images
 from utils.engine.build import Session
-from utils.engine.progress import progress_bar
+from utils.engine.progress import Bar, Lines, progress_bar
 from utils.errors import LOWER_RATE, DivergedError
 from utils.plots.batches import plot_batch
 
 log = logging.getLogger(__name__)
 
-HEADER = ("%11s" * 7) % ("Epoch", "Memory", "box_loss", "obj_loss", "cls_loss", "Instances", "Size")
+COLUMNS = "%7s%7s%9s%9s%9s%7s%6s"  # with percent, count and time left they fit into 80
+HEADER = COLUMNS % ("Epoch", "Memory", "box_loss", "obj_loss", "cls_loss", "Boxes", "Size")
 REFRESH_S = 0.2  # reading the losses more often would make a GPU wait
 BATCHES_DRAWN = 3
 
@@ -26,11 +27,15 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
     for module in s.frozen:
         module.eval()
     s.train_loader.set_epoch(epoch)
-    steps = len(s.train_loader)
+    log.info("\n%s", HEADER)
+    with progress_bar(s.train_loader) as progress:
+        return _train_batches(s, epoch, progress)
+
+
+def _train_batches(session: Session, epoch: int, progress: Bar | Lines) -> list[float]:
+    s, steps = session, len(session.train_loader)
     total = torch.zeros(3, device=s.device)
     shown_at = 0.0
-    log.info("\n%s", HEADER)
-    progress = progress_bar(s.train_loader)
     for index, batch in enumerate(progress):
         step = index + epoch * steps
         accumulate = s.schedule.set(step, epoch)
@@ -62,5 +67,5 @@ def _finite(means: list[float], index: int) -> list[float]:
 
 def _line(session: Session, epoch: int, means: list[float], batch) -> str:
     name = f"{epoch}/{session.cfg.epochs - 1}"
-    numbers = (*means, len(batch.targets), batch.images.shape[-1])
-    return ("%11s" * 2 + "%11.4g" * 5) % (name, f"{memory_gb(session.device):.3g}G", *numbers)
+    losses = [f"{mean:.3g}" for mean in means]
+    return COLUMNS % (name, f"{memory_gb(session.device):.3g}G", *losses, len(batch.targets), batch.images.shape[-1])

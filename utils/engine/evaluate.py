@@ -1,7 +1,7 @@
 """Measure a detector on labelled images: precision, recall, average precision, losses, speed."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -17,12 +17,14 @@ from utils.engine.stopwatch import Speed, Stopwatch
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.detection import DetectionMetrics, fitness, iou_levels, match_detections
 from utils.nms import non_max_suppression
-from utils.text import distinct_names, safe_text
+from utils.text import distinct_names, fit_right
 
 log = logging.getLogger(__name__)
 
-HEADER = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "P", "R", "mAP50", "mAP50-95")
-ROW = "%22s" + "%11i" * 2 + "%11.3g" * 4
+CLASS_WIDTH = 22
+COLUMNS = "%22s%7s%10s%9s%9s%9s%10s"  # under 80
+HEADER = COLUMNS % ("Class", "Images", "Instances", "P", "R", "mAP50", "mAP50-95")
+ROW = "%s%7i%10i%9.3g%9.3g%9.3g%10.3g"
 
 # every candidate counts for the average precision, which wants low confidences and all classes of a box
 VAL_NMS = partial(non_max_suppression, conf_thres=0.001, iou_thres=0.6, max_det=300, multi_label=True)
@@ -68,15 +70,15 @@ class Evaluation:
         return m.precision, m.recall, m.map50, m.map
 
     def row(self) -> str:
-        """Return the figures of all classes together, as columns under the header of the progress bar."""
-        return ROW % ("all", self.images, self.metrics.labels_per_class.sum(), *self.figures())
+        """Return the figures of all classes together, as columns under the header."""
+        return ROW % (fit_right("all", CLASS_WIDTH), self.images, self.metrics.labels_per_class.sum(), *self.figures())
 
     def class_rows(self) -> str:
         """Return a line for each class that has labels."""
         m, names = self.metrics, distinct_names(self.names)
         columns = (m.class_ids, m.labels_per_class, m.p, m.r, m.ap50, m.ap.mean(axis=1))
         rows = zip(*columns, strict=True)
-        return "\n".join(ROW % (safe_text(names[int(c)]), self.images, *rest) for c, *rest in rows)
+        return "\n".join(ROW % (fit_right(names[int(c)], CLASS_WIDTH), self.images, *rest) for c, *rest in rows)
 
 
 @torch.no_grad()
@@ -98,7 +100,8 @@ def evaluate(
     """
     metrics, levels, watch = DetectionMetrics(), iou_levels(), Stopwatch(device)
     losses, images_seen, batches_seen = torch.zeros(3, device=device), 0, 0
-    for index, batch in enumerate(progress_bar(loader, HEADER)):
+    log.info(HEADER)
+    for index, batch in enumerate(_shown(loader)):
         batch = _as_one_class(batch) if single_cls else batch
         with watch.phase("preprocess"):
             images = to_float_images(batch.images, device)
@@ -129,6 +132,11 @@ def evaluate(
     evaluation = Evaluation(names, result, mean_losses, images_seen, watch.speed(images_seen))
     log.info(evaluation.row())
     return evaluation
+
+
+def _shown(loader: Iterable[Batch]) -> Iterator[Batch]:
+    with progress_bar(loader, f"{'validation':>22}", stays=False) as batches:
+        yield from batches
 
 
 def _as_one_class(batch: Batch) -> Batch:

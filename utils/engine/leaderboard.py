@@ -134,7 +134,7 @@ def open_leaderboard(project: str | Path, name: str, settings: dict[str, Any], n
     Where there is none, an empty one in a new folder: rows of different settings are never in one table.
     """
     settings = json.loads(json.dumps(settings))  # as it comes back from the file
-    for path in sorted(Path(project).glob(f"*/{RESULTS}")):
+    for path in sorted(Path(project).absolute().glob(f"*/{RESULTS}")):
         stored = _read(path)
         if re.fullmatch(re.escape(name) + r"\d*", path.parent.name) and stored.get("settings") == settings:
             rows = [Row(**row) for row in stored["rows"]]

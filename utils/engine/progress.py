@@ -1,21 +1,71 @@
-"""The progress bar of training and validation."""
+"""The progress bar of training and validation; in a file or a pipe, plain lines now and then."""
 
+import logging
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
-LOG_INTERVAL_S = 30.0  # between two states of a bar in a file or a pipe, which keep all of them
+log = logging.getLogger(__name__)
+
+LINE_INTERVAL_S = 30.0  # between two lines in a file or a pipe, which keep all of them
+REDRAWN_S = 0.1
+TAILS = (  # what follows the text, the first that the terminal has room for
+    "{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]",
+    "{percentage:3.0f}% {n_fmt}/{total_fmt}, {remaining} left, {rate_fmt}",
+    "{percentage:3.0f}% {n_fmt}/{total_fmt}, {remaining} left",
+    "{percentage:3.0f}% {n_fmt}/{total_fmt} <{remaining}",
+)
+DONE = tuple(tail.replace("{remaining} left", "took {elapsed}") for tail in TAILS)
 
 
-def progress_bar(batches: Iterable, desc: str = "") -> tqdm:
-    """Return ``batches`` with a bar on the standard output, drawn often on a terminal and seldom elsewhere."""
-    interval = 0.1 if sys.stdout.isatty() else LOG_INTERVAL_S
-    return tqdm(
-        batches,
-        desc=desc,
-        bar_format="{l_bar}{bar:10}{r_bar}",
-        file=sys.stdout,
-        mininterval=interval,
-        maxinterval=max(interval, 10.0),
-    )
+class Bar(tqdm):
+    """A bar in which percent, count and time left always show; text and the rest give way on a narrow terminal."""
+
+    def __str__(self) -> str:
+        facts = self.format_dict
+        text, room = facts["prefix"], (facts["ncols"] or 80) - 1  # the last column would wrap on some terminals
+        facts |= {"prefix": "", "ncols": None}
+        tails = [
+            self.format_meter(**facts | {"bar_format": tail}) for tail in (DONE if self.n == self.total else TAILS)
+        ]
+        tail = next((tail for tail in tails if len(text) + 1 + len(tail) <= room), tails[-1])
+        text = text[: max(room - len(tail) - 1, 0)]
+        return f"{text} {tail}" if text else tail.lstrip()
+
+
+class Lines:
+    """The same for a stream that is not a terminal: a line every half minute, and the last one if it is to stay."""
+
+    def __init__(self, batches: Iterable, text: str, stays: bool) -> None:
+        self.batches, self.text, self.stays = batches, text, stays
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is open."""
+
+    def set_description_str(self, text: str, refresh: bool = False) -> None:
+        """Set the text of the next line."""
+        self.text = text
+
+    def __iter__(self) -> Iterator:
+        start = said = time.monotonic()
+        total = len(self.batches)
+        for done, batch in enumerate(self.batches, 1):
+            yield batch
+            now = time.monotonic()
+            if (done == total and self.stays) or now - said >= LINE_INTERVAL_S:
+                said = now
+                left = tqdm.format_interval((now - start) / done * (total - done))
+                spent = tqdm.format_interval(now - start)
+                log.info("%s %3d%% %d/%d, %s, %s left", self.text, 100 * done // total, done, total, spent, left)
+
+
+def progress_bar(batches: Iterable, text: str = "", *, stays: bool = True) -> Bar | Lines:
+    """Return ``batches`` with a bar that tells how many are done, for use in ``with``; it may vanish at the end."""
+    if not sys.stdout.isatty():
+        return Lines(batches, text, stays)
+    return Bar(batches, text, file=sys.stdout, dynamic_ncols=True, mininterval=REDRAWN_S, leave=stays)

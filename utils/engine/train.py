@@ -2,8 +2,9 @@
 
 import logging
 import math
+import shlex
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,20 +24,40 @@ from utils.errors import DivergedError
 from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
+from utils.text import counted, duration
 
 log = logging.getLogger(__name__)
 
 FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they are few
 
 
+@dataclass
+class Progress:
+    """How far a run has come, for what is said when it ends early."""
+
+    epoch: int = 0
+    saved: int | None = None  # the last epoch whose weights are there
+    trained: bool = False  # only the last validation and the charts are missing
+
+
 def train(cfg: TrainConfig) -> Path:
     """Train, validate and save a model; return the run folder."""
     session = build_session(cfg)
     _announce(session)
-    start = time.monotonic()
+    progress = Progress()
+    try:
+        _train_epochs(session, progress)
+        _finish(session)
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM
+        _say_how_to_go_on(session, progress)
+        raise
+    return session.run_dir
 
-    saved = None  # the last epoch whose weights are there
+
+def _train_epochs(session: Session, progress: Progress) -> None:
+    cfg, start = session.cfg, time.monotonic()
     for epoch in range(cfg.epochs):
+        progress.epoch = epoch
         try:
             losses = train_epoch(session, epoch)
             last = epoch + 1 == cfg.epochs or session.stopper.may_stop_at(epoch)
@@ -44,24 +65,35 @@ def train(cfg: TrainConfig) -> Path:
             stop = session.stopper.stops(epoch, evaluation.fitness if evaluation else None)
             if cfg.save or last:
                 _save(session, epoch, evaluation)  # first: a logger that fails costs no weights
-                saved = epoch
+                progress.saved = epoch
         except DivergedError as error:
-            raise _diverged(session, epoch, saved, error) from error
+            raise _diverged(session, progress, error) from error
         _log_epoch(session, epoch, losses, evaluation)
         if stop:
             log.info("stopped: no improvement since epoch %d (--patience %d)", session.stopper.best_epoch, cfg.patience)
             break
-
-    log.info("\n%d epochs in %.3f hours", epoch + 1, (time.monotonic() - start) / 3600)
-    _finish(session)
-    return session.run_dir
+    progress.trained = True
+    log.info("\n%s in %s", counted(epoch + 1, "epoch"), duration(time.monotonic() - start))
 
 
-def _diverged(session: Session, epoch: int, saved: int | None, error: DivergedError) -> DivergedError:
+def _say_how_to_go_on(session: Session, progress: Progress) -> None:
+    """Say what an interrupted run leaves, and what to do with it."""
+    folder, last = session.weights_dir, session.weights_dir / "last.pt"
+    if progress.saved is None:
+        log.warning("\nstopped in epoch %d, nothing was saved yet: no weights in %s", progress.epoch, folder)
+    elif progress.trained:
+        log.warning("\nstopped after the last epoch, only charts are missing: best.pt and last.pt are in %s", folder)
+    else:
+        log.warning("\nstopped in epoch %d, saved up to epoch %d: %s", progress.epoch, progress.saved, last)
+        log.warning("to go on from there (the learning rate starts anew): --weights %s", shlex.quote(str(last)))
+
+
+def _diverged(session: Session, progress: Progress, error: DivergedError) -> DivergedError:
     """Return the error with where it happened and what is left."""
-    left = "no epoch was saved" if saved is None else f"{session.weights_dir / 'last.pt'} holds epoch {saved}"
+    last, saved = session.weights_dir / "last.pt", progress.saved
+    left = "no epoch was saved" if saved is None else f"{last} holds epoch {saved}"
     narrow = "give --no-amp, " if session.amp_dtype == torch.float16 else ""  # above 65504 float16 is infinite
-    return DivergedError(f"training diverged in epoch {epoch}: {error.what}; {left}", narrow + error.fix)
+    return DivergedError(f"training diverged in epoch {progress.epoch}: {error.what}; {left}", narrow + error.fix)
 
 
 def validate(session: Session) -> Evaluation:
@@ -79,15 +111,15 @@ def _announce(session: Session) -> None:
     s = session
     log.info(summary_line(s.model, s.imgsz))
     precision = "float32" if s.amp_dtype is None else f"autocast to {str(s.amp_dtype).removeprefix('torch.')}"
-    log.info("device %s, %s, %d loader processes", s.device, precision, s.train_loader.workers)
-    steps = len(s.train_loader)
-    log.info("images %d px, %d epochs of %d batches; results go to %s", s.imgsz, s.cfg.epochs, steps, s.run_dir)
+    log.info("device %s, %s, %s", s.device, precision, counted(s.train_loader.workers, "loader process"))
+    amount = f"{counted(s.cfg.epochs, 'epoch')} of {counted(len(s.train_loader), 'batch')}"
+    log.info("images %d px, %s; results go to %s", s.imgsz, amount, s.run_dir)
     updates = s.schedule.updates(limit=FEW_UPDATES)
     if updates < FEW_UPDATES:
         log.warning(
-            "optimizer steps in the whole run: only %d (%d batches make one, fewer while warming up); "
+            "optimizer steps in the whole run: only %d (%s to one, fewer while warming up); "
             "more epochs, or a smaller nominal_batch in the hyper-parameters, give more",
-            *(updates, s.schedule.batches_per_update),
+            *(updates, counted(s.schedule.batches_per_update, "batch")),
         )
     if s.cfg.plots:
         plot_labels(np.concatenate(s.train_scan.labels), s.spec.names, s.run_dir / "labels.jpg")
@@ -133,4 +165,5 @@ def _finish(session: Session) -> None:
         for picture in sorted([*s.run_dir.glob("*.png"), *s.run_dir.glob("*.jpg")]):
             logger.image(picture.stem, picture)
         logger.finish()
-    log.info("\nresults in %s, weights: %s", s.run_dir, best)
+    log.info("\nresults in %s", s.run_dir)
+    log.info("weights: %s", best)

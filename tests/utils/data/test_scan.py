@@ -191,7 +191,7 @@ def test_the_second_scan_comes_from_the_cache_and_is_the_same(dataset, caplog):
     first, second = (scan_dataset([dataset.images], nc=1) for _ in range(2))
 
     assert (first.cached, second.cached) == (False, True)
-    assert "121 images, 0 backgrounds, 0 unreadable, 1 bad rows (cached)" in caplog.text
+    assert "121 images, 0 backgrounds, 0 unreadable, 1 bad row (cached)" in caplog.text
     assert second.image_paths == first.image_paths
     assert second.problems == first.problems
     assert (second.found, second.dropped_rows) == (121, 1)

@@ -83,7 +83,7 @@ def test_finished_rows_are_kept_and_failed_ones_measured_again(cfg, measured):
     board = run_benchmark(dataclasses.replace(cfg, backbones=("a", "bad", "new")), measure)
 
     assert calls == ["bad", "new"]
-    assert board.folder == Path("boards/exp")
+    assert board.folder == Path("boards/exp").absolute()
     assert set(board.rows) == {"a", "bad", "new"}
 
 
@@ -97,7 +97,7 @@ def test_other_settings_go_into_another_folder(cfg, measured, change):
     other = run_benchmark(dataclasses.replace(cfg, **change), measure)
     again = run_benchmark(cfg, measure)
 
-    assert (other.folder, again.folder) == (Path("boards/exp2"), Path("boards/exp"))
+    assert (other.folder, again.folder) == (Path("boards/exp2").absolute(), Path("boards/exp").absolute())
     assert calls == ["a", "b", "a", "b"]
 
 

@@ -132,9 +132,9 @@ def test_a_detector_of_one_class_is_measured():
 def test_the_table_has_the_columns_that_users_know():
     evaluation = run(Oracle([[FOUND_CAT], []]), [batch_of([CAT], [DOG])])
 
-    assert HEADER == "                 Class     Images  Instances          P          R      mAP50   mAP50-95"
     header, first, second = HEADER, *evaluation.class_rows().splitlines()
-    assert [len(header), len(first), len(second)] == [88, 88, 88]
+    assert header.split() == ["Class", "Images", "Instances", "P", "R", "mAP50", "mAP50-95"]
+    assert {len(header), len(first), len(second)} == {76}, "they fit into 80 columns"
     assert first.split() == ["cat", "2", "1", "1", "1", "0.995", "0.995"]
     assert second.split()[:3] == ["dog", "2", "1"]
 

@@ -1,9 +1,17 @@
-"""The bar is drawn often on a terminal only: a log file keeps every state of it."""
+"""Percent, count and time left are there on any terminal; a file gets plain lines, and few of them."""
 
+import logging
+import re
 import sys
-import time
+from types import SimpleNamespace
 
-from utils.engine.progress import progress_bar
+import pytest
+
+from utils.engine import progress
+from utils.engine.epoch import COLUMNS
+from utils.engine.progress import Bar, progress_bar
+
+TEXT = COLUMNS % ("299/299", "12.3G", "0.0123", "0.0456", "1.23e-05", 1234, 1280)
 
 
 class Terminal:
@@ -20,22 +28,58 @@ class Terminal:
         pass
 
 
-def states(monkeypatch, is_terminal: bool) -> list[str]:
-    """Return what was drawn of a bar over five batches of more than tqdm's tenth of a second each."""
-    stream = Terminal(is_terminal)
+def drawn(columns, *, text=TEXT, done=2500, total=7393, seconds=700.0):
+    """Return the state of a bar on a terminal of so many columns."""
+    bar = Bar(range(total), text, file=Terminal(True), ncols=columns, initial=0)
+    bar.n, bar.start_t = done, bar._time() - seconds
+    shown = str(bar)
+    bar.disable = True
+    return shown
+
+
+@pytest.mark.parametrize("columns", [30, 40, 60, 79, 80, 81, 100, 120, 200])
+def test_percent_count_and_time_left_show_at_every_width(columns):
+    shown = drawn(columns)
+
+    assert len(shown) < columns
+    assert re.search(r"34%.* 2500/7393.*22:50", shown)  # 700 s for 2500, 4893 more in 1370 s
+
+
+def test_80_columns_show_the_losses_and_120_all():
+    assert drawn(80, done=250, total=739).startswith(TEXT)
+    assert "left" in drawn(80, done=250, total=739)
+    assert re.search(r"\[11:40<22:50, +3.57it/s\]", drawn(120))
+    assert drawn(120).startswith(TEXT)
+
+
+def test_a_finished_bar_says_how_long_it_took():
+    assert "100% 7393/7393, took 11:40" in drawn(90, done=7393)
+
+
+@pytest.mark.parametrize(("stays", "percents"), [(True, ["20%", "60%", "100%"]), (False, ["20%", "60%"])])
+def test_a_file_gets_plain_lines(monkeypatch, caplog, stays, percents):
+    stream, clock = Terminal(False), iter([0, 31, 40, 65, 70, 80])
     monkeypatch.setattr(sys, "stdout", stream)
-    bar = progress_bar(range(5), "losses")
-    for index in bar:
-        bar.set_description_str(f"batch {index}", refresh=False)
-        time.sleep(0.11)
-    return [state for state in stream.written.split("\r") if state.strip()]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    caplog.set_level(logging.INFO)
+
+    with progress_bar(range(5), stays=stays) as batches:
+        for _ in batches:
+            batches.set_description_str("losses")
+
+    assert stream.written == ""
+    assert [message.split()[:2] for message in caplog.messages] == [["losses", percent] for percent in percents]
+    assert "1/5, 00:31, 02:04 left" in caplog.messages[0]
 
 
-def test_a_terminal_sees_the_bar_move_and_a_file_only_its_ends(monkeypatch):
-    shown, logged = states(monkeypatch, True), states(monkeypatch, False)
+def test_a_terminal_sees_the_bar_from_its_start_to_its_end(monkeypatch):
+    stream = Terminal(True)
+    monkeypatch.setattr(sys, "stdout", stream)
 
-    assert len(shown) >= 5
-    assert len(logged) == 2
-    assert "0/5" in logged[0]
-    assert "batch 4" in logged[-1]
-    assert "5/5" in logged[-1]
+    with progress_bar(range(3), "batches") as bar:
+        for index in bar:
+            bar.set_description_str(f"batch {index}", refresh=True)
+
+    states = [state.strip() for state in stream.written.split("\r") if state.strip()]
+    assert states[0].startswith("batches   0%")
+    assert states[-1].startswith("batch 2 100%")

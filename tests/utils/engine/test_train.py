@@ -12,6 +12,7 @@ from tiny_detector import TINY
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_checkpoint
 from utils.engine import build
+from utils.engine import train as engine
 from utils.engine.configs import TrainConfig
 from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.ema import ModelEMA
@@ -147,3 +148,55 @@ def test_a_table_that_can_never_be_written_does_not_end_the_training(folder, mon
     assert (run_dir / "weights/best.pt").is_file()
     assert (run_dir / "confusion_matrix.png").is_file()
     assert not (run_dir / "results.png").exists()
+
+
+@pytest.mark.parametrize(("interrupt", "code"), [(KeyboardInterrupt, None), (SystemExit, 143)])
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_an_interrupted_run_says_what_was_saved_and_how_to_go_on(folder, monkeypatch, caplog, interrupt, code, epoch):
+    work = engine.train_epoch
+
+    def train_epoch(session, number):
+        if number == epoch:
+            raise interrupt(code)
+        return work(session, number)
+
+    monkeypatch.setattr(engine, "train_epoch", train_epoch)
+    with pytest.raises(interrupt):
+        train(TrainConfig(**SETTINGS | {"epochs": 3, "val": False}, device="cpu", plots=False))
+
+    last = folder / "runs/train/exp/weights/last.pt"
+    if epoch == 0:
+        assert f"stopped in epoch 0, nothing was saved yet: no weights in {last.parent}" in caplog.text
+        assert "--weights" not in caplog.text
+    else:
+        assert f"stopped in epoch 2, saved up to epoch 1: {last}" in caplog.text
+        assert f"--weights {last}" in caplog.text
+        assert load_checkpoint(last).epoch == 1
+
+
+def test_a_run_interrupted_at_its_last_validation_says_that_its_weights_are_whole(folder, monkeypatch, caplog):
+    def finish(session):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        train(TrainConfig(**SETTINGS, device="cpu", plots=False))
+
+    assert f"only charts are missing: best.pt and last.pt are in {folder}" in caplog.text
+
+
+def test_what_differs_from_the_defaults_is_shown_in_few_lines(folder, caplog):
+    caplog.set_level("INFO")
+    write_yaml("my hyp.yaml", read_yaml(ROOT / build.DEFAULT_HYP) | {"lr0": 0.002, "blur": 0.1})
+
+    train(TrainConfig(**SETTINGS, device="cpu", plots=False, freeze=("0", "1"), hyp="my hyp.yaml"))
+
+    block = [line for record in caplog.records if "settings" in record.name for line in record.message.splitlines()]
+    assert block[0].startswith("differs from the defaults")
+    options = " ".join(line.strip() for line in block[1:-1])
+    assert options == (
+        "options: --cfg tiny.yaml --data pets.yaml --hyp 'my hyp.yaml' --epochs 1 --batch-size 2 --imgsz 64 "
+        "--device cpu --freeze 0 1 --workers 0 --no-plots"
+    )
+    assert block[-1] == "  hyper-parameters: lr0 0.002, blur 0.1 (from my hyp.yaml)"
+    assert "1 epoch of 2 batches" in caplog.text and "\n1 epoch in " in caplog.text

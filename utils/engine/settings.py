@@ -1,0 +1,55 @@
+"""What a run is started with, as a few lines: the options and hyper-parameters that differ from the defaults."""
+
+import logging
+import shlex
+import shutil
+import textwrap
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from utils.engine.configs import TrainConfig
+from utils.engine.recipe import OPTIONS
+from utils.text import safe_text
+
+log = logging.getLogger(__name__)
+
+WIDTH = 100  # of the lines, on a terminal at most its own
+
+
+def log_settings(cfg: TrainConfig, hyp: Mapping[str, Any], default_hyp: Mapping[str, Any], source: str) -> None:
+    """Log what differs from the defaults; ``source`` is the file that the hyper-parameters are from."""
+    changed = {key: value for key, value in hyp.items() if value != default_hyp[key]}
+    values = ", ".join(f"{key} {safe_text(value)}" for key, value in changed.items())
+    log.info("differs from the defaults (all settings: opt.yaml and hyp.yaml of the run):")
+    _show("options", " ".join(_flags(cfg)) or "none")
+    _show("hyper-parameters", f"{values or 'none'} (from {safe_text(source)})")
+
+
+def _show(title: str, text: str) -> None:
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    lines = textwrap.wrap(
+        f"{title}: {text}",
+        width,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    log.info("\n".join(lines))
+
+
+def _flags(cfg: TrainConfig) -> list[str]:
+    """Return the options as they would be typed; a recipe's are among them."""
+    flags = []
+    for field in fields(cfg):
+        value = getattr(cfg, field.name)
+        if value == OPTIONS.get(field.name, field.default):
+            continue
+        name = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            flags.append(" ".join([f"--{name}", *(shlex.quote(safe_text(part)) for part in values)]))
+    return flags
