@@ -59,9 +59,13 @@ class Lines:
             now = time.monotonic()
             if (done == total and self.stays) or now - said >= LINE_INTERVAL_S:
                 said = now
-                left = tqdm.format_interval((now - start) / done * (total - done))
-                spent = tqdm.format_interval(now - start)
-                log.info("%s %3d%% %d/%d, %s, %s left", self.text, 100 * done // total, done, total, spent, left)
+                times = _times(now - start, done / total)
+                log.info("%s %3d%% %d/%d, %s", self.text, 100 * done // total, done, total, times)
+
+
+def _times(spent: float, share: float) -> str:
+    taken, left = tqdm.format_interval(spent), tqdm.format_interval(spent / share - spent)
+    return f"took {taken}" if share == 1 else f"{taken}, {left} left"
 
 
 def progress_bar(batches: Iterable, text: str = "", *, stays: bool = True) -> Bar | Lines:

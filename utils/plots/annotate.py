@@ -2,7 +2,7 @@
 
 The palette keeps a rule that its test measures. Each colour has a contrast (WCAG 2) of 2.25 or more to white and to
 black; text on it, the better of black and white, one of 4.5 or more. By CIEDE2000 any two are 7.5 or more apart, the
-first six 16 or more, and neighbours, the last and the first among them, 20 or more: seen normally, and without the
+first six 13 or more, and neighbours, the last and the first among them, 19 or more: seen normally, and without the
 red, the green or the blue cones (Machado et al., A Physiologically-based Model for Simulation of Color Vision
 Deficiency, 2009, https://doi.org/10.1109/TVCG.2009.113).
 """
@@ -20,8 +20,8 @@ from utils.text import safe_text
 Color = tuple[int, int, int]  # RGB
 
 _CODES = bytes.fromhex(
-    "3002EC CAA809 696100 7D85FD 8C0364 FE5499 6C8804 9F31FA FB8993 B0064B "
-    "9575C3 AE5447 632D95 F5483E 1BB4E7 6159B8 6BA960 AB5692 145723 099272"
+    "3002EC CAA809 7D85FD B0064B FE5499 6C8804 9F31FA FB8993 8C0364 099272 "
+    "6159B8 F5483E 632D95 9575C3 AE5447 1BB4E7 696100 6BA960 AB5692 145723"
 )
 PALETTE: tuple[Color, ...] = tuple(zip(_CODES[::3], _CODES[1::3], _CODES[2::3], strict=True))
 WHITE: Color = (255, 255, 255)

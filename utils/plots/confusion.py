@@ -28,9 +28,9 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: Path) 
             size = 9 if len(names) < MAX_NUMBERED else 6
             axes.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=size)
             axes.set_yticks(range(len(ticks)), ticks, fontsize=size)
-        if not matrix.any():
-            say_nothing_there(axes, "no labels and no detections")
-        elif len(names) < MAX_NUMBERED:
+        if not matrix[:-1].any():
+            say_nothing_there(axes, "no detections" if matrix.any() else "no labels and no detections")
+        if len(names) < MAX_NUMBERED:
             _write_counts(axes, matrix, shares)
 
 

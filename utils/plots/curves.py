@@ -50,7 +50,7 @@ def _draw_curves(figure: Figure, x: np.ndarray, curves: np.ndarray, labels: Mapp
     named += axes.plot(x, _mean(curves, x), color=INK, linewidth=3)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     if not curves.any():
-        say_nothing_there(axes, "no detections" if len(curves) else "no labels")
+        say_nothing_there(axes, "no correct detections" if len(curves) else "no labels")
     write_legend(figure, named, [*labels.values(), mean_label][-len(named) :])
 
 

@@ -27,5 +27,8 @@ def plot_results(csv_path: Path, path: Path) -> None:
                 smooth = gaussian_filter1d(y, sigma=min(SMOOTHING, len(y) / 8))
                 chart.plot(x, smooth, ":", linewidth=2, color=GREY, label="smoothed")
             chart.set(title=header[column].strip(), xlabel="epoch")
-            chart.xaxis.get_major_locator().set_params(integer=True)
+            chart.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+            if len(x) == 1:
+                chart.set_xlim(x[0] - 0.5, x[0] + 0.5)
+            chart.set_ylim(bottom=max(chart.get_ylim()[0], 0))  # neither losses nor metrics are negative
         axes[0, 0].legend()

@@ -94,13 +94,15 @@ def test_an_empty_chart_says_why(tmp_path, drawn):
     plot_confidence_curve(X, nothing, "F1", {0: "cat", 1: "dog"}, tmp_path / "F1.png")
     plot_confidence_curve(X, nothing[:0], "F1", {}, tmp_path / "F1.png")
     plot_confusion_matrix(np.zeros((3, 3)), ["cat", "dog"], tmp_path / "confusion_matrix.png")
+    plot_confusion_matrix(np.array([[0, 0, 0], [0, 0, 0], [2, 7, 0]]), ["cat", "dog"], tmp_path / "missed.png")
     plot_labels(np.zeros((0, 5)), NAMES, tmp_path / "labels.jpg")
 
     said = [
         [text.get_text() for axes in figure.axes for text in axes.texts if text.get_text() != "0"] for figure in drawn
     ]
     assert said == [
-        *(["no detections"], ["no detections"], ["no labels"], ["no labels and no detections"]),
+        *(["no correct detections"], ["no correct detections"], ["no labels"], ["no labels and no detections"]),
+        ["no detections", "2", "7"],
         ["no labels"] * 3,
     ]
 
@@ -135,6 +137,18 @@ def test_results_are_drawn_in_the_reference_order(tmp_path, drawn):
 
     assert [axes.get_title() for axes in drawn[0].axes] == list("abcdehijfg")
     assert drawn[0].axes[5].lines[0].get_ydata().tolist() == [7, 7, 7, 7]
+
+
+def test_a_single_epoch_has_whole_numbers_on_its_axis_and_no_negative_ones(tmp_path, drawn):
+    header = ",".join(["epoch", *"abcdefghijklm"])
+    (tmp_path / "results.csv").write_text(f"{header}\n0{',0' * 13}\n")
+
+    plot_results(tmp_path / "results.csv", tmp_path / "results.png")
+
+    chart = drawn[0].axes[0]
+    low, high = chart.get_xlim()
+    assert [tick for tick in chart.get_xticks() if low <= tick <= high] == [0]
+    assert chart.get_ylim()[0] == 0
 
 
 def test_epochs_without_validation_leave_a_gap(tmp_path, drawn):
