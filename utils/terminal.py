@@ -90,6 +90,10 @@ class UnfinishedLine:
         stays = width and not text.endswith(("\r", "\n"))
         self._erase = (lambda: owner.write(f"\r{' ' * width}\r")) if stays else None
 
+    def left(self) -> None:
+        """Note that the line was ended: what stands there stays."""
+        self._erase = None
+
     def make_room(self) -> None:
         """Erase the line if one stands there."""
         erase = self._erase
@@ -116,6 +120,8 @@ class Output:
             self._bar.drawn(self, text)
         elif text.strip("\n"):
             self._bar.make_room()
+        elif text:
+            self._bar.left()
         self._guarded(self._stream.write, text)
         return len(text)
 

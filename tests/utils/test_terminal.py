@@ -147,6 +147,9 @@ def test_no_text_is_glued_to_a_progress_bar(monkeypatch, forked):
         *("shared memory is full", "a warning", "line 1", ""),
     ]
     assert lines[-2].startswith("losses: 100%")
+    before = len(terminal.getvalue())
+    print("afterwards", file=out)
+    assert terminal.getvalue()[before:] == "afterwards\n"
 
 
 def test_text_without_a_bar_is_written_as_it_is():
