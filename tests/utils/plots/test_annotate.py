@@ -90,6 +90,6 @@ def test_letters_beyond_ascii_are_drawn_as_glyphs():
 
 
 def test_a_character_that_no_font_has_is_reported(caplog):
-    draw_boxes(GRAY, np.array([[20, 60, 90, 90]]), ["\U0010fffd"], [BLUE])
+    draw_boxes(GRAY, np.array([[20, 60, 90, 90]]), ["\U0010fffc"], [BLUE])
 
     assert "no installed font shows" in caplog.text
