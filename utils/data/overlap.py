@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from utils.data.labels import ScanResult
-from utils.text import visible
+from utils.text import counted, visible
 
 log = logging.getLogger(__name__)
 
@@ -19,16 +19,16 @@ def warn_of_overlap(train: ScanResult, val: ScanResult) -> None:
     """Say how many pictures of ``val`` are in ``train`` too: the same file, or one of the same content."""
     if set(train.image_paths) == set(val.image_paths):
         log.warning(
-            "train and val are the same %d images: the validation says nothing about pictures that were not trained on",
-            len(val),
+            "train and val are the same %s: the validation says nothing about pictures that were not trained on",
+            counted(len(val), "image"),
         )
         return
     shared = list(_shared(train, val))
     if shared:
         log.warning(
-            "%d of %d images of val are in train too, the first is %s: the validation will look too good",
+            "%d of %s of val are in train too, the first is %s: the validation will look too good",
             len(shared),
-            len(val),
+            counted(len(val), "image"),
             visible(shared[0]),
         )
 
