@@ -1,5 +1,6 @@
 """Run a command from the shell: flags in, one sentence where something is wrong, an exit code; signals end it well."""
 
+import errno
 import os
 import signal
 import sys
@@ -40,9 +41,11 @@ def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
+        where = safe_text(error.filename or "a file")
+        if error.errno == errno.ENAMETOOLONG:  # of a path that was given: ours are short
+            return _fail(f"{where}: the name is too long\nfix: give the path of a file", UserError.exit_code)
         if error.errno not in DISK_ERRORS:
             raise
-        where = safe_text(error.filename or "a file")
         what = f"{where}: cannot be written ({error.strerror})"
         return _fail(f"{what}\nfix: free some space, or choose another folder", StorageError.exit_code)
     except RuntimeError as error:

@@ -67,13 +67,16 @@ def take_a_file():
         subprocess.run([sys.executable, "-c", "print('child')"], check=True)
         file.write("results")
 
+def long_name():
+    Path("x" * 300).is_file() or Path("x" * 300).stat()
+
 def threads():
     for action in (full, refuse):
         thread = threading.Thread(target=action)
         thread.start()
         thread.join()
 
-DEEDS = {f.__name__: f for f in (work, refuse, wait, fork, full, threads, take_a_file)}
+DEEDS = {f.__name__: f for f in (work, refuse, wait, fork, full, long_name, threads, take_a_file)}
 run_command(main, Config, goes_on=sys.argv.pop() == "on")
 """
 
@@ -186,6 +189,13 @@ def test_a_full_disk_behind_standard_output_is_named_once(command, goes_on, code
     assert returned == code
     assert stderr.count(b"standard output cannot be written (No space left on device)") == 1
     assert b"Traceback" not in stderr
+
+
+def test_a_path_that_no_file_system_takes_is_one_sentence(command):
+    returned, _, stderr = end(command("long_name"))
+
+    assert returned == 2
+    assert stderr.startswith(b"error: xxx") and stderr.count(b"\n") == 2 and b"the name is too long" in stderr
 
 
 def test_a_thread_that_runs_out_of_disk_leaves_the_telling_to_the_main_one(command):
