@@ -90,7 +90,7 @@ def image_shape(path: str | Path) -> tuple[int, int]:
 
 def open_regular(path: str | Path) -> io.FileIO:
     """Open a regular file for reading; a pipe, which would be waited for, is an OSError."""
-    if not stat.S_ISREG(Path(path).stat().st_mode):
+    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - making a Path takes longer than the call
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return open(path, "rb", buffering=0)
 
