@@ -52,7 +52,7 @@ def prose(page: Path) -> str:
 @pytest.fixture
 def clone(tmp_path):
     """Return a copy of the clone with a smaller embedded data set, and what the README takes as given: an own data set,
-    an own backbone (the tutorial's), and an official checkpoint.
+    an own backbone (the tutorial's), an official checkpoint, and for its Python lines best.pt and street.jpg.
     """
     clone = tmp_path / "clone"
     outside = shutil.ignore_patterns(".*", "__pycache__", "runs", "datasets")
@@ -68,7 +68,9 @@ def clone(tmp_path):
             write_image(images / f"{index}.jpg", image)
             (labels / f"{index}.txt").write_text("".join(f"{int(c) % 2} {x} {y} {w} {h}\n" for c, x, y, w, h in rows))
     (clone / "my_backbone.py").write_text(blocks(TUTORIAL)[0].text, encoding="utf-8")
-    shutil.copy(ROOT / "tests/golden/official_format.pt", clone / "yolov5s.pt")
+    for name in ("yolov5s.pt", "best.pt"):
+        shutil.copy(ROOT / "tests/golden/official_format.pt", clone / name)
+    write_image(clone / "street.jpg", draw_picture("val", 0)[0])
     return clone
 
 
