@@ -1,6 +1,5 @@
 """The table that ``benchmark.py`` fills row by row: kept on disk, ordered by mAP, as Markdown, CSV and picture."""
 
-import csv
 import json
 import logging
 import re
@@ -9,9 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from utils.engine.tables import markdown_table, write_csv
 from utils.plots.pareto import Candidate, plot_pareto
-from utils.runs import atomic_write, new_run_dir, write_text
-from utils.text import csv_cell, markdown_cell, safe_text
+from utils.runs import new_run_dir, write_text
+from utils.text import markdown_cell
 
 log = logging.getLogger(__name__)
 
@@ -101,27 +101,15 @@ class Leaderboard:
         """Return the notes and the table, its columns aligned."""
         columns = {k: v for k, v in COLUMNS.items() if k != "remark" or any(row.remark for row in self.rows.values())}
         lines = [list(columns), *([cell(row) for cell in columns.values()] for row in self.ordered())]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [[c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines]
-        table.insert(1, ["-" * width for width in widths])
-        return "\n".join(
-            [*(f"{safe_text(note)}  " for note in self.notes), "", *(f"| {' | '.join(line)} |" for line in table)]
-        )
+        return "\n".join(markdown_table(self.notes, lines))
 
     def save(self) -> None:
         """Write results.json and, from the same rows, leaderboard.md, leaderboard.csv and pareto.png."""
         rows = [asdict(row) for row in self.ordered()]
         write_text(self.folder / RESULTS, json.dumps({"settings": self.settings, "rows": rows}, indent=1))
         write_text(self.folder / "leaderboard.md", self.markdown() + "\n")
-        with (
-            atomic_write(self.folder / "leaderboard.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            headings = [field.name for field in fields(Row) if field.name not in ("source", "finished")]
-            writer = csv.DictWriter(file, headings, extrasaction="ignore")
-            writer.writeheader()
-            texts = ("backbone", "remark")
-            writer.writerows([row | {name: csv_cell(row[name]) for name in texts} for row in rows])
+        headings = [field.name for field in fields(Row) if field.name not in ("source", "finished")]
+        write_csv(self.folder / "leaderboard.csv", headings, rows)
         shown = [row for row in self.ordered() if row.map is not None and row.fused_p50_ms is not None]
         candidates = [Candidate(row.backbone, row.fused_p50_ms, row.map) for row in shown]
         if candidates:

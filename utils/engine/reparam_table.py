@@ -1,12 +1,13 @@
 """What ``benchmark.py --reparam`` has measured, as Markdown, CSV and picture."""
 
-import csv
 import logging
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from utils.engine.tables import markdown_table, write_csv
 from utils.plots.reparam import Curve, plot_reparam
-from utils.runs import atomic_write, write_text
+from utils.runs import write_text
+from utils.text import markdown_cell, safe_text
 
 log = logging.getLogger(__name__)
 
@@ -58,23 +59,14 @@ class ReparamTable:
     def markdown(self) -> str:
         """Return the notes, the table with aligned columns, and the remarks."""
         lines = [HEADINGS, *map(_cells, self.rows.values())]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [[c.ljust(w) for c, w in zip(line, widths, strict=True)] for line in lines]
-        table.insert(1, ["-" * width for width in widths])
-        remarks = ["", *(f"* {text}" for text in self.remarks)] if self.remarks else []
-        body = (f"| {' | '.join(line)} |" for line in table)
-        return "\n".join([*(f"{note}  " for note in self.notes), "", *body, *remarks])
+        remarks = ["", *(f"* {safe_text(text)}" for text in self.remarks)] if self.remarks else []
+        return "\n".join([*markdown_table(self.notes, lines), *remarks])
 
     def save(self) -> None:
         """Write reparam.md, reparam.csv and reparam.png."""
         write_text(self.folder / "reparam.md", self.markdown() + "\n")
-        with (
-            atomic_write(self.folder / "reparam.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, [*(field.name for field in fields(Row)), "speed_up"])
-            writer.writeheader()
-            writer.writerows(asdict(row) | {"speed_up": row.speed_up} for row in self.rows.values())
+        rows = (asdict(row) | {"speed_up": row.speed_up} for row in self.rows.values())
+        write_csv(self.folder / "reparam.csv", [*(field.name for field in fields(Row)), "speed_up"], rows)
         if self.rows:
             plot_reparam(self.curves(), self.folder / "reparam.png", self.notes)
 
@@ -95,7 +87,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     times = [_pair(getattr(row, f"{form}_p50_ms"), getattr(row, f"{form}_p95_ms"), ".1f") for form in FORMS]
     faster = NOTHING if row.speed_up is None else f"{row.speed_up:.2f}×"
     return (
-        row.backbone,
+        markdown_cell(row.backbone),
         str(row.batch),
         *times,
         faster,

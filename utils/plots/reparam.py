@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from utils.plots.figure import BLUE, GREY, figure_file
+from utils.plots.figure import BLUE, GREY, figure_file, say_nothing_there
 
 COLORS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by the colour-blind too
 STYLES = {"training": {"linestyle": "--", "markerfacecolor": "white"}, "deployed": {"linestyle": "-"}}
@@ -38,7 +38,10 @@ def plot_reparam(curves: Sequence[Curve], path: Path, notes: Sequence[str] = ())
         memory.set(title="Peak memory", ylabel="GB")
         batches = sorted({batch for curve in curves for batch in (*curve.latency_ms, *curve.memory_gb)})
         for chart in (latency, memory):
-            _logarithmic(chart, batches)
+            if any(len(line.get_ydata()) for line in chart.lines):
+                _logarithmic(chart, batches)
+            else:  # a process that ended early leaves memory without latencies
+                say_nothing_there(chart, "not measured")
         figure.legend(loc="outside upper center", ncols=min(len(colors), 3))
         figure.supxlabel("\n".join(notes), fontsize=7, color=GREY)
 

@@ -15,7 +15,7 @@ from utils.engine.isolate import IsolatedError
 from utils.engine.latency import Latency
 from utils.engine.peak import STATUS, Growth, PeakMemory
 from utils.engine.reparam import measure_memory, measure_times, run_reparam
-from utils.engine.reparam_table import ReparamTable
+from utils.engine.reparam_table import FORMS, ReparamTable
 from utils.errors import ConfigError
 from utils.yaml_file import write_yaml
 
@@ -205,3 +205,22 @@ def test_a_wrong_setting_ends_it_before_it_begins(cfg, in_this_process, change):
         run_reparam(dataclasses.replace(cfg, **change))
 
     assert not Path("boards").exists()
+
+
+def test_names_of_the_users_own_files_are_text_in_both_tables(tmp_path):
+    table = ReparamTable(tmp_path, ["CPU: abacus"])
+    table.add("=1|2.py:net", 4, {f"{form}_{what}": 1.0 for form in FORMS for what in ("p50_ms", "p95_ms", "memory_gb")})
+    table.save()
+
+    assert r"| =1\|2.py:net " in (tmp_path / "reparam.md").read_text()
+    assert (tmp_path / "reparam.csv").read_text().splitlines()[1].startswith("'=1|2.py:net,4")
+
+
+@pytest.mark.parametrize("figures", [{"training_memory_gb": 0.5}, {"training_p50_ms": 2.0, "training_p95_ms": 3.0}])
+def test_a_picture_is_drawn_of_what_was_measured_before_a_process_ended(tmp_path, figures):
+    table = ReparamTable(tmp_path, ["CPU: abacus"])
+    table.add("a", 1, figures)
+
+    table.save()
+
+    assert (tmp_path / "reparam.png").is_file()
