@@ -7,6 +7,8 @@ from utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+MAX_IMGSZ = 32767  # pixels; OpenCV warps no larger pictures
+
 
 def fit_imgsz(imgsz: int, stride: int) -> int:
     """Return ``imgsz`` rounded up to a multiple of the coarsest stride, at least two cells, and say so if it differs.

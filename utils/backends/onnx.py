@@ -11,9 +11,9 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from utils.checkpoint.facts import MAX_IMGSZ
 from utils.checkpoint.onnx_file import EXPORT_AGAIN, OnnxFile, read_facts, read_onnx
 from utils.errors import CheckpointError, ConfigError
+from utils.imgsz import MAX_IMGSZ
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from typing import Any
 from utils.checkpoint.content import Checkpoint
 from utils.checkpoint.tables import describe
 from utils.errors import CheckpointError
+from utils.imgsz import MAX_IMGSZ
 
 log = logging.getLogger(__name__)
 
 DEFAULT_DATA = "data/shapes.yaml"
 DEFAULT_IMGSZ = 640
 MAX_PATH = 4096  # characters
-MAX_IMGSZ = 32767  # pixels; OpenCV warps no larger pictures
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from utils.checkpoint.archive import Archive
 from utils.checkpoint.content import EDITED, Checkpoint, check_names, plain, read_state
 from utils.checkpoint.tables import TensorRecord, describe
 from utils.errors import LOWER_RATE, CheckpointError, DivergedError
+from utils.imgsz import MAX_IMGSZ
 from utils.runs import atomic_write
 
 FORMAT = "yolo-backbones"
 VERSION = 1
-MAX_SIDE = 32767  # pixels, as --imgsz allows
 
 
 def save_checkpoint(
@@ -144,7 +144,7 @@ def _is_training(value: Any) -> bool:
 ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and what it must be
     "yaml": (lambda value: type(value) is dict, "a mapping"),
     "stride": (lambda value: type(value) is list and all(type(s) is int and s > 0 for s in value), "a list of strides"),
-    "imgsz": (lambda value: value is None or (type(value) is int and 0 < value <= MAX_SIDE), "a size in pixels"),
+    "imgsz": (lambda value: value is None or (type(value) is int and 0 < value <= MAX_IMGSZ), "a size in pixels"),
     "epoch": (lambda value: type(value) is int and value >= -1, "a whole number from -1"),
     "best_fitness": (lambda value: type(value) is float, "a number"),
     "training": (_is_training, "a mapping whose 'opt' is one, with a text as 'data'"),

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from utils.config import option
+from utils.imgsz import MAX_IMGSZ
 
-IMGSZ = {"aliases": ("--img", "--img-size"), "low": 32, "high": 32767}  # pixels; OpenCV warps no larger pictures
+IMGSZ = {"aliases": ("--img", "--img-size"), "low": 32, "high": MAX_IMGSZ}  # pixels
 BATCH_SIZE = {"aliases": ("--batch",), "low": 1}
 WORKERS = {"help": "processes that load images, at most one per core", "low": 0}
 SEED = {"help": "seed of every random draw", "low": 0, "high": 2**32 - 1}

@@ -22,12 +22,11 @@ from utils.engine.stopwatch import Stopwatch
 from utils.errors import ConfigError
 from utils.hub.pictures import Picture, names_of, read_pictures
 from utils.hub.results import Results
-from utils.imgsz import rounded_up
+from utils.imgsz import MAX_IMGSZ, rounded_up
 from utils.nms import non_max_suppression
 
 log = logging.getLogger(__name__)
 
-MAX_IMGSZ = 32767  # pixels
 SHORT_NAMES = {"size": "imgsz", "conf_thres": "conf", "iou_thres": "iou", "agnostic_nms": "agnostic"}
 SETTINGS = ("conf", "iou", "classes", "agnostic", "multi_label", "max_det", "amp")
 

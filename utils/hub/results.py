@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from utils.boxes import xyxy_to_cxcywh
 from utils.engine.names import UniqueNames, class_folders, safe_name
 from utils.engine.predict import Detections
 from utils.engine.stopwatch import Speed
-from utils.engine.writers import crop, make_folder
+from utils.engine.writers import box_text, crop, make_folder
 from utils.plots.annotate import color_of, draw_boxes
 from utils.plots.image_file import write_image
 from utils.runs import new_run_dir
@@ -107,17 +108,17 @@ class Results:
     def crop(self, save: bool = True, save_dir: str | Path = SAVE_DIR, exist_ok: bool = False) -> list[dict[str, Any]]:
         """Return what is inside each box: dicts of box, conf, cls, label, im; ``save`` writes them, by class, too."""
         folder = _folder(save_dir, exist_ok) / "crops" if save else None
-        folders, unique = class_folders(self.names), UniqueNames()
+        folders, unique = class_folders(self.names), defaultdict(UniqueNames)
         crops = []
         for (image, found), file in zip(self._pairs(), self.files, strict=True):
             for *box, confidence, class_id in found:
-                name, inside = self.names[int(class_id)], crop(image, [float(side) for side in box])
-                label = f"{name} {confidence:.2f}"
+                inside = crop(image, [float(side) for side in box])
+                label = box_text(float(confidence), int(class_id), self.names, False, False)
                 crops.append({"box": box, "conf": confidence, "cls": class_id, "label": label, "im": inside})
                 if folder is not None:
                     place = folder / folders[int(class_id)]
                     make_folder(place)
-                    stem = unique.claim(f"{place.name}/{safe_name(Path(file).stem)}").rpartition("/")[2]
+                    stem = unique[place.name].claim(safe_name(Path(file).stem))
                     write_image(place / f"{stem}.jpg", inside, full_chroma=True)
         return crops
 
@@ -138,7 +139,7 @@ class Results:
 
 def _drawn(image: np.ndarray, found: Tensor, names: Mapping[int, str], labels: bool) -> np.ndarray:
     boxes = found.detach().float().cpu().flip(0)  # the best on top
-    texts = [f"{names[int(c)]} {confidence:.2f}" if labels else "" for confidence, c in boxes[:, 4:6].tolist()]
+    texts = [box_text(confidence, int(c), names, not labels, False) for confidence, c in boxes[:, 4:6].tolist()]
     return draw_boxes(image, boxes[:, :4].numpy(), texts, [color_of(c) for c in boxes[:, 5].tolist()])
 
 
