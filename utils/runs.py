@@ -13,9 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import ConfigError, StorageError
-
-if sys.platform != "win32":
-    import fcntl
+from utils.file_lock import try_lock
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +97,7 @@ def _locked(handle: int) -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(handle)
         yield
     finally:
         os.close(handle)
@@ -121,13 +118,13 @@ _remove_leftovers_once = functools.cache(remove_leftovers)  # per process: a cac
 def _is_abandoned(file: Path) -> bool:
     try:
         age = time.time() - file.stat().st_mtime
-        if sys.platform == "win32":
-            return age > ABANDONED_S
         with file.open("rb") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return age > UNLOCKED_S
-    except OSError:  # locked, gone, not ours, or on a file system without locks
+            free = try_lock(opened)
+    except OSError:  # gone, or not ours
         return False
+    if sys.platform == "win32":
+        return age > ABANDONED_S
+    return bool(free) and age > UNLOCKED_S
 
 
 def _publish(temporary: Path, path: Path) -> None:

@@ -5,13 +5,13 @@ A folder belongs to a living program as long as its lock file is locked, which e
 
 import logging
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from utils.file_lock import try_lock
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def draft_folder(target: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=_prefix(target)))
     try:
         with open(folder / LOCK, "w") as lock:
-            _try_lock(lock)
+            try_lock(lock)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,24 +55,9 @@ def _is_left_over(folder: Path) -> bool:
         if not CONTENT.issuperset(entry.name for entry in folder.iterdir()):
             return False
         with open(folder / LOCK, "r+") as lock:
-            free = _try_lock(lock)
+            free = try_lock(lock)
     except FileNotFoundError:
         free = True  # killed before it locked, or of a version that did not
     except OSError:
         return False  # not ours
     return age > UNSURE_S if free is None else free and age > YOUNG_S
-
-
-def _try_lock(file: IO) -> bool | None:
-    """Lock an open file until it is closed; False where another program has it, None where the system cannot tell."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
