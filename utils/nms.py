@@ -1,11 +1,14 @@
 """Exact non-maximum suppression that reads only as many of the best candidates as it needs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from utils.boxes import cxcywh_to_xyxy
 from utils.errors import ConfigError
@@ -14,6 +17,26 @@ MAX_CANDIDATES = 30_000  # per image, as in the reference; candidates with lower
 BLOCK = 1024  # candidates that are suppressed at once, and length of the first prefix
 MAX_PAIRED = 64  # candidates of a class up to which comparing all pairs costs less than a call of the kernel
 ROUNDING = 1e-5  # of an IoU, with much to spare
+
+
+def _kernel() -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Return torchvision's kernel out of its library: the package would import PyTorch's compiler, a second.
+
+    The library's name is the package's own affair; where none of that kind can be loaded, the package is asked.
+    """
+    package = find_spec("torchvision")
+    for folder in package.submodule_search_locations if package else ():
+        for library in sorted(Path(folder).glob(f"_C*{EXTENSION_SUFFIXES[-1]}")):
+            with suppress(OSError):
+                torch.ops.load_library(library)
+    if hasattr(torch.ops.torchvision, "nms"):
+        return torch.ops.torchvision.nms
+    from torchvision.ops import nms  # says what is wrong, where torchvision is missing or not made for this PyTorch
+
+    return nms
+
+
+nms = _kernel()
 
 
 @torch.no_grad()

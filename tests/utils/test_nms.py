@@ -1,6 +1,8 @@
 """Suppression in growing prefixes keeps the rows that ranking every candidate would keep."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from torchvision.ops import nms
 from utils.boxes import cxcywh_to_xyxy
 from utils.errors import ConfigError
 from utils.nms import BLOCK, MAX_CANDIDATES, non_max_suppression
+from utils.runs import ROOT
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -234,3 +237,27 @@ def test_no_boxes_at_all_give_no_detections():
 def test_a_threshold_outside_its_range_is_refused(option):
     with pytest.raises(ConfigError, match=rf"{option} is 1\.5"):
         non_max_suppression(torch.zeros(1, 1, 6), **{option: 1.5})
+
+
+KERNEL = """
+import importlib.util, sys
+import torch
+find = importlib.util.find_spec
+hidden = sys.argv[1:]  # packages that find_spec does not see
+importlib.util.find_spec = lambda name, package=None: None if name in hidden else find(name, package)
+from utils.nms import nms
+importlib.util.find_spec = find
+early = "torchvision" in sys.modules
+
+from torchvision.ops import nms as theirs
+boxes, scores = torch.rand(300, 5, generator=torch.Generator().manual_seed(0)).split((4, 1), dim=1)
+boxes, scores = torch.cat((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]), dim=1), scores[:, 0]
+print(early, torch.equal(nms(boxes, scores, 0.45), theirs(boxes, scores, 0.45)))
+"""
+
+
+@pytest.mark.parametrize(("hidden", "early"), [([], "False"), (["torchvision"], "True")], ids=["library", "package"])
+def test_the_kernel_is_torchvisions_and_the_package_is_imported_only_where_its_library_is_not_found(hidden, early):
+    result = subprocess.run([sys.executable, "-c", KERNEL, *hidden], cwd=ROOT, capture_output=True, text=True)
+
+    assert result.stdout.split() == [early, "True"], result.stderr

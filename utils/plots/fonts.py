@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 from PIL import ImageFont
 
 log = logging.getLogger(__name__)
@@ -61,6 +60,8 @@ def _dejavu() -> Font:
 
 
 def _matplotlib_fonts() -> Path:
+    import matplotlib  # here, because only who draws text should wait for it
+
     return Path(matplotlib.get_data_path(), "fonts", "ttf")
 
 

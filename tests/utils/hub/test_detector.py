@@ -1,5 +1,8 @@
 """The Python API finds what detect.py finds, in images of any kind, and says so as YOLOv5's hub does."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from utils.errors import ConfigError, DataError
 from utils.hub import pictures
 from utils.hub.pictures import read_pictures
 from utils.nms import non_max_suppression
+from utils.runs import ROOT
 
 NAMES = {0: "cat", 1: "dog", 2: "eel"}
 
@@ -248,3 +252,20 @@ def test_it_moves_and_halves_like_a_module(weights, image):
 
     torch.testing.assert_close(model(batch), expected, rtol=1e-4, atol=1e-3)
     assert (model.dtype, model(batch).dtype, model(image).n) == (torch.float64, torch.float32, 1)
+
+
+FIRST_RESULT = """
+import sys
+from utils import load
+results = load(sys.argv[1], device="cpu")(sys.argv[2])
+later = {"matplotlib", "onnx", "onnxruntime", "pandas", "scipy", "timm", "torchvision"}
+print(len(results.pred[0]) > 0, *sorted(later & sys.modules.keys()))
+"""
+
+
+def test_the_first_result_imports_nothing_that_only_others_need(weights, image, tmp_path):
+    command = [sys.executable, "-c", FIRST_RESULT, str(weights), str(save_png(image, tmp_path))]
+
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert result.stdout.split() == ["True"], result.stderr
