@@ -11,7 +11,6 @@ from typing import Any
 from utils.command import run_command
 from utils.config import make_config
 from utils.engine.configs import ExportConfig
-from utils.errors import ConfigError
 from utils.runs import newest_weights
 
 log = logging.getLogger("export")
@@ -22,8 +21,6 @@ def main(cfg: ExportConfig) -> list[Path]:
     from utils.export.onnx import export_onnx
 
     weights = Path(cfg.weights or newest_weights())
-    if len(cfg.imgsz or ()) > 2:
-        raise ConfigError(f"--imgsz takes one or two numbers, not {len(cfg.imgsz)}", "give height and width")
     model, trained = load_trained(weights, cfg.backbone)
     sizes = cfg.imgsz or trained.default_imgsz()
     height, width = (*sizes, *sizes)[:2]

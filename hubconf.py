@@ -15,7 +15,6 @@ from typing import Any
 dependencies = ["cv2", "numpy", "torch", "torchvision", "yaml"]
 
 ROOT = Path(__file__).resolve().parent
-RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 OFFICIAL_CLASSES = 80  # of COCO
 
 
@@ -55,6 +54,7 @@ def _create(
 
 
 def _weights(name: str) -> str:
+    from utils.checkpoint.container import RELEASE
     from utils.errors import CheckpointError
 
     found = next((path for path in (Path(f"{name}.pt"), ROOT / f"{name}.pt") if path.is_file()), None)

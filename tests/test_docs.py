@@ -22,15 +22,28 @@ from utils.data.shapes import draw_picture
 from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
-README, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
 TUTORIAL, MIGRATION, FUSING = (ROOT / f"docs/{name}.md" for name in ("add-a-backbone", "migrate", "fusing"))
 PAGES = [README, CHINESE, TUTORIAL, MIGRATION, FUSING]
+RUN = [README, TUTORIAL, MIGRATION, FUSING]  # the pages whose commands are run, with -m slow
+READ = {  # the pages whose commands are not, and why
+    CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
+    CONTRIBUTING: "its commands run these very tests",
+}
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
-NOT_RUN = ("make train", "make test", "pip install", "coco128")  # need the network or data
+NOT_RUN = {  # words of the commands that are not run even there, and why
+    "make train": "makes an environment from the network, then runs what other tests run",
+    "make test": "would run this test",
+    "pip install": "needs the network",
+    "coco128": "needs data from the network",
+}
 SLOW = ("pytest", "benchmark.py", "export.py", ".onnx", "val.py", "--fuse-check", "--list-backbones")  # with -m slow
+
+
+SHELL = re.compile(r"^(?:\$ )?(?:python3?|pip3?|make|pytest|git|bash|docker|export) ", re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -43,6 +56,12 @@ def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
     fences = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [Block(fence[1], fence[2], text.count("\n", 0, fence.start()) + 1) for fence in fences]
+
+
+def commands(page: Path) -> list[str]:
+    """Return what a page gives to type into a shell, line by line, also where a block does not say its language."""
+    shown = [block for block in blocks(page) if block.language not in ("python", "text", "yaml")]
+    return [line for block in shown if block.language or SHELL.search(block.text) for line in block.text.splitlines()]
 
 
 def prose(page: Path) -> str:
@@ -118,9 +137,21 @@ def test_the_tutorial_ends_with_a_trained_detector(clone):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("page", [README, TUTORIAL, MIGRATION, FUSING], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_every_command_of_a_page_runs(page, clone):
     run_page(page, clone, skipped=())
+
+
+def test_every_page_with_commands_is_run_or_says_why_not():
+    pages = [page for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")) if commands(page)]
+
+    assert sorted(pages) == sorted([*RUN, *READ])
+
+
+def test_every_reason_not_to_run_a_command_is_needed():
+    lines = [line for page in RUN for line in commands(page)]
+
+    assert [word for word in NOT_RUN if not any(word in line for line in lines)] == []
 
 
 @cache
@@ -172,7 +203,7 @@ def test_links_and_files_lead_somewhere(page):
 
 def test_the_make_targets_exist_and_the_first_command_is_the_one_of_make_train():
     makefile = (ROOT / "Makefile").read_text()
-    used = re.findall(r"^make (\w+)|`make (\w+)", README.read_text(), re.MULTILINE)
+    used = re.findall(r"^make (\w+)|`make (\w+)", README.read_text() + CONTRIBUTING.read_text(), re.MULTILINE)
     demo = re.search(r"^DEMO\s+:= (.+)$", makefile, re.MULTILINE)
 
     assert {first or second for first, second in used} <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))

@@ -1,7 +1,7 @@
 """Flags and values of YOLOv5's commands that are not here, each with its answer; docs/migrate.md lists the flags."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from utils.errors import ConfigError
 
@@ -23,7 +23,7 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     },
     "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),
     "detect": {
-        **dict.fromkeys(("--augment", "--half", "--dnn", "--view-img", "--update"), _LATER),
+        **dict.fromkeys(("--augment", "--half", "--dnn", "--view-img", "--visualize", "--update"), _LATER),
         "--data": "leave it out: the class names come from the weights file",
     },
     "export": {
@@ -35,25 +35,33 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     },
 }
 
-VALUES: Mapping[str, tuple[str, str, str]] = {  # option → pattern of a value, what it would be, what to do
-    "batch_size": ("-1", "a batch size that fits the memory is not looked for yet", "give a number of images"),
-    "device": (".*,.*", "several devices are not used by one run yet", "give one of them, as --device 0"),
-    "freeze": (
-        "neck|head",
+VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, what it would be, what to do
+    ("batch_size", "-1|auto", "a batch size that fits the memory is not looked for yet", "give a number of images"),
+    ("cache", "val", "there is no cache for the images of validation alone", "give ram or disk"),
+    ("device", ".*,.*", "several devices are not used by one run yet", "give one of them, as --device 0"),
+    (
+        "freeze",
+        r"(?!backbone$|\d+$).*",
         "no rows go by this name",
-        "give 'backbone', a count N (the first N), or row numbers, which python models/yolo.py --cfg … lists",
+        "give 'backbone', a count N (the first N), or row numbers, with spaces between them; python models/yolo.py "
+        "--cfg … lists the rows",
     ),
-    "source": (
-        r"\d+|(rtsp|rtmp|https?)://.*|screen.*|.*\.streams",
-        "cameras, screens and network streams are not read yet",
+    ("include", "(?!onnx$).*", "no other format than ONNX is written yet", "give onnx, or leave --include out"),
+    (
+        "source",
+        r"\d+|(rtsp|rtmp|https?)://.*|screen( .*)?|.*\.streams",
+        "cameras, screens, network streams and URLs are not read yet",
         "give files or folders",
     ),
-    "weights": (
-        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript|safetensors)|.*_(openvino|web|paddle|saved)_model/?",
+    ("task", "speed|study", "there is no such measurement yet", "give train, val or test"),
+    (
+        "weights",
+        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript|safetensors)|.*_(openvino|web|paddle|saved|ncnn)_model/?",
         "this format is not read yet",
         "give the .pt it was made from, or an .onnx",
     ),
-}
+    ("weights", "https?://.*", "nothing is downloaded by itself", "download it, and give the path of the file"),
+)
 
 
 def check_flag(command: str, given: str) -> None:
@@ -68,9 +76,9 @@ def check_flag(command: str, given: str) -> None:
 
 def check_value(name: str, value: object) -> None:
     """Raises: ConfigError for a value that YOLOv5 takes for this option, and this repository does not."""
-    pattern, what, fix = VALUES.get(name, ("", "", ""))
-    if pattern and re.fullmatch(pattern, str(value), re.IGNORECASE):
-        raise ConfigError(f"--{_dashes(name)} {value}: {what}", fix)
+    for option, pattern, what, fix in VALUES:
+        if option == name and re.fullmatch(pattern, str(value), re.IGNORECASE):
+            raise ConfigError(f"--{_dashes(name)} {value}: {what}", fix)
 
 
 def _dashes(name: str) -> str:

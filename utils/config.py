@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.absent_flags import check_flag, check_value
+from utils.bad_arguments import refused, unknown
 from utils.errors import ConfigError
 from utils.registry import suggest
 
@@ -47,9 +48,13 @@ def parse_config(config_class: type, argv: Sequence[str], prog: str | None = Non
     """Return an instance of the dataclass filled from ``argv``. Raises: ConfigError; SystemExit(0) after ``--help``."""
     parser = _parser(config_class, prog)
     argv = [_whole_flag(parser, argument) for argument in argv]
-    namespace, unknown = parser.parse_known_args(argv)
-    if unknown:
-        raise _unknown(parser, argv, unknown[0], _command(config_class))
+    known = parser._option_string_actions
+    try:
+        namespace, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise refused(known, argv, error) from error
+    if rest:
+        raise unknown(known, argv, rest[0], _command(config_class))
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
     return check_config(config_class(**values))
 
@@ -105,34 +110,23 @@ def _whole_flag(parser: argparse.ArgumentParser, argument: str) -> str:
     known = parser._option_string_actions
     if not name.startswith("--") or name in known:
         return argument
-    spellings = {id(action): flag for flag, action in known.items() if flag.startswith(name)}
+    spellings = {id(action): flag for flag, action in reversed(known.items()) if flag.startswith(name)}
     return f"{next(iter(spellings.values()))}{equals}{value}" if len(spellings) == 1 else argument
-
-
-def _unknown(parser: argparse.ArgumentParser, argv: Sequence[str], given: str, command: str) -> ConfigError:
-    """Return what is wrong with an argument that the parser did not take."""
-    flags = list(parser._option_string_actions)
-    if given.startswith("-"):
-        check_flag(command, given)
-        starts = [flag for flag in flags if flag.startswith(given) and "_" not in flag]
-        hint = f"it could be {' or '.join(starts)}" if starts else suggest(given.split("=")[0], flags)
-        return ConfigError(f"unknown argument {given!r}", hint or "see --help")
-    before = [argument for argument in argv[: argv.index(given)] if argument.startswith("--")]
-    if not before:
-        return ConfigError(f"unexpected argument {given!r}", "see --help")
-    fix = "give one number" if given.isdecimal() else "put text with spaces in quotes"
-    return ConfigError(f"{before[-1]} takes one value, and {given!r} is one more", fix)
 
 
 def check_config(cfg: Any) -> Any:
     """Return an instance of a config class if all of its values are allowed. Raises: ConfigError."""
+    hints = typing.get_type_hints(type(cfg))
     for field in dataclasses.fields(cfg):
-        values = getattr(cfg, field.name)
+        values, flag = getattr(cfg, field.name), "--" + field.name.replace("_", "-")
+        counts = _counts(hints[field.name])
+        if counts and values is not None and len(values) not in counts:
+            fix = f"give {' or '.join(map(str, counts))}"
+            raise ConfigError(f"{flag} {' '.join(map(str, values))}: {len(values)} values", fix)
         for value in values if isinstance(values, tuple) else (values,):
             check_value(field.name, value)
             allowed = None if value is None else allowed_instead(field, value)
             if allowed:
-                flag = "--" + field.name.replace("_", "-")
                 raise ConfigError(f"{flag} {value} is out of range", f"give {allowed}")
     return cfg
 
@@ -162,6 +156,7 @@ def _parser(config_class: type, prog: str | None) -> _Parser:
         description=getattr(main, "__doc__", None) or doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        exit_on_error=False,
     )
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
@@ -209,3 +204,10 @@ def _value_type(hint: Any) -> tuple[type, bool]:
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0], True
     return hint, False
+
+
+def _counts(hint: Any) -> list[int]:
+    """Return how many values ``tuple[int] | tuple[int, int]`` may have; nothing where any number may be given."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    lengths = [typing.get_args(part) for part in parts if typing.get_origin(part) is tuple]
+    return [len(values) for values in lengths if Ellipsis not in values]

@@ -10,11 +10,11 @@ from typing import Any
 from utils.errors import ConfigError
 
 
-def suggest(name: str, choices) -> str:
-    """Return ``did you mean …`` for the closest of ``choices``, ignoring case, or an empty string."""
+def suggest(name: str, choices, *, prefix: str = "") -> str:
+    """Return ``did you mean …`` for the closest of ``choices``, each behind ``prefix``, ignoring case, or nothing."""
     by_lower = {choice.lower(): choice for choice in reversed(list(choices))}  # the first of equals wins
     close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(by_lower[c] for c in close)}?" if close else ""
+    return f"did you mean {' or '.join(prefix + by_lower[c] for c in close)}?" if close else ""
 
 
 class Registry:

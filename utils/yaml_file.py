@@ -13,6 +13,7 @@ import yaml
 
 from utils.errors import ConfigError
 from utils.runs import write_text
+from utils.yaml_slips import explain, glued_colon
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
@@ -34,6 +35,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key!r} stands twice (first in line {seen[key]})", problem_mark=key_node.start_mark
                 )
+            if isinstance(key_node, yaml.ScalarNode) and not key_node.style and (odd := re.match(r"\s", key)):
+                problem = f"a space that YAML takes for a letter, U+{ord(odd[0]):04X}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen[key] = line
         return super().construct_mapping(node, deep=deep)
 
@@ -93,13 +97,14 @@ def parse_yaml(text: str, source: str, text_keys: Collection[str] = ()) -> Any:
         loader = _Loader(text)
         node = loader.get_single_node()
         _check_nodes(node, source)
+        if isinstance(node, yaml.ScalarNode) and (fix := glued_colon(text.splitlines()[node.start_mark.line])):
+            raise ConfigError(f"{source}:{node.start_mark.line + 1}: no key with a value", fix)
         if isinstance(node, yaml.MappingNode):
             node = _keep_text(node, text_keys)
         return None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        raise ConfigError(f"{place}: {error.problem or error.context}", _fix(error)) from error
+        what, fix = explain(error, text)
+        raise ConfigError(f"{source}:{what}", fix) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{source}:{line}: character U+{error.character:04X} is no text", "remove it") from error
@@ -107,12 +112,6 @@ def parse_yaml(text: str, source: str, text_keys: Collection[str] = ()) -> Any:
         raise ConfigError(f"{source}: {error}", "correct the YAML there") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested deeper than {MAX_DEPTH} levels", "write it flatter") from error
-
-
-def _fix(error: yaml.MarkedYAMLError) -> str:
-    if "escape" in str(error.problem):
-        return r"inside double quotes \ starts an escape; use single quotes, or / between folders"
-    return "correct the YAML there"
 
 
 def _check_nodes(root: yaml.Node | None, source: str) -> None:

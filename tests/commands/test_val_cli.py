@@ -124,7 +124,7 @@ def test_the_metrics_do_not_depend_on_the_batch(weights, data, caplog):
     [
         ({"names": ["cat", "dog", "eel"]}, [], "3 classes, but the model finds 2: cat, dog"),
         ({}, ["--task", "test"], "key 'test' is missing"),
-        ({}, ["--task", "speed"], "invalid choice: 'speed'"),
+        ({}, ["--task", "speed"], "--task speed: there is no such measurement yet"),
         ({}, ["--save-hybrid"], "--save-hybrid of YOLOv5's val.py is not an option"),
         ({}, ["--iou-thres", "-1"], "--iou-thres -1.0 is out of range"),
     ],

@@ -63,6 +63,59 @@ def test_what_is_no_text_or_no_number_is_named_with_its_line(text, place, fix):
 
 
 @pytest.mark.parametrize(
+    ("text", "place", "fix"),
+    [
+        ("names:\n\t0: cat\n", "f:2:1: a tab", "use spaces"),
+        ("path:\tpets\n", "f:1:6: a tab", "use spaces"),
+        ("backbone:\n  [[-1, 1, Conv, [64, 6, 2, 2]],\n\t]\n", "f:3:1: a tab", "use spaces"),
+        ("nc:80\nnames: [a]\n", "f:2:6: ", "in line 1 put a space behind the colon: nc: 80"),
+        ("a: 1\n# b\nnc:80\n\n# c\nnames: [a]\n", "f:5:1: ", "in line 3 put a space behind the colon: nc: 80"),
+        ("nc:80\n# c\n\nnames: [a]\n", "f:4:1: ", "in line 1 put a space behind the colon: nc: 80"),
+        ("names:\n  0: a\n  1:b\n", "f:4:1: ", "in line 3 put a space behind the colon: 1: b"),
+        ("lr0:0.01\nlrf:0.1\n", "f:1: no key", "put a space behind the colon: lr0: 0.01"),
+        ("nc：80\nnames: [a]\n", "f:2:6: ", "in line 1 put a space behind the colon: nc: 80"),
+        ("nc = 80\nnames: [a]\n", "f:2:6: ", "write line 1 as 'key: value'"),
+        ("names:\n  - cat\n  -dog\n", "f:4:1: ", "write line 3 as 'key: value', or as '- entry'"),
+        ("names:\n  0: cat: big\n", "f:2:9: ", "put the value in quotes: it has a colon in it"),
+        ("path: a\n  train: b\n", "f:2:8: ", "begin it in the same column as line 1"),
+        ("names:\n  0: a\n 1: b\n", "f:3:2: ", "begin all lines of one list or mapping in the same column"),
+        ("  path: a\ntrain: b\n", "f:2:1: ", "begin all lines of one list or mapping in the same column"),
+        ("names:\n\u00a0\u00a00: a\n", "f:2:1: a space that YAML takes for a letter, U+00A0", "plain spaces"),
+        ("nc: 1\nnc: 2\n", "f:2:1: key 'nc' stands twice (first in line 1)", "remove one of the two"),
+        ("names: [a, b\nnc: 2\n", "f:2:3: ", "the closing bracket"),
+        ("names: ['a' 'b']\n", "f:1:13: ", "commas between its entries"),
+        ("names: ['driver's, b]\n", "f:1:17: ", "quotes around a text that has a quote"),
+        ("names: [a, #b]\n", "f:2:1: ", "or # in it"),
+        ("names:\n  0: 'a\n  1: b\n", "f:4:1: ", "close the quote that opens in line 2"),
+        ("names:\n  0: @home\n", "f:2:6: ", "put the value in quotes"),
+        ("train: *.jpg\n", "f:1:9: ", "put the value in quotes: * and &"),
+        ("train: *all\n", "f:1:8: ", "put the value in quotes: * and &"),
+        ("a: 1\n---\nb: 2\n", "f:2:1: ", "remove the line ---"),
+        ("a: 1\nhttp://x.org\n", "f:3:1: ", "correct the YAML there"),
+    ],
+)
+def test_a_usual_slip_is_told_with_its_line_and_what_to_do(text, place, fix):
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text, "f")
+
+    assert caught.value.what.startswith(place)
+    assert fix in caught.value.fix
+
+
+def test_a_text_that_only_looks_like_a_slip_is_read():
+    text = (
+        "train: C:\\data\ndownload: http://a.org/b:c\nnames: {0: 'cat:big', 1: \"a\\tb\", 2: a:b}\n' k': |\n  a\tb:c\n"
+    )
+
+    assert parse_yaml(text, "f") == {
+        "train": "C:\\data",
+        "download": "http://a.org/b:c",
+        "names": {0: "cat:big", 1: "a\tb", 2: "a:b"},
+        " k": "a\tb:c\n",
+    }
+
+
+@pytest.mark.parametrize(
     ("content", "reason"),
     [
         ("a: 1\nb: café\n".encode("latin-1"), r":2: not UTF-8 text \(byte 0xe9\)"),

@@ -23,6 +23,8 @@ _KNOWN_RECORDS = re.compile(
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, …, length of the name, length of the extra field
 DOWNLOAD = "download or copy the file again"
 OURS_OR_OFFICIAL = "use weights that train.py or the official YOLOv5 wrote, such as yolov5s.pt"
+OFFICIAL = re.compile(r"yolov5[nsmlx]6?\.pt")
+RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ def read_file(path: str | Path) -> bytes:
     if path.is_dir():
         raise CheckpointError(f"{path}: a folder, not a weights file", "give the file in it, such as weights/best.pt")
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file", "check the path; relative paths start at the current folder")
+        raise CheckpointError(f"{path}: no such file", _where_from(path.name))
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -44,6 +46,12 @@ def read_file(path: str | Path) -> bytes:
         what, fix = _misnamed(content) or other_kind(content, "a PyTorch checkpoint")
         raise CheckpointError(f"{path}: {what}", fix)
     return content
+
+
+def _where_from(name: str) -> str:
+    if OFFICIAL.fullmatch(name):
+        return f"download it from {RELEASE}/{name}, which is not done by itself, or check the path"
+    return "check the path; relative paths start at the current folder"
 
 
 def _misnamed(content: bytes) -> tuple[str, str] | None:

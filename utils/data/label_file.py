@@ -36,6 +36,7 @@ class LabelRows:
     polygons: list[np.ndarray] = field(default_factory=list)  # (k, 2) float32 of each box; NO_POLYGON for a box row
     bad_rows: list[RowProblem] = field(default_factory=list)
     bad_classes: list[RowProblem] = field(default_factory=list)
+    bad_ids: set[float] = field(default_factory=set)  # the class ids of these
     duplicates: int = 0
     rounded: int = 0
 
@@ -45,7 +46,7 @@ class _RowError(Exception):
 
 
 class _ClassError(Exception):
-    """A class id that the data set does not have."""
+    """A class id that the data set does not have: the message, the id."""
 
 
 def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
@@ -68,7 +69,9 @@ def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
             rows.bad_rows.append(RowProblem(line, str(error)))
             continue
         except _ClassError as error:
-            rows.bad_classes.append(RowProblem(line, str(error)))
+            message, class_id = error.args
+            rows.bad_classes.append(RowProblem(line, message))
+            rows.bad_ids.add(class_id)
             continue
         rows.rounded += rounded
         if box in seen:
@@ -107,7 +110,7 @@ def _class_id(text: str, nc: int) -> float:
     if not 0 <= value < nc:
         shown = text if len(text) <= SHOWN_CHARACTERS else _quote(text)
         classes = f"{nc} classes (0-{nc - 1})" if nc > 1 else "1 class (0)"
-        raise _ClassError(f"class {shown}, but the data-set YAML has {classes}")
+        raise _ClassError(f"class {shown}, but the data-set YAML has {classes}", value)
     return value
 
 

@@ -43,9 +43,20 @@ def verify_files(images: list[str], label_files: list[str], nc: int, workers: in
     if bad_classes:
         raise DataError(
             f"{len(bad_classes)} label rows name a class that does not exist\n{show(bad_classes)}",
-            "correct these rows, or names in the data-set YAML",
+            _class_fix(outcomes, nc),
         )
     return _table(outcomes)
+
+
+def _class_fix(outcomes: list[_Outcome], nc: int) -> str:
+    """Return what to do about class ids outside 0…nc-1, which some tools count from 1."""
+    ids = {box[0] for outcome in outcomes for box in outcome.rows.boxes}.union(*(o.rows.bad_ids for o in outcomes))
+    if (min(ids), max(ids)) != (1, nc):
+        return "correct these rows, or names in the data-set YAML"
+    return (
+        f"no row has class 0 and the largest is {nc}, so these labels seem to count from 1, and YOLO's count from 0: "
+        "subtract 1 from the class of every row, or put a name for class 0 in front of names in the data-set YAML"
+    )
 
 
 def _verify(image: str, label_file: str, nc: int) -> _Outcome:

@@ -68,7 +68,7 @@ class ExportConfig:
         "", help="file.py:builder, for a checkpoint that was trained with a backbone from your own file"
     )
     include: tuple[str, ...] = option(("onnx",), help="formats to write", choices=("onnx",))
-    imgsz: tuple[int, ...] | None = option(
+    imgsz: tuple[int] | tuple[int, int] | None = option(
         None, help="height width, or one number for both; without it that of the training", **IMGSZ
     )
     batch_size: int = option(1, help="images per call", **BATCH_SIZE)

@@ -52,7 +52,7 @@ class DetectConfig:
     source: str = option(
         "", help="image, video, folder, glob in quotes, or .txt list of these; without it data/images of the clone"
     )
-    imgsz: tuple[int, ...] | None = option(
+    imgsz: tuple[int] | tuple[int, int] | None = option(
         None, help="height width, or one number for both; without it that of the training or export", **IMGSZ
     )
     conf_thres: float = option(0.25, help="least confidence", **SHARE)

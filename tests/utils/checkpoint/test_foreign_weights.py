@@ -87,3 +87,18 @@ def test_a_fused_model_is_told_from_another_one(tmp_path):
     with pytest.raises(CheckpointError, match=r"'model\.0\.bn\.weight' is missing in the file") as error:
         load_model(tmp_path / "x.pt")
     assert "folded" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("yolov5s.pt", "releases/download/v7.0/yolov5s.pt"),
+        ("yolov5x6.pt", "releases/download/v7.0/yolov5x6.pt"),
+        ("yolov5s-emo.pt", "check the path"),
+        ("best.pt", "check the path"),
+    ],
+)
+def test_official_weights_that_are_not_there_are_told_with_their_place(tmp_path, name, fix):
+    with pytest.raises(CheckpointError, match="no such file") as error:
+        load_checkpoint(tmp_path / name)
+    assert fix in error.value.fix

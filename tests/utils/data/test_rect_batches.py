@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from utils.data.loader import build_val_loader
+from utils.data.val_batches import ValBatches
 
 SIZES = [(640, 480), (480, 640), (500, 500), (1000, 300), (300, 1000), (1280, 720), (333, 500)]  # (w, h)
 
@@ -30,6 +31,16 @@ def test_images_of_similar_proportions_share_a_batch_as_in_the_reference(scan):
     order = [path[-7:-4] for batch in batches for path in batch.paths]
     assert order == ["003", "005", "000", "002", "001", "006", "004"]
     assert [batch.images.shape[2:] for batch in batches] == [(384, 672), (672, 672), (672, 512), (672, 224)]
+
+
+def test_images_of_the_same_proportions_keep_the_order_of_their_files():
+    shapes = np.array([(480, 640), (600, 800), (640, 480)] * 40)
+    store = SimpleNamespace(shapes=shapes, imgsz=640)
+
+    order = ValBatches(None, store, batch_size=16, stride=32, rect=True, pad=0.5).order.tolist()
+
+    wide = [index for index in range(120) if index % 3 < 2]
+    assert order == [*wide, *range(2, 120, 3)]
 
 
 def test_shapes_carry_original_size_ratio_and_padding(scan):

@@ -155,6 +155,29 @@ def test_every_class_out_of_range_is_listed_up_to_twenty(dataset):
     assert lines[-1].strip() == "… and 10 more"
 
 
+@pytest.mark.parametrize(
+    ("ids", "nc", "from_one"),
+    [
+        ((1, 2, 3), 3, True),
+        ((1,), 1, True),
+        ((1, 3), 3, True),  # a class without a row
+        ((0, 1, 2, 3), 3, False),
+        ((1, 2, 3, 4), 3, False),
+        ((2, 3), 3, False),  # as well what is left of a larger data set
+        ((-1, 1, 3), 3, False),
+    ],
+)
+def test_ids_that_seem_to_count_from_one_are_told_how_yolo_counts(dataset, ids, nc, from_one):
+    for class_id in ids:
+        dataset(f"image{class_id}", f"{class_id} 0.5 0.5 0.2 0.2\n")
+
+    with pytest.raises(DataError, match="name a class that does not exist") as caught:
+        scan_dataset([dataset.images], nc=nc)
+
+    assert ("subtract 1 from the class of every row" in caught.value.fix) == from_one
+    assert caught.value.fix.endswith("names in the data-set YAML")
+
+
 def test_two_images_with_one_label_file_are_named(dataset):
     first, second = dataset("a", suffix=".jpg"), dataset("a", suffix=".png")
 

@@ -1,0 +1,109 @@
+"""What is wrong with a command line is one sentence that says how to mend it, whatever argparse would say."""
+
+import pytest
+
+from utils.config import parse_config
+from utils.engine.configs import ExportConfig, TrainConfig
+from utils.engine.configs_infer import DetectConfig, ValConfig
+from utils.errors import ConfigError
+
+CONFIGS = {"train": TrainConfig, "val": ValConfig, "detect": DetectConfig, "export": ExportConfig}
+
+
+def refusal(command: str) -> ConfigError:
+    name, *argv = command.split()
+    with pytest.raises(ConfigError) as error:
+        parse_config(CONFIGS[name], argv, prog="x")
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("command", "what", "fix"),
+    [
+        ("train --noplots --plots", "--noplots and --plots contradict each other", "give one of them"),
+        ("train --plots --no-plots", "--plots and --no-plots contradict each other", "give one of them"),
+        ("train --nosave --epochs 3 --save", "--nosave and --save contradict each other", "give one of them"),
+        ("train --cos-lr --no-cos-lr", "--cos-lr and --no-cos-lr contradict each other", "give one of them"),
+        ("train --exist-ok True", "--exist-ok takes no value, and 'True' is one", "--no-exist-ok for the opposite"),
+        ("train --noplots False", "--noplots takes no value, and 'False' is one", "--plots for the opposite"),
+        ("detect --hide-labels=False", "--hide-labels takes no value", "--no-hide-labels for the opposite"),
+        ("train --weights", "--weights has no value", "write it behind --weights, or leave the flag out"),
+        ("train --weights --cfg x.yaml", "--weights has no value", "write it behind --weights"),
+        ("train --epochs=", "--epochs has no value", "write it behind --epochs"),
+        ("export --include", "--include has no value", "write it behind --include"),
+        ("train --epochs 3.5", "--epochs 3.5 is not a whole number", "give one whole number"),
+        ("val --conf 0,25", "--conf-thres 0,25 is not a number", "write a decimal point: 0.25"),
+        ("val --conf 25%", "--conf-thres 25% is not a number", "give one number"),
+        ("detect --classes 0,2", "--classes 0,2 is not a whole number", "put spaces between the numbers"),
+        ("detect --classes person", "--classes person is not a whole number", "give whole numbers"),
+        ("detect --img 640,480", "--img 640,480 is not a whole number", "nothing else: 640 480"),
+        ("train --imgsz 640,480", "--imgsz 640,480 is not a whole number", "give one whole number"),
+        ("train --optimizer adamw", "--optimizer adamw is not possible", "give SGD or Adam or AdamW"),
+        ("detect --save-format 2", "--save-format 2 is not possible", "give 0 or 1"),
+        ("detect --img 640 480 320", "--imgsz 640 480 320: 3 values", "give 1 or 2"),
+        ("export --img 64 64 64", "--imgsz 64 64 64: 3 values", "give 1 or 2"),
+        ("train --epochs 3 --img 3 3", "--img takes one value, and '3' is one more", "give one number"),
+        ("train --img=640 480", "--img takes one value, and '480' is one more", "give one number"),
+        ("detect --weights a.pt b.pt", "--weights takes one value, and 'b.pt' is one more", "give one file"),
+        ("detect --source a.jpg b.jpg", "--source takes one value, and 'b.jpg' is one more", "in quotes"),
+        ("train epochs=3", "unexpected argument 'epochs=3'", "write it as --epochs 3"),
+        ("train --img 320 epochs=3", "unexpected argument 'epochs=3'", "write it as --epochs 3"),
+        ("train –epochs 3", "unexpected argument '–epochs'", "type two plain hyphens: --epochs"),
+        ("train -epochs 3", "unknown argument '-epochs'", "did you mean --epochs?"),
+        ("train --batch_sise 3", "unknown argument '--batch_sise'", "did you mean --batch-size"),
+        ("train --nval", "unknown argument '--nval'", "did you mean --noval or --val or --no-val?"),
+        ("val --source 0", "unknown argument '--source'", "see --help"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_told_what_and_how_to_mend_it(command, what, fix):
+    error = refusal(command)
+
+    assert error.what == what
+    assert fix in error.fix
+
+
+@pytest.mark.parametrize(
+    ("command", "what", "fix"),
+    [
+        ("train --cache val", "--cache val: there is no cache", "give ram or disk"),
+        ("train --batch-size auto", "--batch-size auto: a batch size that fits", "give a number of images"),
+        ("train --freeze 0,1,2", "--freeze 0,1,2: no rows go by this name", "with spaces between them"),
+        ("train --device cuda:0,1", "--device cuda:0,1: several devices", "--device 0"),
+        ("val --task speed", "--task speed: there is no such measurement yet", "give train, val or test"),
+        ("export --include torchscript onnx", "--include torchscript: no other format", "give onnx"),
+        ("export --include engine --device 0", "--include engine: no other format", "give onnx"),
+        ("detect --visualize", "--visualize of YOLOv5's detect.py", "not have it yet"),
+        ("detect --source 0", "--source 0: cameras", "give files or folders"),
+        ("detect --source screen", "--source screen: cameras", "give files or folders"),
+        ("detect --weights x_ncnn_model", "--weights x_ncnn_model: this format is not read yet", ".onnx"),
+        ("val --weights https://a.org/x.pt", "--weights https://a.org/x.pt: nothing is downloaded", "download it"),
+    ],
+)
+def test_a_value_of_yolov5_that_is_not_taken_gets_its_own_answer(command, what, fix):
+    error = refusal(command)
+
+    assert error.what.startswith(what)
+    assert fix in error.fix
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("train --epochs 3 --epochs 5", {"epochs": 5}),  # the last one counts, as in YOLOv5
+        ("train --noplots --noplots", {"plots": False}),
+        ("train --img 640 --img-size 320 --batch 4", {"imgsz": 320, "batch_size": 4}),
+        ("train --freeze backbone", {"freeze": ("backbone",)}),
+        ("train --freeze 0 1 2", {"freeze": ("0", "1", "2")}),
+        ("train --cache --noval --nosave", {"cache": "ram", "val": False, "save": False}),
+        ("val --conf 0.25 --iou 0.5 --task test", {"conf_thres": 0.25, "iou_thres": 0.5, "task": "test"}),
+        ("detect --img 640 480 --classes 0 2 --nosave", {"imgsz": (640, 480), "classes": (0, 2), "save": False}),
+        ("detect --img 640 --source screenshots", {"imgsz": (640,), "source": "screenshots"}),
+        ("export --include onnx --img 320 416 --batch 2", {"imgsz": (320, 416), "batch_size": 2}),
+    ],
+)
+def test_what_users_of_yolov5_type_by_habit_is_taken(command, expected):
+    name, *argv = command.split()
+
+    cfg = parse_config(CONFIGS[name], argv, prog="x")
+
+    assert {key: getattr(cfg, key) for key in expected} == expected
