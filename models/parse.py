@@ -138,7 +138,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and
     "names": (lambda value: not value or isinstance(value, Mapping), "a list or mapping of class names"),
     "inplace": (lambda value: isinstance(value, bool), "true or false"),  # of the reference; decides nothing here
     "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),
-    "recipe": (lambda value: isinstance(value, Mapping), "a mapping of training defaults"),  # read by utils.engine
+    "recipe": (lambda value: value == "none" or isinstance(value, Mapping), "a mapping of training defaults, or none"),
 }
 
 

@@ -6,8 +6,8 @@ Backbone contract: a builder takes keywords only, at least ``reductions`` (the s
 per wanted reduction, fine to coarse. Nothing deeper than the coarsest wanted level is built. Building loads no weights.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +20,17 @@ BACKBONES = Registry("backbone")
 MAX_PARAMETERS = 2_000_000_000  # of a model
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def adamw(weight_decay: float) -> dict[str, Any]:
+    """Return the training defaults that all families of backbones share; their authors differ in the decay."""
+    return {
+        "optimizer": "AdamW",
+        "lr0": 0.002,
+        "warmup_bias_lr": 0.002,
+        "momentum": 0.9,  # β1
+        "weight_decay": weight_decay,
+    }
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class BackboneEntry:
     load: Callable[[nn.Module, str | bool], list[str]] | None = None  # of a library with files of its own → keys filled
     mean: tuple[float, ...] = IMAGENET_MEAN  # input normalisation that the weights expect, RGB, of images in 0–1
     std: tuple[float, ...] = IMAGENET_STD
+    recipe: Mapping[str, Any] = field(default_factory=dict)  # training defaults, as a model YAML carries them
 
     def __call__(self, **options: Any) -> nn.Module:
         return self.build(**options)

@@ -36,6 +36,7 @@ def swap_backbone(
     Rows up to stride 32 give way to one backbone row; a pyramid pooling at their end and rows of larger strides stay;
     what read a row that is gone reads the backbone's level of the same stride. ``weights`` and ``options`` go into the
     row; a backbone that takes one size of images only is built for ``imgsz`` (height, width), and the row says so.
+    The training defaults of the backbone's family take the place of those of the YAML, unless it says ``recipe: none``.
     Where the YAML has that backbone already, its row keeps its options and, unless others are given, its weights.
     Raises: ConfigError for an unknown name, for a level that the backbone does not have, for a user's file that cannot
     be used.
@@ -72,13 +73,14 @@ def moved_rows(data: Mapping[str, Any]) -> dict[int, int] | None:
 
 
 def _with_row(data: Mapping[str, Any], rows: Sequence[Row], row: list) -> dict[str, Any]:
-    """Return the model YAML with ``row`` in the place of its backbone, without what was for the old one's weights."""
+    """Return the model YAML with ``row`` in the place of its backbone, and without what was for the old one."""
     if rows[0].is_backbone:
         kept, head = data["backbone"][1:], data["head"]
     else:
         kept, head = _repointed(data, rows)
     others = {key: value for key, value in data.items() if key not in ("normalize", "recipe")}
-    return others | {"backbone": [row, *kept], "head": head}
+    recipe = data["recipe"] if data.get("recipe") == "none" else dict(resolve_backbone(row[2]).recipe)
+    return others | {"backbone": [row, *kept], "head": head} | ({"recipe": recipe} if recipe else {})
 
 
 def _bind_size(data: Mapping[str, Any], row: list, imgsz: tuple[int, int] | None) -> None:

@@ -31,7 +31,7 @@ from models.backbones._names import registered_names
 from models.backbones._timm_fuse import fuse_timm
 from models.backbones._timm_weights import load_timm
 from models.layers.observe import without_lstm_steps
-from models.registry import BackboneEntry
+from models.registry import BackboneEntry, adamw
 from utils.errors import ConfigError
 from utils.registry import suggest
 
@@ -63,6 +63,7 @@ def timm_entry(name: str) -> BackboneEntry:
         mean=tuple(facts.mean),
         std=tuple(facts.std),
         load=functools.partial(load_timm, name),
+        recipe=adamw(0.02),
     )
 
 

@@ -19,7 +19,7 @@ from torchvision import models as zoo
 
 from models.backbones._adapt import PROBES, Level, LevelAdapter, Recipe, needed_levels, unpadded
 from models.backbones._names import registered_names
-from models.registry import BackboneEntry
+from models.registry import BackboneEntry, adamw
 from utils.errors import CheckpointError, ConfigError
 from utils.registry import suggest
 
@@ -44,6 +44,7 @@ def torchvision_entry(name: str) -> BackboneEntry:
         convert=functools.partial(to_adapter_layout, name),
         mean=tuple(facts.mean),
         std=tuple(facts.std),
+        recipe=adamw(0.02),
     )
 
 

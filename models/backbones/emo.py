@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from models.backbones._levels import choose, select_reductions
 from models.layers.drop_path import DropPath
 from models.layers.reparam import fold_bn, fold_bn_into_next
-from models.registry import register_backbone
+from models.registry import adamw, register_backbone
 
 REDUCTIONS = (2, 4, 8, 16, 32)
 STEM_WIDTH = 24
@@ -266,7 +266,7 @@ class EMO(nn.Module):
                 module.fuse()
 
 
-register = partial(register_backbone, head_prefixes=("head.", "pre_head."))
+register = partial(register_backbone, head_prefixes=("head.", "pre_head."), recipe=adamw(0.05))
 
 
 @register(aliases=("EMO_1M", "EMO-1M", "EMO"))

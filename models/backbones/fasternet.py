@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.backbones._levels import choose, select_reductions
 from models.layers.drop_path import DropPath
 from models.layers.reparam import fold_bn, fuse_submodules
-from models.registry import register_backbone
+from models.registry import adamw, register_backbone
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,12 @@ def complete_fork_norms(state: dict[str, Tensor], module: nn.Module) -> dict[str
     return trunk | forks
 
 
-register = partial(register_backbone, head_prefixes=("avgpool_pre_head.", "head."), convert=complete_fork_norms)
+register = partial(
+    register_backbone,
+    head_prefixes=("avgpool_pre_head.", "head."),
+    convert=complete_fork_norms,
+    recipe=adamw(0.0001),
+)
 
 
 @register(aliases=("FasterNet-T0",), url=f"{RELEASE}/fasternet_t0-epoch.281-val_acc1.71.9180.pth")

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from models.backbones._levels import select_reductions
 from models.layers.reparam import fuse_submodules
 from models.layers.repvgg_block import RepVGGBlock
-from models.registry import BACKBONES, MAX_PARAMETERS, BackboneEntry, register_backbone
+from models.registry import BACKBONES, MAX_PARAMETERS, BackboneEntry, adamw, register_backbone
 from utils.errors import CheckpointError, ConfigError
 
 REDUCTIONS = (2, 4, 8, 16, 32)
@@ -175,19 +175,19 @@ def _checked_sizes(widths: Any, depths: Any) -> tuple[list[int], list[int]]:
     return list(widths), depths
 
 
-OWN_SIZE = {"head_prefixes": HEADS, "convert": refuse_deployment_form, "without_url": WITHOUT_URL}
-BACKBONES.register("RepVGG")(BackboneEntry(of_own_size, **OWN_SIZE))
+FACTS = {
+    "head_prefixes": HEADS,
+    "convert": refuse_deployment_form,
+    "without_url": WITHOUT_URL,
+    "recipe": adamw(0.02),
+}
+BACKBONES.register("RepVGG")(BackboneEntry(of_own_size, **FACTS))
 
 
 def register(paper_name: str) -> Callable:
     """Return a decorator that lists a builder under its own name and the paper's; weights have no direct link."""
     alias = paper_name.replace("-", "_")
-    return register_backbone(
-        aliases=(paper_name, alias, f"create_{alias}"),
-        head_prefixes=HEADS,
-        convert=refuse_deployment_form,
-        without_url=WITHOUT_URL,
-    )
+    return register_backbone(aliases=(paper_name, alias, f"create_{alias}"), **FACTS)
 
 
 @register("RepVGG-A0")

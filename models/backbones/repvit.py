@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from models.backbones._levels import choose, select_reductions
 from models.layers.reparam import conv_like, fold_bn
-from models.registry import register_backbone
+from models.registry import adamw, register_backbone
 
 THU_RELEASE = "https://github.com/THU-MIG/RepViT/releases/download/v1.0"
 LEGACY_RELEASE = "https://github.com/jameslahm/RepViT/releases/download/v1.0"
@@ -224,7 +224,7 @@ def to_current_structure(state: dict[str, Tensor], module: nn.Module) -> dict[st
     return converted
 
 
-register_legacy = partial(register_backbone, head_prefixes=("classifier.",))
+register_legacy = partial(register_backbone, head_prefixes=("classifier.",), recipe=adamw(0.05))
 register_current = partial(register_legacy, convert=to_current_structure)
 
 

@@ -112,6 +112,21 @@ def test_other_errors_keep_their_traceback(monkeypatch):
         run_command(main, Example)
 
 
+@pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}], ids=str)
+def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(own):
+    code = (
+        "import os, sys\nfrom utils.command import run_command\nfrom utils.engine.configs import TrainConfig\n"
+        "run_command(lambda cfg: print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT')), TrainConfig)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment | own, capture_output=True, text=True
+    )
+
+    assert result.stdout.split() == ["False", "2000" if not own else own.get("GOMP_SPINCOUNT", "None")]
+
+
 @pytest.mark.parametrize(
     "command",
     [("train.py", "--help"), ("detect.py", "--help"), ("models/yolo.py", "--cfg", "yolov5n-emo.yaml")],

@@ -19,6 +19,7 @@ from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec, load_data_spec
 from utils.device import autocast_dtype, select_device
 from utils.engine.configs import TrainConfig
+from utils.engine.cores import CoreShare
 from utils.engine.ema import ModelEMA
 from utils.engine.freeze import freeze_rows, frozen_rows
 from utils.engine.hyp import load_hyp
@@ -50,6 +51,7 @@ class Session:
     spec: DataSpec
     run_dir: Path
     device: torch.device
+    cores: CoreShare
     amp_dtype: torch.dtype | None
     imgsz: int
     model: DetectionModel
@@ -102,6 +104,7 @@ def build_session(cfg: TrainConfig) -> Session:
         spec=spec,
         run_dir=run_dir,
         device=device,
+        cores=CoreShare(device),
         amp_dtype=amp_dtype,
         imgsz=imgsz,
         model=model,
@@ -122,7 +125,7 @@ def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainC
     """Return options and hyper-parameters: the user's, else the model's recipe, else those that suit the data."""
     file = find_file(cfg.hyp or spec.hyp or DEFAULT_HYP, "data/hyps", (".yaml", ".yml"))
     hyp = load_hyp(file)
-    cfg, hyp = apply_recipe(plan.recipe, cfg, hyp, plan.source)
+    cfg, hyp = apply_recipe(plan.recipe if cfg.recipe else {}, cfg, hyp, plan.source)
     if hyp["anchors"] and not cfg.autoanchor:
         raise ConfigError("the hyper-parameter 'anchors' needs AutoAnchor", "remove it or --noautoanchor")
     log_settings(cfg, hyp, load_hyp(ROOT / DEFAULT_HYP), Path(file).name)

@@ -24,6 +24,7 @@ class TrainConfig:
     backbone_weights: str = option("none", help="pretrained weights of --backbone: auto, none, a path or a URL")
     data: str = option("data/shapes.yaml", help="data-set YAML")
     hyp: str = option("", help="hyper-parameter YAML; without it the data set's own, or hyp.scratch-low.yaml")
+    recipe: bool = option(True, help="take the training defaults of the model YAML, or of the family of --backbone")
     epochs: int = option(100, help="passes over the training images", low=1)
     batch_size: int = option(16, help="images per batch", **BATCH_SIZE)
     imgsz: int = option(640, help="longer side of the images, in pixels", **IMGSZ)

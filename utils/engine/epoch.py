@@ -39,6 +39,7 @@ def _train_batches(session: Session, epoch: int, progress: Bar | Lines) -> list[
     for index, batch in enumerate(progress):
         step = index + epoch * steps
         accumulate = s.schedule.set(step, epoch)
+        s.cores.adapt()
 
         images = to_float_images(batch.images, s.device)
         with autocast(s.device, s.amp_dtype):

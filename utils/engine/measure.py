@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from models.parse import read_model_yaml
+from models.registry import adamw
 from models.summary import count_flops
 from models.swap import swap_backbone
 from utils.device import memory_gb
@@ -29,8 +30,7 @@ from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
 
-# The recipe of all backbone families' YAMLs: AdamW learns far more than SGD in a few epochs of a small data set.
-RECIPE = {"optimizer": "AdamW", "lr0": 0.002, "warmup_bias_lr": 0.002, "momentum": 0.9, "weight_decay": 0.02}
+RECIPE = adamw(0.02)  # for all backbones of one table; it learns far more than SGD in a few epochs of a small data set
 WARMUP_STEPS, TIMED_STEPS = 3, 12  # batches; the first ones start workers and fill caches
 
 OnnxMaker = Callable[[nn.Module, Path, int, torch.device], Callable]  # model, file, imgsz, device → what runs it
@@ -59,7 +59,7 @@ def measure_backbone(
             logger.finish()
         del session, fused  # and with the session the workers of its loader
         if cfg.epochs:
-            yield _accuracy(train(training))
+            yield accuracy(train(training))
         try:
             [latency] = measure_latencies([make_onnx(model, Path(scratch, "model.onnx"), imgsz, device)], images)
             yield {"onnx_p50_ms": latency.p50_ms, "onnx_p95_ms": latency.p95_ms}
@@ -133,7 +133,7 @@ def _training_speed(session: Session) -> dict[str, float]:
     return {"training_images_per_s": sum(batches.images[WARMUP_STEPS:]) / seconds, "peak_memory_gb": peak_gb}
 
 
-def _accuracy(run_dir: Path) -> dict[str, float]:
+def accuracy(run_dir: Path) -> dict[str, float]:
     """Return the mAPs of the last epoch of a training."""
     with (run_dir / "results.csv").open(newline="", encoding="utf-8") as file:
         *_, last = csv.DictReader(file, skipinitialspace=True)

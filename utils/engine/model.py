@@ -47,7 +47,8 @@ class ModelPlan:
     @property
     def recipe(self) -> dict[str, Any]:
         """Training defaults that the YAML carries."""
-        return self.data.get("recipe") or {}
+        recipe = self.data.get("recipe") or {}
+        return {} if recipe == "none" else recipe
 
 
 def plan_model(cfg: TrainConfig) -> ModelPlan:

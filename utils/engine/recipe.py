@@ -1,7 +1,7 @@
 """Training defaults that a model YAML carries under ``recipe``: hyper-parameters, and a few options of train.py.
 
-What the user gives goes first: a file of --hyp before the recipe's hyper-parameters, a flag before the recipe's option.
-The hyper-parameters of a recipe are for its optimizer: they are left out with another one.
+What the user gives goes first. A recipe's optimizer and its hyper-parameters belong together: with a file of --hyp, or
+with another --optimizer, both are left out. Its other options give way to their flags.
 """
 
 import logging
@@ -30,12 +30,12 @@ def apply_recipe(
     """
     ranges = RANGES | {key: limits for key, (_, *limits) in ranges_of_optional_keys().items()}
     hyp, used = dict(hyp), {}
-    suits = "optimizer" not in recipe or cfg.optimizer in (None, recipe["optimizer"])
-    if not suits:
-        log.info("recipe of %s: its hyper-parameters are for %s, not %s", source, recipe["optimizer"], cfg.optimizer)
+    whose = _goes_first(recipe, cfg)
+    if whose:
+        log.info("recipe of %s: %s goes first, so its optimizer and hyper-parameters are left out", source, whose)
     for key, value in recipe.items():
         if key in ranges:
-            if suits and not cfg.hyp:
+            if not whose:
                 low, high = ranges[key]
                 hyp[key] = used[key] = checked(f"{source}: recipe", key, value, low, high)
         elif key not in OPTIONS:
@@ -43,13 +43,23 @@ def apply_recipe(
             raise ConfigError(f"{source}: recipe: unknown key {key!r}", hint)
         else:
             _check_option(key, value, source)
-            if getattr(cfg, key) is None:
+            if getattr(cfg, key) is None and not (whose and key == "optimizer"):
                 cfg = replace(cfg, **{key: value})
                 used[key] = value
     if used:
         log.info("recipe of %s: %s", source, ", ".join(f"{key}={value}" for key, value in used.items()))
     absent = {key: default for key, default in OPTIONS.items() if getattr(cfg, key) is None}
     return replace(cfg, **absent), hyp
+
+
+def _goes_first(recipe: Mapping[str, Any], cfg: TrainConfig) -> str:
+    """Return the flag that replaces the recipe's optimizer and hyper-parameters, empty where it has none."""
+    if not any(key in RANGES or key == "optimizer" for key in recipe):
+        return ""
+    if cfg.hyp:
+        return "--hyp"
+    is_other = "optimizer" in recipe and cfg.optimizer not in (None, recipe["optimizer"])
+    return f"--optimizer {cfg.optimizer}" if is_other else ""
 
 
 def _check_option(key: str, value: Any, source: str) -> None:

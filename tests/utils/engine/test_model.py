@@ -5,12 +5,14 @@ import logging
 import pytest
 import torch
 
+from models.backbones import resolve_backbone
 from models.parse import read_model_yaml
 from models.yolo import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.engine.configs import TrainConfig
 from utils.engine.model import build_model, plan_model
 from utils.errors import CheckpointError, ConfigError
+from utils.runs import ROOT
 from utils.yaml_file import write_yaml
 
 NAMES = {0: "cat", 1: "dog"}
@@ -179,6 +181,34 @@ def test_the_backbone_that_the_yaml_has_keeps_its_options_and_recipe(tmp_path):
 
     assert plan.data["backbone"][0] == data["backbone"][0]
     assert plan.recipe == data["recipe"]
+
+
+FAMILIES = sorted((ROOT / "models").glob("yolov5?-*.yaml"))
+
+
+@pytest.mark.parametrize("file", FAMILIES, ids=lambda path: path.stem)
+def test_another_backbone_brings_the_recipe_of_the_yaml_of_its_family(file):
+    data, _ = read_model_yaml(file)
+
+    entry = resolve_backbone(data["backbone"][0][2])
+
+    assert entry.recipe == data["recipe"]
+
+
+@pytest.mark.parametrize("cfg", ["yolov5n.yaml", "yolov5n-repvit.yaml"])
+def test_the_recipe_comes_with_the_backbone_of_the_command_line(cfg):
+    plan = plan_model(TrainConfig(cfg=cfg, backbone="fasternet_t0"))
+
+    assert plan.recipe == resolve_backbone("fasternet_t0").recipe != read_model_yaml("yolov5n-repvit.yaml")[0]["recipe"]
+
+
+@pytest.mark.parametrize("backbone", ["", "fasternet_t0"])
+def test_a_yaml_may_say_that_there_is_no_recipe(backbone, tmp_path):
+    write_yaml(tmp_path / "m.yaml", read_model_yaml("yolov5n.yaml")[0] | {"recipe": "none"})
+
+    plan = plan_model(TrainConfig(cfg=str(tmp_path / "m.yaml"), backbone=backbone))
+
+    assert plan.recipe == {}
 
 
 @pytest.mark.parametrize(("cfg", "rows"), [("yolov5n", 10), ("yolov5n-repvit", 1)])

@@ -40,7 +40,17 @@ def test_hyper_parameters_for_one_optimizer_are_left_out_with_another(caplog):
     cfg, hyp = apply_recipe(RECIPE, TrainConfig(optimizer="SGD"), HYP, "m.yaml")
 
     assert (cfg.optimizer, cfg.backbone_lr, hyp["lr0"]) == ("SGD", 0.1, HYP["lr0"])
-    assert "its hyper-parameters are for AdamW, not SGD" in caplog.text
+    assert "--optimizer SGD goes first, so its optimizer and hyper-parameters are left out" in caplog.text
+
+
+@pytest.mark.parametrize("given", [None, "AdamW"])
+def test_a_file_of_the_user_replaces_the_optimizer_too_unless_its_flag_is_there(given, caplog):
+    caplog.set_level("INFO")
+
+    cfg, hyp = apply_recipe(RECIPE, TrainConfig(hyp="mine.yaml", optimizer=given), HYP, "m.yaml")
+
+    assert (cfg.optimizer, cfg.backbone_lr, hyp["lr0"]) == (given or "SGD", 0.1, HYP["lr0"])
+    assert "--hyp goes first" in caplog.text
 
 
 def test_what_neither_recipe_nor_user_say_has_a_default():

@@ -200,3 +200,13 @@ def test_what_differs_from_the_defaults_is_shown_in_few_lines(folder, caplog):
     )
     assert block[-1] == "  hyper-parameters: lr0 0.002, blur 0.1 (from my hyp.yaml)"
     assert "1 epoch of 2 batches" in caplog.text and "\n1 epoch in " in caplog.text
+
+
+@pytest.mark.parametrize(("flag", "optimizer"), [(True, "AdamW"), (False, "SGD")])
+def test_the_recipe_of_the_model_is_taken_unless_it_is_switched_off(folder, flag, optimizer):
+    write_yaml("tiny.yaml", TINY | {"recipe": {"optimizer": "AdamW", "lr0": 0.002}})
+
+    session = build.build_session(TrainConfig(**SETTINGS, device="cpu", recipe=flag))
+
+    assert type(session.stepper.optimizer).__name__ == optimizer
+    assert (session.hyp["lr0"] == 0.002) == flag
