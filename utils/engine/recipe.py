@@ -54,7 +54,7 @@ def apply_recipe(
 
 def _goes_first(recipe: Mapping[str, Any], cfg: TrainConfig) -> str:
     """Return the flag that replaces the recipe's optimizer and hyper-parameters, empty where it has none."""
-    if not any(key in RANGES or key == "optimizer" for key in recipe):
+    if recipe.keys() <= OPTIONS.keys() - {"optimizer"}:
         return ""
     if cfg.hyp:
         return "--hyp"

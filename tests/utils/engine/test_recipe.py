@@ -53,6 +53,15 @@ def test_a_file_of_the_user_replaces_the_optimizer_too_unless_its_flag_is_there(
     assert "--hyp goes first" in caplog.text
 
 
+def test_a_key_that_a_file_may_lack_gives_way_to_the_file_of_the_user_too():
+    cfg = TrainConfig(hyp="mine.yaml")
+    hyp = HYP | {"label_smoothing": 0.0}
+
+    _, used = apply_recipe({"label_smoothing": 0.1}, cfg, hyp, "m.yaml")
+
+    assert used["label_smoothing"] == 0.0
+
+
 def test_what_neither_recipe_nor_user_say_has_a_default():
     cfg, _ = apply_recipe({}, TrainConfig(), HYP, "m.yaml")
 
