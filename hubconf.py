@@ -54,13 +54,14 @@ def _create(
 
 
 def _weights(name: str) -> str:
-    from utils.checkpoint.container import RELEASE
+    from utils.checkpoint.container import official_url
     from utils.errors import CheckpointError
 
     found = next((path for path in (Path(f"{name}.pt"), ROOT / f"{name}.pt") if path.is_file()), None)
     if found is None:
-        official = f"get it from {RELEASE}/{name}.pt" if "-" not in name else "give pretrained=False"
-        raise CheckpointError(f"{name}.pt: no such file in {Path.cwd()} or {ROOT}", official)
+        url = official_url(f"{name}.pt")
+        fix = f"get it from {url}" if url else "give pretrained=False"
+        raise CheckpointError(f"{name}.pt: no such file in {Path.cwd()} or {ROOT}", fix)
     return str(found)
 
 

@@ -68,6 +68,16 @@ def test_official_weights_that_are_not_there_are_named_with_their_place(tmp_path
         hubconf.yolov9z  # noqa: B018 - looked up, not called
 
 
+@pytest.mark.parametrize("name", ["yolov5s-emo", "yolov3"])
+def test_weights_that_yolov5_never_published_get_no_address(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(CheckpointError) as error:
+        getattr(hubconf, name)()
+
+    assert error.value.fix == "give pretrained=False"
+
+
 def test_every_model_yaml_has_a_name_and_other_channels_can_be_had():
     assert {"yolov5s", "yolov5m6", "yolov3-spp", "yolov5n-fasternet"} <= set(dir(hubconf))
 

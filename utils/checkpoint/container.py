@@ -48,9 +48,14 @@ def read_file(path: str | Path) -> bytes:
     return content
 
 
+def official_url(name: str) -> str:
+    """Return where YOLOv5's weight file of this name can be had, nothing for other names."""
+    return f"{RELEASE}/{name}" if OFFICIAL.fullmatch(name) else ""
+
+
 def _where_from(name: str) -> str:
-    if OFFICIAL.fullmatch(name):
-        return f"download it from {RELEASE}/{name}, which is not done by itself, or check the path"
+    if url := official_url(name):
+        return f"download it from {url}, which is not done by itself, or check the path"
     return "check the path; relative paths start at the current folder"
 
 
