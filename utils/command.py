@@ -17,7 +17,7 @@ from utils.terminal import DISK_ERRORS, console, error_text
 from utils.text import safe_text
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
-WAIT = ("GOMP_SPINCOUNT", "2000")  # about 50 µs
+SPINS = "2000"  # about 50 µs
 
 
 def run_command(main: Callable[[Any], Any], config_class: type, *, goes_on: bool = False) -> typing.NoReturn:
@@ -37,7 +37,7 @@ def _let_waiting_threads_sleep() -> None:
     for: two trainings on two cores took 7 times as long. See ``utils.engine.cores``.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
-        os.environ.update([WAIT])
+        os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:

@@ -142,7 +142,7 @@ def allowed_instead(field: dataclasses.Field, value: Any) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, except that a wrong value raises instead of printing the whole usage."""
+    """argparse, except that it raises where it would end the program itself."""
 
     def error(self, message: str) -> typing.NoReturn:
         raise ConfigError(message, "see --help")

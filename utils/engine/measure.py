@@ -59,7 +59,7 @@ def measure_backbone(
             logger.finish()
         del session, fused  # and with the session the workers of its loader
         if cfg.epochs:
-            yield accuracy(train(training))
+            yield _accuracy(train(training))
         try:
             [latency] = measure_latencies([make_onnx(model, Path(scratch, "model.onnx"), imgsz, device)], images)
             yield {"onnx_p50_ms": latency.p50_ms, "onnx_p95_ms": latency.p95_ms}
@@ -133,7 +133,7 @@ def _training_speed(session: Session) -> dict[str, float]:
     return {"training_images_per_s": sum(batches.images[WARMUP_STEPS:]) / seconds, "peak_memory_gb": peak_gb}
 
 
-def accuracy(run_dir: Path) -> dict[str, float]:
+def _accuracy(run_dir: Path) -> dict[str, float]:
     """Return the mAPs of the last epoch of a training."""
     with (run_dir / "results.csv").open(newline="", encoding="utf-8") as file:
         *_, last = csv.DictReader(file, skipinitialspace=True)
