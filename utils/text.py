@@ -78,6 +78,14 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
+def rough_duration(seconds: float) -> str:
+    """Return a time that is an estimate, no finer than it can be known: ``50 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{max(round(seconds / 10), 1) * 10} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60 // 10 * 10} min"
+
+
 def counted(count: int, what: str) -> str:
     """Return a count with what it counts, ``1 epoch``, ``2 epochs``; the plural is English, of any class name."""
     hisses = what.endswith(("s", "x", "z", "sh")) or (what.endswith("ch") and not what.endswith("och"))  # epochs

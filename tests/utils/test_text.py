@@ -12,6 +12,7 @@ from utils.text import (
     duration,
     fit_right,
     markdown_cell,
+    rough_duration,
     safe_lines,
     safe_text,
     shorten,
@@ -117,6 +118,14 @@ def test_counts_agree_with_their_nouns(count, what, shown):
 )
 def test_times_are_shown_as_one_reads_them(seconds, shown):
     assert duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "10 s"), (44, "40 s"), (89, "90 s"), (90, "2 min"), (725, "12 min"), (5969, "99 min"), (6000, "1 h 40 min")],
+)
+def test_an_estimate_is_no_finer_than_it_can_be_known(seconds, shown):
+    assert rough_duration(seconds) == shown
 
 
 @pytest.mark.parametrize(

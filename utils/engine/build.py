@@ -25,6 +25,7 @@ from utils.engine.freeze import freeze_rows, frozen_rows
 from utils.engine.hyp import load_hyp
 from utils.engine.model import ModelPlan, build_model, fit_model_anchors, plan_model
 from utils.engine.optim import Stepper, build_optimizer, parameter_groups
+from utils.engine.pace import Pace
 from utils.engine.recipe import apply_recipe
 from utils.engine.schedule import EarlyStopping, Schedule
 from utils.engine.settings import log_settings
@@ -52,6 +53,7 @@ class Session:
     run_dir: Path
     device: torch.device
     cores: CoreShare
+    pace: Pace
     amp_dtype: torch.dtype | None
     imgsz: int
     model: DetectionModel
@@ -105,6 +107,7 @@ def build_session(cfg: TrainConfig) -> Session:
         run_dir=run_dir,
         device=device,
         cores=CoreShare(device),
+        pace=Pace(cfg.epochs, steps, len(val_scan) / batch_size if cfg.val else 0),
         amp_dtype=amp_dtype,
         imgsz=imgsz,
         model=model,

@@ -27,7 +27,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
     for module in s.frozen:
         module.eval()
     s.train_loader.set_epoch(epoch)
-    log.info("\n%s", HEADER)
+    log.info("\n%s", f"{HEADER}  {s.pace.left(epoch)}".rstrip())
     with progress_bar(s.train_loader) as progress:
         return _train_batches(s, epoch, progress)
 
@@ -40,6 +40,7 @@ def _train_batches(session: Session, epoch: int, progress: Bar | Lines) -> list[
         step = index + epoch * steps
         accumulate = s.schedule.set(step, epoch)
         s.cores.adapt()
+        s.pace.batch()
 
         images = to_float_images(batch.images, s.device)
         with autocast(s.device, s.amp_dtype):

@@ -24,6 +24,7 @@ from utils.engine.configs_benchmark import OWN, BenchmarkConfig
 from utils.engine.epoch import train_epoch
 from utils.engine.latency import measure_latencies, now
 from utils.engine.names import injective_name
+from utils.engine.pace import Pace
 from utils.engine.train import train
 from utils.errors import UserError
 from utils.yaml_file import write_yaml
@@ -59,7 +60,7 @@ def measure_backbone(
             logger.finish()
         del session, fused  # and with the session the workers of its loader
         if cfg.epochs:
-            yield _accuracy(train(training))
+            yield accuracy(train(training))
         try:
             [latency] = measure_latencies([make_onnx(model, Path(scratch, "model.onnx"), imgsz, device)], images)
             yield {"onnx_p50_ms": latency.p50_ms, "onnx_p95_ms": latency.p95_ms}
@@ -126,14 +127,16 @@ def _training_speed(session: Session) -> dict[str, float]:
     """Return images per second of real training steps, loading included, and the peak memory up to then."""
     batches = FirstBatches(session.train_loader, WARMUP_STEPS + TIMED_STEPS, session.device)
     log.info("training speed, from %d batches:", len(batches))
-    train_epoch(replace(session, train_loader=batches), 0)
+    train_epoch(
+        replace(session, train_loader=batches, pace=Pace(epochs=1, batches=0)), 0
+    )  # a pace of nothing is silent
     seconds = batches.marks[-1] - batches.marks[WARMUP_STEPS]
     on_gpu = session.device.type == "cuda"
     peak_gb = torch.cuda.max_memory_allocated(session.device) / 1e9 if on_gpu else memory_gb(session.device)
     return {"training_images_per_s": sum(batches.images[WARMUP_STEPS:]) / seconds, "peak_memory_gb": peak_gb}
 
 
-def _accuracy(run_dir: Path) -> dict[str, float]:
+def accuracy(run_dir: Path) -> dict[str, float]:
     """Return the mAPs of the last epoch of a training."""
     with (run_dir / "results.csv").open(newline="", encoding="utf-8") as file:
         *_, last = csv.DictReader(file, skipinitialspace=True)

@@ -41,6 +41,7 @@ from utils.export.verify import (
     compare,
 )
 from utils.runs import atomic_write
+from utils.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -223,6 +224,14 @@ def _describe(proven: Verified, model: nn.Module, shape: tuple[int, ...], data: 
         "stride": str(model.size_multiple),
         "names": str(dict(model.names)),
         "imgsz": json.dumps(shape[2:]),
+        "input": _expected_input(model),
         "verification": json.dumps([asdict(comparison) for comparison in proven.comparisons]),
     }
     onnx.helper.set_model_props(proven.graph, metadata | ({"data": data} if data else {}))
+
+
+def _expected_input(model: nn.Module) -> str:
+    """Say what images the file takes, and that it normalises them by itself where it does."""
+    facts, channels = model.yaml.get("normalize"), model.yaml["ch"]
+    images = f"{'RGB' if channels == 3 else counted(channels, 'channel')}, 0 to 1"
+    return f"{images}; normalized inside, by mean {facts['mean']} and std {facts['std']}" if facts else images

@@ -105,14 +105,34 @@ def test_the_file_tells_stride_names_size_data_and_the_comparison(dynamic):
     path, report = dynamic
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
-    assert set(metadata) == {"stride", "names", "imgsz", "data", "verification"}
+    assert set(metadata) == {"stride", "names", "imgsz", "input", "data", "verification"}
     assert metadata["stride"] == "16"
     assert metadata["names"] == "{0: 'class 0', 1: 'class 1', 2: 'class 2'}"
     assert json.loads(metadata["imgsz"]) == [64, 96]
+    assert metadata["input"] == "RGB, 0 to 1"
     assert metadata["data"] == "pets.yaml"
     stored = json.loads(metadata["verification"])
     assert [tuple(entry["shape"]) for entry in stored] == [comparison.shape for comparison in report.comparisons]
     assert all(entry["box_px"] <= 1e-3 and entry["score"] <= 1e-4 for entry in stored)
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        (3, "RGB, 0 to 1; normalized inside, by mean [0.5, 0.25, 0.125] and std [0.5, 0.5, 0.5]"),
+        (1, "1 channel, 0 to 1; normalized inside, by mean [0.5] and std [0.5]"),
+    ],
+)
+def test_the_file_says_that_it_normalizes_by_itself(tmp_path, channels, said):
+    normalize = {"mean": [0.5, 0.25, 0.125][:channels], "std": [0.5] * channels}
+    model = tiny_model(ch=channels, normalize=normalize)
+    export_onnx(model, tmp_path / "tiny.onnx", (64, 64))
+    images = torch.rand(1, channels, 64, 64)
+
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "tiny.onnx").metadata_props}
+
+    assert metadata["input"] == said
+    assert_equal(run(tmp_path / "tiny.onnx", images), predictions(model, images))
 
 
 def test_the_comparison_covers_two_sizes_and_two_batches(dynamic, fixed):
