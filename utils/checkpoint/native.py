@@ -3,7 +3,7 @@
 format, version   "yolo-backbones", 1
 yaml              the model description, with the number of classes that it was trained with
 names, nc, stride, imgsz
-state             state_dict of the model in training form (unfused), float32
+state             state_dict of the model in training form (unfused); float32, or "half", see HALF_ERROR
 epoch             the epoch just finished, from 0; -1 for weights without a training state
 best_fitness
 training          hyper-parameters, options, date; whatever the training loop wants to find again
@@ -27,6 +27,7 @@ from utils.runs import atomic_write
 
 FORMAT = "yolo-backbones"
 VERSION = 1
+HALF_ERROR = 2**-11  # that of float16, of the largest value of a tensor; one where it would be more stays float32
 
 
 def save_checkpoint(
@@ -37,12 +38,15 @@ def save_checkpoint(
     fitness: float,
     training: dict[str, Any],
     imgsz: int | None = None,
+    half: bool = False,
 ) -> None:
     """Write a model that is not fused, atomically; the model stays as it is.
 
+    ``half`` stores the weights of convolutions and linear layers in float16; norms, biases and scales stay float32.
     Raises: DivergedError for a tensor that holds NaN or infinity, before anything is written; TypeError naming the
     entry of ``training`` that is neither a tensor nor plain data.
     """
+    in_half = {name for name, tensor in model.named_parameters() if half and tensor.ndim > 1 and tensor.numel()}
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -51,7 +55,7 @@ def save_checkpoint(
         "nc": int(model.nc),
         "stride": [int(stride) for stride in model.stride],
         "imgsz": imgsz,
-        "state": {key: _snapshot(key, value) for key, value in model.state_dict().items()},
+        "state": {key: _snapshot(key, value, key in in_half) for key, value in model.state_dict().items()},
         "epoch": int(epoch),
         "best_fitness": float(fitness),
         "training": to_plain(training, "training"),
@@ -62,12 +66,21 @@ def save_checkpoint(
         temporary.write_bytes(archive.getbuffer())
 
 
-def _snapshot(key: str, value: Tensor) -> Tensor:
+def _snapshot(key: str, value: Tensor, half: bool) -> Tensor:
     """Return the tensor on the CPU, in float32 if floating, with a storage of its own size. Raises: DivergedError."""
     value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
     if value.is_floating_point() and not torch.isfinite(value).all():
         raise DivergedError(f"the tensor {key} is not finite", LOWER_RATE)
+    if half:
+        value = _halved(value)
     return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+
+
+def _halved(value: Tensor) -> Tensor:
+    """Return the tensor in float16, or as it is where that would hold it too badly: too large, or tiny all over."""
+    halved = value.half()
+    error = (halved.float() - value).abs().max()
+    return halved if error <= HALF_ERROR * value.abs().max() else value
 
 
 def to_plain(value: Any, where: str) -> Any:

@@ -143,7 +143,7 @@ def _save(session: Session, epoch: int, evaluation: Evaluation | None) -> None:
     save_checkpoint(s.weights_dir / "last.pt", s.ema.ema, **facts)
     best = s.weights_dir / "best.pt"
     if (evaluation and s.stopper.best_epoch == epoch) or not best.exists():
-        save_checkpoint(best, s.ema.ema, **facts)
+        save_checkpoint(best, s.ema.ema, half=True, **facts)
 
 
 def _finish(session: Session) -> None:

@@ -51,6 +51,32 @@ def test_the_model_comes_back_with_the_same_output(tmp_path):
     assert not loaded.training
 
 
+def test_half_stores_weights_in_float16_and_all_else_as_it_is(tmp_path):
+    model = tiny_model()
+    model.head.anchors.mul_(1.2345)
+
+    full = load_checkpoint(save(tmp_path / "full.pt", model)).state
+    half = torch.load(save(tmp_path / "half.pt", model, half=True), weights_only=True)["state"]
+
+    weights = {name for name, parameter in model.named_parameters() if parameter.ndim == 4}
+    assert {name for name, value in half.items() if value.dtype == torch.float16} == weights
+    for name, value in half.items():
+        assert torch.equal(value, full[name].half() if name in weights else full[name])
+    loaded = load_checkpoint(tmp_path / "half.pt").state
+    assert {value.dtype for value in loaded.values() if value.is_floating_point()} == {torch.float32}
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e-6], ids=["beyond 65504", "below 6e-5"])
+def test_a_weight_that_float16_holds_badly_stays_float32(tmp_path, scale):
+    model = tiny_model()
+    model.model[0].conv.weight.data.mul_(scale)
+
+    state = torch.load(save(tmp_path / "x.pt", model, half=True), weights_only=True)["state"]
+
+    assert torch.equal(state["model.0.conv.weight"], model.model[0].conv.weight)
+    assert state["model.1.conv.weight"].dtype == torch.float16
+
+
 def test_facts_come_back(tmp_path):
     checkpoint = load_checkpoint(save(tmp_path / "x.pt", training={"hyp": {"lr0": 0.01}, "seeds": (1, 2)}, imgsz=320))
 
