@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.command import run_command
-from utils.engine.configs_benchmark import BenchmarkConfig
+from utils.configs.benchmark import BenchmarkConfig
 
 log = logging.getLogger("benchmark")
 

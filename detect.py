@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.command import run_command
 from utils.config import make_config
-from utils.engine.configs_infer import DetectConfig
+from utils.configs.detect import DetectConfig
 from utils.runs import ROOT, new_run_dir, newest_weights
 
 log = logging.getLogger("detect")

@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.command import run_command
 from utils.config import make_config
-from utils.engine.configs import ExportConfig
+from utils.configs.export import ExportConfig
 from utils.runs import newest_weights
 
 log = logging.getLogger("export")

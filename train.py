@@ -12,7 +12,7 @@ from typing import Any
 
 from utils.command import run_command
 from utils.config import make_config
-from utils.engine.configs import TrainConfig
+from utils.configs.train import TrainConfig
 
 
 def main(cfg: TrainConfig) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.command import run_command
 from utils.config import make_config
-from utils.engine.configs_infer import ValConfig
+from utils.configs.val import ValConfig
 from utils.runs import new_run_dir, newest_weights
 
 if TYPE_CHECKING:

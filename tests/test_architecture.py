@@ -30,6 +30,7 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.loggers": 1,
     "utils.plots": 1,
     "utils.checkpoint": 2,
+    "utils.configs": 2,
     "utils.engine": 3,
     "utils.export": 3,
     "utils.backends": 3,

@@ -12,11 +12,11 @@ from utils.config import _parser
 from utils.runs import ROOT
 
 COMMANDS = {  # file → its config class
-    "train.py": "utils.engine.configs.TrainConfig",
-    "val.py": "utils.engine.configs_infer.ValConfig",
-    "detect.py": "utils.engine.configs_infer.DetectConfig",
-    "export.py": "utils.engine.configs.ExportConfig",
-    "benchmark.py": "utils.engine.configs_benchmark.BenchmarkConfig",
+    "train.py": "utils.configs.train.TrainConfig",
+    "val.py": "utils.configs.val.ValConfig",
+    "detect.py": "utils.configs.detect.DetectConfig",
+    "export.py": "utils.configs.export.ExportConfig",
+    "benchmark.py": "utils.configs.benchmark.BenchmarkConfig",
     "models/yolo.py": "models.yolo.SummaryConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")

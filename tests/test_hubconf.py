@@ -14,8 +14,8 @@ import val
 from models.yolo import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.config import make_config
-from utils.engine.configs import TrainConfig
-from utils.engine.configs_infer import DetectConfig
+from utils.configs.detect import DetectConfig
+from utils.configs.train import TrainConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import ROOT
 

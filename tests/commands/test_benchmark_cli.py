@@ -12,7 +12,7 @@ from tiny_detector import TINY
 
 import benchmark
 from utils.config import parse_config
-from utils.engine.configs_benchmark import BenchmarkConfig
+from utils.configs.benchmark import BenchmarkConfig
 from utils.runs import ROOT
 from utils.yaml_file import write_yaml
 

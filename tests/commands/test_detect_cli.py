@@ -10,7 +10,7 @@ import pytest
 import detect
 from utils.command import run_command
 from utils.config import parse_config
-from utils.engine.configs_infer import DetectConfig
+from utils.configs.detect import DetectConfig
 from utils.errors import CheckpointError, ConfigError, DataError
 from utils.runs import ROOT
 

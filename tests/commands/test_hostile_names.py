@@ -11,7 +11,8 @@ import detect
 import val
 from utils.checkpoint.native import save_checkpoint
 from utils.command import run_command
-from utils.engine.configs_infer import DetectConfig, ValConfig
+from utils.configs.detect import DetectConfig
+from utils.configs.val import ValConfig
 from utils.yaml_file import write_yaml
 
 HOSTILE = "a\x1b[2J\x1b]0;owned\x07\n\r\x9b1m\u202egpj"

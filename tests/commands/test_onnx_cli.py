@@ -14,8 +14,9 @@ import val
 from utils.checkpoint.native import save_checkpoint
 from utils.command import run_command
 from utils.config import parse_config
-from utils.engine.configs import ExportConfig
-from utils.engine.configs_infer import DetectConfig, ValConfig
+from utils.configs.detect import DetectConfig
+from utils.configs.export import ExportConfig
+from utils.configs.val import ValConfig
 from utils.yaml_file import write_yaml
 
 

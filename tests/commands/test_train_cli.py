@@ -14,9 +14,10 @@ import train
 from models.backbones import resolve_backbone
 from utils.checkpoint.load import load_checkpoint
 from utils.config import parse_config
+from utils.configs.export import ExportConfig
+from utils.configs.train import TrainConfig
 from utils.data.scene import CLASSES
 from utils.data.shapes import draw_picture
-from utils.engine.configs import ExportConfig, TrainConfig
 from utils.errors import CheckpointError, ConfigError, DataError, DivergedError
 from utils.loggers.row import HEADINGS
 from utils.plots.image_file import write_image

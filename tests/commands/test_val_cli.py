@@ -12,7 +12,7 @@ import pytest
 import val
 from utils.checkpoint.native import save_checkpoint
 from utils.config import parse_config
-from utils.engine.configs_infer import ValConfig
+from utils.configs.val import ValConfig
 from utils.errors import ConfigError
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml, write_yaml

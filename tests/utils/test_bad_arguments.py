@@ -3,8 +3,10 @@
 import pytest
 
 from utils.config import parse_config
-from utils.engine.configs import ExportConfig, TrainConfig
-from utils.engine.configs_infer import DetectConfig, ValConfig
+from utils.configs.detect import DetectConfig
+from utils.configs.export import ExportConfig
+from utils.configs.train import TrainConfig
+from utils.configs.val import ValConfig
 from utils.errors import ConfigError
 
 CONFIGS = {"train": TrainConfig, "val": ValConfig, "detect": DetectConfig, "export": ExportConfig}

@@ -13,9 +13,11 @@ import torch
 from utils import absent_flags
 from utils.command import run_command
 from utils.config import option, parse_config
-from utils.engine.configs import ExportConfig, TrainConfig
-from utils.engine.configs_benchmark import BenchmarkConfig
-from utils.engine.configs_infer import DetectConfig, ValConfig
+from utils.configs.benchmark import BenchmarkConfig
+from utils.configs.detect import DetectConfig
+from utils.configs.export import ExportConfig
+from utils.configs.train import TrainConfig
+from utils.configs.val import ValConfig
 from utils.errors import ConfigError
 from utils.runs import ROOT
 
@@ -115,7 +117,7 @@ def test_other_errors_keep_their_traceback(monkeypatch):
 @pytest.mark.parametrize("own", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}], ids=str)
 def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(own):
     code = (
-        "import os, sys\nfrom utils.command import run_command\nfrom utils.engine.configs import TrainConfig\n"
+        "import os, sys\nfrom utils.command import run_command\nfrom utils.configs.train import TrainConfig\n"
         "run_command(lambda cfg: print('torch' in sys.modules, os.environ.get('GOMP_SPINCOUNT')), TrainConfig)"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from utils.config import option, parse_config
-from utils.engine.configs import ExportConfig, TrainConfig
+from utils.configs.export import ExportConfig
+from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
 from utils.registry import Registry
 from utils.runs import ROOT, atomic_write, new_run_dir

@@ -11,9 +11,9 @@ import torch
 
 from models.parse import read_model_yaml
 from utils.config import check_config
+from utils.configs.benchmark import BenchmarkConfig
 from utils.data.spec import load_data_spec
 from utils.device import autocast_dtype, select_device
-from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.isolate import IsolatedError, isolated
 from utils.engine.latency import RUNS, WARMUP
 from utils.engine.leaderboard import Leaderboard, Row, open_leaderboard

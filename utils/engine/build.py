@@ -11,6 +11,7 @@ from torch import nn
 
 from models.yolo import DetectionModel
 from utils.config import check_config
+from utils.configs.train import TrainConfig
 from utils.data.augment import AugmentConfig
 from utils.data.labels import Problem, ScanResult
 from utils.data.loader import build_train_loader, build_val_loader
@@ -18,7 +19,6 @@ from utils.data.overlap import warn_of_overlap
 from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec, load_data_spec
 from utils.device import autocast_dtype, select_device
-from utils.engine.configs import TrainConfig
 from utils.engine.cores import CoreShare
 from utils.engine.ema import ModelEMA
 from utils.engine.freeze import freeze_rows, frozen_rows

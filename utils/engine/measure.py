@@ -17,10 +17,10 @@ from models.parse import read_model_yaml
 from models.registry import adamw
 from models.summary import count_flops
 from models.swap import swap_backbone
+from utils.configs.benchmark import OWN, BenchmarkConfig
+from utils.configs.train import TrainConfig
 from utils.device import memory_gb
 from utils.engine.build import Session, build_session
-from utils.engine.configs import TrainConfig
-from utils.engine.configs_benchmark import OWN, BenchmarkConfig
 from utils.engine.epoch import train_epoch
 from utils.engine.latency import measure_latencies, now
 from utils.engine.names import injective_name

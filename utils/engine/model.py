@@ -12,9 +12,9 @@ from models.parse import at, check_model_yaml, read_model_yaml, read_rows
 from models.swap import moved_rows, swap_backbone
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
+from utils.configs.train import TrainConfig
 from utils.data.labels import ScanResult
 from utils.engine.autoanchor import box_sizes, check_anchors
-from utils.engine.configs import TrainConfig
 from utils.errors import CheckpointError, ConfigError
 
 log = logging.getLogger(__name__)

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from utils.boxes import unletterbox
 from utils.checkpoint.facts import TrainingFacts
+from utils.configs.detect import DetectConfig
 from utils.data.letterbox import letterbox
 from utils.device import to_float_images
-from utils.engine.configs_infer import DetectConfig
-from utils.engine.stopwatch import Speed, Stopwatch
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 from utils.nms import non_max_suppression
+from utils.stopwatch import Speed, Stopwatch
 from utils.text import counted
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from utils.config import allowed_instead
-from utils.engine.configs import TrainConfig
+from utils.configs.train import TrainConfig
 from utils.engine.hyp import RANGES, checked, ranges_of_optional_keys
 from utils.errors import ConfigError
 from utils.registry import suggest

@@ -13,8 +13,8 @@ from models.parse import read_model_yaml
 from models.swap import swap_backbone
 from models.yolo import DetectionModel
 from utils.config import check_config
+from utils.configs.benchmark import OWN, BenchmarkConfig
 from utils.device import select_device
-from utils.engine.configs_benchmark import OWN, BenchmarkConfig
 from utils.engine.isolate import IsolatedError, isolated
 from utils.engine.latency import measure_latencies, now
 from utils.engine.machine import machine_facts

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from utils.engine.configs import TrainConfig
+from utils.configs.train import TrainConfig
 from utils.engine.recipe import OPTIONS
 from utils.text import safe_text
 

@@ -14,9 +14,9 @@ import torch
 from models.summary import summary_line
 from utils.checkpoint.load import load_model
 from utils.checkpoint.native import save_checkpoint
+from utils.configs.train import TrainConfig
 from utils.device import autocast
 from utils.engine.build import Session, build_session
-from utils.engine.configs import TrainConfig
 from utils.engine.epoch import train_epoch
 from utils.engine.evaluate import Evaluation, evaluate
 from utils.engine.observers import BatchPictures, MetricCharts

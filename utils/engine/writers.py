@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from utils.boxes import xyxy_to_cxcywh
+from utils.configs.detect import DetectConfig
 from utils.data.sources import Frame
-from utils.engine.configs_infer import DetectConfig
 from utils.engine.names import OutputNames, UniqueNames, class_folders, distinct_files
 from utils.engine.predict import Detections
 from utils.engine.video import VideoFile

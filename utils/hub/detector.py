@@ -18,12 +18,12 @@ from utils.boxes import unletterbox
 from utils.checkpoint.facts import DEFAULT_IMGSZ
 from utils.data.letterbox import letterbox
 from utils.device import autocast, autocast_dtype, select_device, to_float_images
-from utils.engine.stopwatch import Stopwatch
 from utils.errors import ConfigError
 from utils.hub.pictures import Picture, names_of, read_pictures
 from utils.hub.results import Results
 from utils.imgsz import MAX_IMGSZ, rounded_up
 from utils.nms import non_max_suppression
+from utils.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 

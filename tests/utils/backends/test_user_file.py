@@ -13,8 +13,9 @@ from models.yolo import DetectionModel
 from utils.backends.load import load_backend
 from utils.backends.pt import load_trained
 from utils.checkpoint.native import save_checkpoint
-from utils.engine.configs import ExportConfig
-from utils.engine.configs_infer import DetectConfig, ValConfig
+from utils.configs.detect import DetectConfig
+from utils.configs.export import ExportConfig
+from utils.configs.val import ValConfig
 from utils.errors import CheckpointError, ConfigError
 
 FILE = """

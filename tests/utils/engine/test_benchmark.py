@@ -13,9 +13,9 @@ import torch
 from tiny_detector import TINY
 
 from models.yolo import DetectionModel
+from utils.configs.benchmark import BenchmarkConfig
 from utils.engine import benchmark, latency
 from utils.engine.benchmark import run_benchmark
-from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.isolate import IsolatedError, isolated
 from utils.engine.latency import Latency, measure_latencies
 from utils.engine.leaderboard import Row, open_leaderboard

@@ -10,8 +10,8 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from utils.configs.val import ValConfig
 from utils.engine.coco import coco_score
-from utils.engine.configs_infer import ValConfig
 from utils.engine.evaluate import ImageResult
 from utils.engine.observers import CocoFigures, CocoJson, LabelFiles
 from utils.engine.val_inputs import build_nms, build_observers

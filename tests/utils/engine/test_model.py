@@ -9,7 +9,7 @@ from models.backbones import resolve_backbone
 from models.parse import read_model_yaml
 from models.yolo import DetectionModel
 from utils.checkpoint.native import save_checkpoint
-from utils.engine.configs import TrainConfig
+from utils.configs.train import TrainConfig
 from utils.engine.model import build_model, plan_model
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import ROOT

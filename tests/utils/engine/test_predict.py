@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from utils.engine.predict import Detections, Predictor, input_size
-from utils.engine.stopwatch import Speed
 from utils.errors import ConfigError
 from utils.nms import non_max_suppression
+from utils.stopwatch import Speed
 
 CPU = torch.device("cpu")
 NAMES = {0: "person", 1: "bus"}

@@ -3,7 +3,7 @@
 import pytest
 
 from utils.config import check_config, parse_config
-from utils.engine.configs import TrainConfig
+from utils.configs.train import TrainConfig
 from utils.engine.hyp import load_hyp
 from utils.engine.recipe import apply_recipe
 from utils.errors import ConfigError

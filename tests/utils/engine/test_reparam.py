@@ -9,8 +9,8 @@ import torch
 from tiny_detector import TINY
 from torch import nn
 
+from utils.configs.benchmark import BenchmarkConfig
 from utils.engine import reparam
-from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.isolate import IsolatedError
 from utils.engine.latency import Latency
 from utils.engine.peak import STATUS, Growth, PeakMemory

@@ -11,10 +11,10 @@ from tiny_detector import TINY
 
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_checkpoint
+from utils.configs.benchmark import BenchmarkConfig
+from utils.configs.train import TrainConfig
 from utils.engine import build
 from utils.engine import train as engine
-from utils.engine.configs import TrainConfig
-from utils.engine.configs_benchmark import BenchmarkConfig
 from utils.engine.ema import ModelEMA
 from utils.engine.measure import measure_backbone
 from utils.engine.train import train

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from utils.configs.detect import DetectConfig
 from utils.data.sources import Frame
-from utils.engine.configs_infer import DetectConfig
 from utils.engine.names import OutputNames, UniqueNames, class_folders, frame_label, safe_name
 from utils.engine.predict import Detections
-from utils.engine.stopwatch import Speed
 from utils.engine.video import VideoFile
 from utils.engine.writers import crop, label_lines, open_writers
 from utils.errors import OutputError, StorageError
+from utils.stopwatch import Speed
 
 NAMES = {0: "person", 1: "traffic light"}
 BOXES = torch.tensor([[16.0, 8, 48, 24, 0.875, 1], [0, 0, 8, 4, 0.5, 0]])

@@ -1,15 +1,9 @@
-"""The options of ``train.py`` and ``export.py``."""
+"""The flags of ``train.py``."""
 
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.imgsz import MAX_IMGSZ
-
-IMGSZ = {"aliases": ("--img", "--img-size"), "low": 32, "high": MAX_IMGSZ}  # pixels
-BATCH_SIZE = {"aliases": ("--batch",), "low": 1}
-WORKERS = {"help": "processes that load images, at most one per core", "low": 0}
-SEED = {"help": "seed of every random draw", "low": 0, "high": 2**32 - 1}
-DEVICE = {"help": "cpu, mps or the index of a GPU; empty = the first GPU, else the CPU"}
+from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, SEED, WORKERS
 
 
 @dataclass(frozen=True)
@@ -58,22 +52,3 @@ class TrainConfig:
     project: str = option("runs/train", help="folder of the runs")
     name: str = option("exp", help="folder of this run; a number is added where it is taken")
     exist_ok: bool = option(False, help="write into the folder even if it exists")
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    """Every flag of ``python export.py``."""
-
-    weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt")
-    backbone: str = option(
-        "", help="file.py:builder, for a checkpoint that was trained with a backbone from your own file"
-    )
-    include: tuple[str, ...] = option(("onnx",), help="formats to write", choices=("onnx",))
-    imgsz: tuple[int] | tuple[int, int] | None = option(
-        None, help="height width, or one number for both; without it that of the training", **IMGSZ
-    )
-    batch_size: int = option(1, help="images per call", **BATCH_SIZE)
-    dynamic: bool = option(False, help="leave batch, height and width open")
-    opset: int = option(
-        18, help="ONNX operator set; 18 and newer by torch.export, 9 to 17 by the TorchScript exporter", low=9, high=99
-    )

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from utils.engine import progress
+from utils import progress
 from utils.engine.epoch import COLUMNS
-from utils.engine.progress import Bar, progress_bar
+from utils.progress import Bar, progress_bar
 
 TEXT = COLUMNS % ("299/299", "12.3G", "0.0123", "0.0456", "1.23e-05", 1234, 1280)
 

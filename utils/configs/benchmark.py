@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.engine.configs import BATCH_SIZE, DEVICE, IMGSZ, SEED, WORKERS
+from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, SEED, WORKERS
 
 OWN = "own"  # what stands for the model as its YAML has it
 

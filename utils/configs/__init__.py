@@ -1,0 +1,1 @@
+"""The flags of the commands, one file for each; ``utils/config.py`` reads them."""

@@ -1,0 +1,39 @@
+"""The flags of ``detect.py``."""
+
+from dataclasses import dataclass
+
+from utils.config import option
+from utils.configs.shared import BACKBONE_HELP, DEVICE, IMGSZ, NAME_HELP, SHARE, WEIGHTS_HELP
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """Every flag of ``python detect.py``."""
+
+    weights: str = option("", help=WEIGHTS_HELP)
+    backbone: str = option("", help=BACKBONE_HELP)
+    source: str = option(
+        "", help="image, video, folder, glob in quotes, or .txt list of these; without it data/images of the clone"
+    )
+    imgsz: tuple[int] | tuple[int, int] | None = option(
+        None, help="height width, or one number for both; without it that of the training or export", **IMGSZ
+    )
+    conf_thres: float = option(0.25, help="least confidence", **SHARE)
+    iou_thres: float = option(0.45, help="overlap from which the less confident of two boxes is dropped", **SHARE)
+    max_det: int = option(1000, help="detections per image", low=1)
+    classes: tuple[int, ...] | None = option(None, help="keep only these class ids", low=0)
+    agnostic_nms: bool = option(False, help="boxes of different classes suppress each other")
+    device: str = option("", **DEVICE)
+    vid_stride: int = option(1, help="use every n-th frame of a video", low=1)
+    save: bool = option(True, help="save drawn images and videos", off_aliases=("--nosave",))
+    save_txt: bool = option(False, help="save label files: class and box in 0–1")
+    save_format: int = option(0, help="with --save-txt: box as 0 = centre and size, 1 = corners", choices=(0, 1))
+    save_conf: bool = option(False, help="with --save-txt: add the confidence to each line")
+    save_csv: bool = option(False, help="save a table, predictions.csv")
+    save_crop: bool = option(False, help="save what is inside each box")
+    line_thickness: int = option(0, help="width of box lines, in pixels; 0 = what suits the image", low=0, high=1000)
+    hide_labels: bool = option(False, help="draw boxes without labels")
+    hide_conf: bool = option(False, help="draw labels without confidence")
+    project: str = option("runs/detect", help="folder of the runs")
+    name: str = option("exp", help=NAME_HELP)
+    exist_ok: bool = option(False, help="write into the folder even if it exists")

@@ -1,0 +1,36 @@
+"""The flags of ``val.py``."""
+
+from dataclasses import dataclass
+
+from utils.config import option
+from utils.configs.shared import BACKBONE_HELP, BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SHARE, WEIGHTS_HELP, WORKERS
+
+
+@dataclass(frozen=True)
+class ValConfig:
+    """Every flag of ``python val.py``."""
+
+    weights: str = option("", help=WEIGHTS_HELP)
+    backbone: str = option("", help=BACKBONE_HELP)
+    data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
+    task: str = option("val", help="images to use", choices=("train", "val", "test"))
+    batch_size: int = option(32, help="images per batch", **BATCH_SIZE)
+    imgsz: int | None = option(
+        None, help="longer side of the images, in pixels; without it that of the training or export", **IMGSZ
+    )
+    conf_thres: float = option(
+        0.001, help="least confidence; above 0.001 the mAP can be far too high, and COCO's is given too", **SHARE
+    )
+    iou_thres: float = option(0.6, help="overlap from which the less confident of two boxes is dropped", **SHARE)
+    max_det: int = option(300, help="detections per image", low=1)
+    device: str = option("", **DEVICE)
+    workers: int = option(8, **WORKERS)
+    single_cls: bool = option(False, help="treat all classes as one")
+    verbose: bool = option(False, help="a row for every class, however many there are")
+    save_txt: bool = option(False, help="save detections as label files")
+    save_conf: bool = option(False, help="with --save-txt: add the confidence to each line")
+    save_json: bool = option(False, help="save detections in COCO's JSON format; on COCO, also its own scores")
+    plots: bool = option(True, help="draw curves, confusion matrix and pictures", off_aliases=("--noplots",))
+    project: str = option("runs/val", help="folder of the runs")
+    name: str = option("exp", help=NAME_HELP)
+    exist_ok: bool = option(False, help="write into the folder even if it exists")
