@@ -19,10 +19,10 @@ log = logging.getLogger("detect")
 def main(cfg: DetectConfig) -> Path:
     from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
     from utils.data.sources import ImageSource
+    from utils.detection.names import frame_label
+    from utils.detection.predict import build_predictor
+    from utils.detection.writers import open_writers
     from utils.device import select_device
-    from utils.engine.names import frame_label
-    from utils.engine.predict import build_predictor
-    from utils.engine.writers import open_writers
     from utils.text import counted, distinct_names
 
     device = select_device(cfg.device)

@@ -31,12 +31,13 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.plots": 1,
     "utils.checkpoint": 2,
     "utils.configs": 2,
-    "utils.engine": 3,
     "utils.export": 3,
     "utils.backends": 3,
-    "utils.hub": 4,
+    "utils.detection": 3,
+    "utils.engine": 5,
+    "utils.hub": 7,
 }
-SCRIPT_FLOOR = 4
+SCRIPT_FLOOR = 8
 DOORS = {"utils"}  # ``from utils import load``, for programs of users; it stands above all that it leads to
 CONFIG_TYPES_FLOOR = 3
 INSIDE_MODELS = {  # models.x may import these parts of models

@@ -19,11 +19,11 @@ from models.summary import count_flops
 from models.swap import swap_backbone
 from utils.configs.benchmark import OWN, BenchmarkConfig
 from utils.configs.train import TrainConfig
+from utils.detection.names import injective_name
 from utils.device import memory_gb
 from utils.engine.build import Session, build_session
 from utils.engine.epoch import train_epoch
 from utils.engine.latency import measure_latencies, now
-from utils.engine.names import injective_name
 from utils.engine.pace import Pace
 from utils.engine.train import train
 from utils.errors import UserError

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from utils.data.batch import Batch
+from utils.detection.names import image_ids, output_stems
+from utils.detection.writers import label_lines, make_folder
 from utils.engine.coco import ANNOTATIONS, COCO_IDS, coco_rows, coco_score, coco_table
 from utils.engine.evaluate import ImageResult
-from utils.engine.names import image_ids, output_stems
-from utils.engine.writers import label_lines, make_folder
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.confusion import ConfusionMatrix
 from utils.plots.batches import plot_batch, plot_detections
@@ -88,7 +88,7 @@ class LabelFiles:
 class CocoJson:
     """All detections in one file of COCO's format and, on COCO itself, the scores of its own tool.
 
-    ``utils.engine.names.image_ids`` says what the image ids are; category ids are class ids, on COCO those of COCO.
+    ``utils.detection.names.image_ids`` says what the image ids are; category ids are class ids, on COCO those of COCO.
     """
 
     def __init__(self, path: Path, coco: Path | None = None) -> None:

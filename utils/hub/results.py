@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from utils.boxes import xyxy_to_cxcywh
-from utils.engine.names import UniqueNames, class_folders, safe_name
-from utils.engine.predict import Detections
-from utils.engine.writers import box_text, crop, make_folder
+from utils.detection.names import UniqueNames, class_folders, safe_name
+from utils.detection.predict import Detections
+from utils.detection.writers import box_text, crop, make_folder
 from utils.plots.annotate import color_of, draw_boxes
 from utils.plots.image_file import write_image
 from utils.runs import new_run_dir

@@ -10,8 +10,8 @@ from utils.checkpoint.facts import TrainingFacts
 from utils.configs.detect import DetectConfig
 from utils.configs.val import ValConfig
 from utils.data.spec import DataSpec
+from utils.detection.predict import build_predictor
 from utils.engine import val_inputs
-from utils.engine.predict import build_predictor
 from utils.engine.val_inputs import agreed_names, build_loader, build_observers
 from utils.errors import ConfigError
 

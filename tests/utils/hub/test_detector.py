@@ -12,7 +12,7 @@ from tiny_detector import tiny_model
 
 from utils import load
 from utils.checkpoint.native import save_checkpoint
-from utils.engine.predict import Predictor
+from utils.detection.predict import Predictor
 from utils.errors import ConfigError, DataError
 from utils.hub import pictures
 from utils.hub.pictures import read_pictures

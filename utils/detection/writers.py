@@ -17,9 +17,9 @@ from torch import Tensor
 from utils.boxes import xyxy_to_cxcywh
 from utils.configs.detect import DetectConfig
 from utils.data.sources import Frame
-from utils.engine.names import OutputNames, UniqueNames, class_folders, distinct_files
-from utils.engine.predict import Detections
-from utils.engine.video import VideoFile
+from utils.detection.names import OutputNames, UniqueNames, class_folders, distinct_files
+from utils.detection.predict import Detections
+from utils.detection.video import VideoFile
 from utils.errors import OutputError, StorageError
 from utils.plots.annotate import color_of, draw_boxes
 from utils.plots.image_file import SUFFIXES, write_image

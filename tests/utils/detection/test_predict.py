@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.engine.predict import Detections, Predictor, input_size
+from utils.detection.predict import Detections, Predictor, input_size
 from utils.errors import ConfigError
 from utils.nms import non_max_suppression
 from utils.stopwatch import Speed

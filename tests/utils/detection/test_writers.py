@@ -14,10 +14,10 @@ import torch
 
 from utils.configs.detect import DetectConfig
 from utils.data.sources import Frame
-from utils.engine.names import OutputNames, UniqueNames, class_folders, frame_label, safe_name
-from utils.engine.predict import Detections
-from utils.engine.video import VideoFile
-from utils.engine.writers import crop, label_lines, open_writers
+from utils.detection.names import OutputNames, UniqueNames, class_folders, frame_label, safe_name
+from utils.detection.predict import Detections
+from utils.detection.video import VideoFile
+from utils.detection.writers import crop, label_lines, open_writers
 from utils.errors import OutputError, StorageError
 from utils.stopwatch import Speed
 
@@ -155,7 +155,7 @@ def test_a_crop_at_the_border_stays_inside_and_is_not_empty(box):
 )
 def test_labels_can_be_hidden_and_the_best_lies_on_top(tmp_path, monkeypatch, hide, texts):
     seen = []
-    monkeypatch.setattr("utils.engine.writers.draw_boxes", lambda image, boxes, t, *_: seen.append(t) or image)
+    monkeypatch.setattr("utils.detection.writers.draw_boxes", lambda image, boxes, t, *_: seen.append(t) or image)
 
     write(tmp_path, [(frame("a.jpg"), detections())], cfg=DetectConfig(**hide))
 
@@ -207,8 +207,8 @@ def test_a_video_that_cannot_be_read_back_is_an_error_of_the_disk_or_of_its_own(
 
     video = VideoFile(tmp_path / "walk.mp4", 30.0, (32, 64))
     video.write(np.zeros((32, 64, 3), np.uint8))
-    monkeypatch.setattr("utils.engine.video.cv2.VideoCapture", lambda path: _Unreadable())
-    monkeypatch.setattr("utils.engine.video.tempfile.TemporaryFile", probe)
+    monkeypatch.setattr("utils.detection.video.cv2.VideoCapture", lambda path: _Unreadable())
+    monkeypatch.setattr("utils.detection.video.tempfile.TemporaryFile", probe)
 
     with pytest.raises(error, match="could not be written") as caught:
         video.close()
@@ -274,7 +274,7 @@ def test_a_crop_that_cannot_be_encoded_is_counted_too(tmp_path, monkeypatch):
     def fail(path, image, **_):
         raise OutputError(f"{path}: too large", "smaller ones")
 
-    monkeypatch.setattr("utils.engine.writers.write_image", fail)
+    monkeypatch.setattr("utils.detection.writers.write_image", fail)
 
     with pytest.raises(OutputError, match=r"^2 of the outputs"):
         write(tmp_path, [(frame("a.jpg"), detections())], cfg=DetectConfig(save=False, save_crop=True, save_txt=True))
@@ -285,7 +285,7 @@ def test_a_full_disk_ends_everything_at_once(tmp_path, monkeypatch):
     def full(path, image):
         raise StorageError(f"{path}: cannot be written (No space left on device)", "free some space")
 
-    monkeypatch.setattr("utils.engine.writers.write_image", full)
+    monkeypatch.setattr("utils.detection.writers.write_image", full)
 
     with pytest.raises(StorageError):
         write(tmp_path, [(frame("/s/c.jpg"), detections()), (frame("/s/d.jpg"), detections())], cfg=DetectConfig())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.engine.names import distinct_files, image_ids, injective_name, output_stems
+from utils.detection.names import distinct_files, image_ids, injective_name, output_stems
 
 
 @pytest.mark.parametrize(
