@@ -16,7 +16,7 @@ from utils.runs import new_run_dir, newest_weights
 if TYPE_CHECKING:
     import numpy as np
 
-    from utils.engine.evaluate import Evaluation
+    from utils.evaluation.evaluate import Evaluation
 
 log = logging.getLogger("val")
 
@@ -27,8 +27,8 @@ def main(cfg: ValConfig) -> "Evaluation":
     from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
     from utils.data.spec import load_data_spec
     from utils.device import select_device
-    from utils.engine.evaluate import evaluate
-    from utils.engine.val_inputs import agreed_names, build_loader, build_nms, build_observers
+    from utils.evaluation.evaluate import evaluate
+    from utils.evaluation.inputs import agreed_names, build_loader, build_nms, build_observers
 
     device = select_device(cfg.device)
     weights = Path(cfg.weights or newest_weights())

@@ -34,6 +34,7 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.export": 3,
     "utils.backends": 3,
     "utils.detection": 3,
+    "utils.evaluation": 4,
     "utils.engine": 5,
     "utils.hub": 7,
 }

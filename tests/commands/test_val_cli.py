@@ -58,7 +58,9 @@ def test_the_data_set_and_the_size_of_the_training_are_used(weights, data, caplo
     assert "imgsz: 64 (that of the training)" in caplog.text
     assert f"data: {data / 'pets.yaml'} (that of the training)" in caplog.text
     rows = [
-        record.getMessage().splitlines() for record in caplog.records if record.name in ("val", "utils.engine.evaluate")
+        record.getMessage().splitlines()
+        for record in caplog.records
+        if record.name in ("val", "utils.evaluation.evaluate")
     ]
     table = [line.split() for lines in rows for line in lines if len(line) == 76]
     assert [row[:3] for row in table] == [
@@ -95,7 +97,7 @@ def test_an_exported_file_is_measured_like_a_checkpoint(onnx_weights, data, capl
 
     run("--weights", onnx_weights, "--data", "pets.yaml", "--workers", 0, "--batch", 4, "--noplots")
 
-    _, row = [record.getMessage().split() for record in caplog.records if record.name == "utils.engine.evaluate"]
+    _, row = [record.getMessage().split() for record in caplog.records if record.name == "utils.evaluation.evaluate"]
     assert row == ["all", "4", "4", "1", "1", "0.995", "0.995"]
 
 
@@ -114,7 +116,7 @@ def test_the_metrics_do_not_depend_on_the_batch(weights, data, caplog):
     for batch in (1, 4):
         run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--batch", batch, "--data", "pets.yaml")
 
-    rows = [record.getMessage() for record in caplog.records if record.name == "utils.engine.evaluate"]
+    rows = [record.getMessage() for record in caplog.records if record.name == "utils.evaluation.evaluate"]
     assert len(rows) == 4, "a header and a row of each"
     assert all(row.split()[:3] == ["all", "4", "3"] for row in rows[1::2])
 

@@ -18,9 +18,9 @@ from utils.configs.train import TrainConfig
 from utils.device import autocast
 from utils.engine.build import Session, build_session
 from utils.engine.epoch import train_epoch
-from utils.engine.evaluate import Evaluation, evaluate
-from utils.engine.observers import BatchPictures, MetricCharts
 from utils.errors import DivergedError
+from utils.evaluation.evaluate import Evaluation, evaluate
+from utils.evaluation.observers import BatchPictures, MetricCharts
 from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from utils.data.batch import Batch
-from utils.engine.evaluate import HEADER, ImageResult, evaluate
-from utils.engine.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
+from utils.evaluation.evaluate import HEADER, ImageResult, evaluate
+from utils.evaluation.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
 from utils.nms import non_max_suppression
 
 CPU = torch.device("cpu")

@@ -11,9 +11,9 @@ from utils.configs.detect import DetectConfig
 from utils.configs.val import ValConfig
 from utils.data.spec import DataSpec
 from utils.detection.predict import build_predictor
-from utils.engine import val_inputs
-from utils.engine.val_inputs import agreed_names, build_loader, build_observers
 from utils.errors import ConfigError
+from utils.evaluation import inputs as val_inputs
+from utils.evaluation.inputs import agreed_names, build_loader, build_observers
 
 FACTS = TrainingFacts(imgsz=(256, 256))
 FLEXIBLE = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None, trained=FACTS)

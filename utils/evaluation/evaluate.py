@@ -41,7 +41,7 @@ class ImageResult:
 
 
 class Observer(Protocol):
-    """Looks on while a data set is evaluated; see ``utils.engine.observers``."""
+    """Looks on while a data set is evaluated; see ``utils.evaluation.observers``."""
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
         """Take a batch with, per image, the detections in pixels of the letterboxed and of the original image."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from utils.data.batch import Batch
 from utils.detection.names import image_ids, output_stems
 from utils.detection.writers import label_lines, make_folder
-from utils.engine.coco import ANNOTATIONS, COCO_IDS, coco_rows, coco_score, coco_table
-from utils.engine.evaluate import ImageResult
+from utils.evaluation.coco import ANNOTATIONS, COCO_IDS, coco_rows, coco_score, coco_table
+from utils.evaluation.evaluate import ImageResult
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.confusion import ConfusionMatrix
 from utils.plots.batches import plot_batch, plot_detections

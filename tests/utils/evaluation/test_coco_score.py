@@ -11,10 +11,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from utils.configs.val import ValConfig
-from utils.engine.coco import coco_score
-from utils.engine.evaluate import ImageResult
-from utils.engine.observers import CocoFigures, CocoJson, LabelFiles
-from utils.engine.val_inputs import build_nms, build_observers
+from utils.evaluation.coco import coco_score
+from utils.evaluation.evaluate import ImageResult
+from utils.evaluation.inputs import build_nms, build_observers
+from utils.evaluation.observers import CocoFigures, CocoJson, LabelFiles
 from utils.metrics.detection import DetectionMetrics, iou_levels, match_detections
 
 

@@ -12,10 +12,10 @@ from utils.data.loader import BatchLoader, build_val_loader
 from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec
 from utils.detection.predict import Backend
-from utils.engine.coco import is_coco
-from utils.engine.evaluate import VAL_NMS, Observer
-from utils.engine.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.errors import ConfigError
+from utils.evaluation.coco import is_coco
+from utils.evaluation.evaluate import VAL_NMS, Observer
+from utils.evaluation.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.engine.evaluate import ImageResult
+from utils.evaluation.evaluate import ImageResult
 
 # the ids that the 80 classes have among the 90 of the annotation file: ten were never used
 COCO_IDS = tuple(i for i in range(1, 91) if i not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})

@@ -1,0 +1,1 @@
+"""Measure a detector: evaluate, and those who look on."""
