@@ -16,7 +16,7 @@ from utils.configs.train import TrainConfig
 
 
 def main(cfg: TrainConfig) -> Path:
-    from utils.engine.train import train  # here, because PyTorch takes seconds to import and --help should not
+    from utils.training.loop import train  # here, because PyTorch takes seconds to import and --help should not
 
     return train(cfg)
 

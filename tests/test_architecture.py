@@ -35,7 +35,8 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.backends": 3,
     "utils.detection": 3,
     "utils.evaluation": 4,
-    "utils.engine": 5,
+    "utils.training": 5,
+    "utils.engine": 6,
     "utils.hub": 7,
 }
 SCRIPT_FLOOR = 8

@@ -34,7 +34,7 @@ def _let_waiting_threads_sleep() -> None:
     """Let PyTorch's threads sleep soon while they wait for each other; it reads this when it is imported.
 
     By default they spin for a long time, and on a machine with other work take the core from the thread that is waited
-    for: two trainings on two cores took 7 times as long. See ``utils.engine.cores``.
+    for: two trainings on two cores took 7 times as long. See ``utils.training.cores``.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = SPINS

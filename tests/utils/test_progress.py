@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from utils import progress
-from utils.engine.epoch import COLUMNS
 from utils.progress import Bar, progress_bar
+from utils.training.epoch import COLUMNS
 
 TEXT = COLUMNS % ("299/299", "12.3G", "0.0123", "0.0456", "1.23e-05", 1234, 1280)
 

@@ -21,12 +21,12 @@ from utils.configs.benchmark import OWN, BenchmarkConfig
 from utils.configs.train import TrainConfig
 from utils.detection.names import injective_name
 from utils.device import memory_gb
-from utils.engine.build import Session, build_session
-from utils.engine.epoch import train_epoch
 from utils.engine.latency import measure_latencies, now
-from utils.engine.pace import Pace
-from utils.engine.train import train
 from utils.errors import UserError
+from utils.training.epoch import train_epoch
+from utils.training.loop import train
+from utils.training.pace import Pace
+from utils.training.session import Session, build_session
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ import time
 import torch
 
 from utils.device import autocast, memory_gb, to_float_images
-from utils.engine.build import Session
 from utils.errors import LOWER_RATE, DivergedError
 from utils.plots.batches import plot_batch
 from utils.progress import Bar, Lines, progress_bar
+from utils.training.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ import pytest
 
 from utils.config import check_config, parse_config
 from utils.configs.train import TrainConfig
-from utils.engine.hyp import load_hyp
-from utils.engine.recipe import apply_recipe
 from utils.errors import ConfigError
 from utils.runs import ROOT
+from utils.training.hyp import load_hyp
+from utils.training.recipe import apply_recipe
 
 HYP = load_hyp(ROOT / "data/hyps/hyp.scratch-low.yaml")
 RECIPE = {"optimizer": "AdamW", "lr0": 0.001, "backbone_lr": 0.1}

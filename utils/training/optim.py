@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from utils.engine.ema import ModelEMA
 from utils.errors import LOWER_RATE, ConfigError, DivergedError
+from utils.training.ema import ModelEMA
 
 MAX_GRAD_NORM = 10.0
 FUSED_ON = ("cpu", "cuda")  # one kernel for a step; AdamW on a CPU: 3.3 ms instead of 16, of 4.5 M parameters

@@ -2,9 +2,9 @@
 
 import pytest
 
-from utils.engine.hyp import load_hyp
 from utils.errors import ConfigError
 from utils.runs import ROOT
+from utils.training.hyp import load_hyp
 from utils.yaml_file import read_yaml
 
 SHIPPED = sorted((ROOT / "data/hyps").glob("*.yaml"))

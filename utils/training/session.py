@@ -19,16 +19,6 @@ from utils.data.overlap import warn_of_overlap
 from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec, load_data_spec
 from utils.device import autocast_dtype, select_device
-from utils.engine.cores import CoreShare
-from utils.engine.ema import ModelEMA
-from utils.engine.freeze import freeze_rows, frozen_rows
-from utils.engine.hyp import load_hyp
-from utils.engine.model import ModelPlan, build_model, fit_model_anchors, plan_model
-from utils.engine.optim import Stepper, build_optimizer, parameter_groups
-from utils.engine.pace import Pace
-from utils.engine.recipe import apply_recipe
-from utils.engine.schedule import EarlyStopping, Schedule
-from utils.engine.settings import log_settings
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.imgsz import fit_imgsz
@@ -36,6 +26,16 @@ from utils.loggers import build_loggers
 from utils.losses.detection import DetectionLoss, LossGains
 from utils.runs import ROOT, new_run_dir, write_text
 from utils.text import counted
+from utils.training.cores import CoreShare
+from utils.training.ema import ModelEMA
+from utils.training.freeze import freeze_rows, frozen_rows
+from utils.training.hyp import load_hyp
+from utils.training.optim import Stepper, build_optimizer, parameter_groups
+from utils.training.pace import Pace
+from utils.training.recipe import apply_recipe
+from utils.training.schedule import EarlyStopping, Schedule
+from utils.training.settings import log_settings
+from utils.training.start import ModelPlan, build_model, fit_model_anchors, plan_model
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)

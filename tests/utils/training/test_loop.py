@@ -13,14 +13,14 @@ from models.yolo import DetectionModel
 from utils.checkpoint.load import load_checkpoint
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.train import TrainConfig
-from utils.engine import build
-from utils.engine import train as engine
-from utils.engine.ema import ModelEMA
 from utils.engine.measure import measure_backbone
-from utils.engine.train import train
 from utils.errors import DivergedError, StorageError
 from utils.losses.detection import DetectionLoss
 from utils.runs import ROOT
+from utils.training import loop
+from utils.training import session as session_module
+from utils.training.ema import ModelEMA
+from utils.training.loop import train
 from utils.yaml_file import read_yaml, write_yaml
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 1, "batch_size": 2, "workers": 0}
@@ -65,7 +65,7 @@ def test_the_benchmark_fuses_before_the_model_goes_to_the_device(folder, moves):
 
 @pytest.mark.parametrize(("dtype", "hint"), [(torch.float16, True), (torch.bfloat16, False), (None, False)])
 def test_divergence_in_float16_suggests_full_precision(folder, monkeypatch, dtype, hint):
-    monkeypatch.setattr(build, "autocast_dtype", lambda device, amp: dtype)
+    monkeypatch.setattr(session_module, "autocast_dtype", lambda device, amp: dtype)
     monkeypatch.setattr(DetectionLoss, "forward", lambda self, maps, _: (maps[0].sum() * nan, torch.full((3,), nan)))
 
     with pytest.raises(DivergedError) as error:
@@ -91,7 +91,7 @@ def break_gradient_at(monkeypatch, step):
 def test_a_gradient_that_is_not_finite_in_the_last_step_of_an_epoch_spoils_no_file(folder, monkeypatch, step, saved):
     break_gradient_at(monkeypatch, step)  # two batches an epoch; without validation, whose losses would count
     settings = SETTINGS | {"epochs": 3, "val": False, "plots": False, "hyp": "hyp.yaml"}
-    write_yaml("hyp.yaml", read_yaml(ROOT / build.DEFAULT_HYP) | {"nominal_batch": 2, "warmup_epochs": 0})
+    write_yaml("hyp.yaml", read_yaml(ROOT / session_module.DEFAULT_HYP) | {"nominal_batch": 2, "warmup_epochs": 0})
 
     with pytest.raises(DivergedError, match="gradients are not finite") as error:
         train(TrainConfig(**settings, device="cpu"))
@@ -114,7 +114,7 @@ def test_a_gradient_that_is_not_finite_in_the_last_step_of_an_epoch_spoils_no_fi
 def test_a_run_of_fewer_batches_than_a_step_takes_makes_one_and_says_so(folder, monkeypatch, caplog, epochs, steps):
     done = []
     monkeypatch.setattr(ModelEMA, "update", lambda self: done.append(1))
-    write_yaml("hyp.yaml", read_yaml(ROOT / build.DEFAULT_HYP) | {"nominal_batch": 20, "warmup_epochs": 0})
+    write_yaml("hyp.yaml", read_yaml(ROOT / session_module.DEFAULT_HYP) | {"nominal_batch": 20, "warmup_epochs": 0})
     settings = SETTINGS | {"epochs": epochs, "val": False, "save": False, "plots": False, "hyp": "hyp.yaml"}
     caplog.set_level("WARNING")
 
@@ -129,7 +129,7 @@ def test_the_weights_of_an_epoch_are_there_before_it_is_logged(folder, monkeypat
         def epoch(self, row):
             raise ZeroDivisionError
 
-    monkeypatch.setattr(build, "build_loggers", lambda run_dir: [Failing()])
+    monkeypatch.setattr(session_module, "build_loggers", lambda run_dir: [Failing()])
 
     with pytest.raises(ZeroDivisionError):
         train(TrainConfig(**SETTINGS, device="cpu", plots=False))
@@ -153,14 +153,14 @@ def test_a_table_that_can_never_be_written_does_not_end_the_training(folder, mon
 @pytest.mark.parametrize(("interrupt", "code"), [(KeyboardInterrupt, None), (SystemExit, 143)])
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_an_interrupted_run_says_what_was_saved_and_how_to_go_on(folder, monkeypatch, caplog, interrupt, code, epoch):
-    work = engine.train_epoch
+    work = loop.train_epoch
 
     def train_epoch(session, number):
         if number == epoch:
             raise interrupt(code)
         return work(session, number)
 
-    monkeypatch.setattr(engine, "train_epoch", train_epoch)
+    monkeypatch.setattr(loop, "train_epoch", train_epoch)
     with pytest.raises(interrupt):
         train(TrainConfig(**SETTINGS | {"epochs": 3, "val": False}, device="cpu", plots=False))
 
@@ -178,7 +178,7 @@ def test_a_run_interrupted_at_its_last_validation_says_that_its_weights_are_whol
     def finish(session):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "_finish", finish)
+    monkeypatch.setattr(loop, "_finish", finish)
     with pytest.raises(KeyboardInterrupt):
         train(TrainConfig(**SETTINGS, device="cpu", plots=False))
 
@@ -187,7 +187,7 @@ def test_a_run_interrupted_at_its_last_validation_says_that_its_weights_are_whol
 
 def test_what_differs_from_the_defaults_is_shown_in_few_lines(folder, caplog):
     caplog.set_level("INFO")
-    write_yaml("my hyp.yaml", read_yaml(ROOT / build.DEFAULT_HYP) | {"lr0": 0.002, "blur": 0.1})
+    write_yaml("my hyp.yaml", read_yaml(ROOT / session_module.DEFAULT_HYP) | {"lr0": 0.002, "blur": 0.1})
 
     train(TrainConfig(**SETTINGS, device="cpu", plots=False, freeze=("0", "1"), hyp="my hyp.yaml"))
 
@@ -206,7 +206,7 @@ def test_what_differs_from_the_defaults_is_shown_in_few_lines(folder, caplog):
 def test_the_recipe_of_the_model_is_taken_unless_it_is_switched_off(folder, flag, optimizer):
     write_yaml("tiny.yaml", TINY | {"recipe": {"optimizer": "AdamW", "lr0": 0.002}})
 
-    session = build.build_session(TrainConfig(**SETTINGS, device="cpu", recipe=flag))
+    session = session_module.build_session(TrainConfig(**SETTINGS, device="cpu", recipe=flag))
 
     assert type(session.stepper.optimizer).__name__ == optimizer
     assert (session.hyp["lr0"] == 0.002) == flag

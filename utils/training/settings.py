@@ -9,8 +9,8 @@ from dataclasses import fields
 from typing import Any
 
 from utils.configs.train import TrainConfig
-from utils.engine.recipe import OPTIONS
 from utils.text import safe_text
+from utils.training.recipe import OPTIONS
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from models.parse import read_model_yaml
 from models.yolo import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.configs.train import TrainConfig
-from utils.engine.model import build_model, plan_model
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import ROOT
+from utils.training.start import build_model, plan_model
 from utils.yaml_file import write_yaml
 
 NAMES = {0: "cat", 1: "dog"}

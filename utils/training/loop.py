@@ -16,8 +16,6 @@ from utils.checkpoint.load import load_model
 from utils.checkpoint.native import save_checkpoint
 from utils.configs.train import TrainConfig
 from utils.device import autocast
-from utils.engine.build import Session, build_session
-from utils.engine.epoch import train_epoch
 from utils.errors import DivergedError
 from utils.evaluation.evaluate import Evaluation, evaluate
 from utils.evaluation.observers import BatchPictures, MetricCharts
@@ -25,6 +23,8 @@ from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
 from utils.text import counted, duration
+from utils.training.epoch import train_epoch
+from utils.training.session import Session, build_session
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from utils.config import allowed_instead
 from utils.configs.train import TrainConfig
-from utils.engine.hyp import RANGES, checked, ranges_of_optional_keys
 from utils.errors import ConfigError
 from utils.registry import suggest
+from utils.training.hyp import RANGES, checked, ranges_of_optional_keys
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import psutil
 import pytest
 import torch
 
-from utils.engine import cores
-from utils.engine.cores import CoreShare, free_threads
+from utils.training import cores
+from utils.training.cores import CoreShare, free_threads
 
 CPU = torch.device("cpu")
 

@@ -14,8 +14,8 @@ from models.yolo import DetectionModel
 from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
 from utils.configs.train import TrainConfig
 from utils.data.labels import ScanResult
-from utils.engine.autoanchor import box_sizes, check_anchors
 from utils.errors import CheckpointError, ConfigError
+from utils.training.autoanchor import box_sizes, check_anchors
 
 log = logging.getLogger(__name__)
 

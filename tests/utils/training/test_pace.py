@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from utils.engine import pace
-from utils.engine.pace import VALIDATION_COST, Pace
+from utils.training import pace
+from utils.training.pace import VALIDATION_COST, Pace
 
 
 @pytest.fixture

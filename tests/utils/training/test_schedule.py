@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from utils.engine.autoanchor import check_anchors, coverage, fit_anchors
-from utils.engine.ema import ModelEMA
-from utils.engine.freeze import freeze_rows, frozen_rows
-from utils.engine.optim import Stepper, build_optimizer, parameter_groups
-from utils.engine.schedule import EarlyStopping, Schedule, lr_factor
 from utils.errors import ConfigError
+from utils.training.autoanchor import check_anchors, coverage, fit_anchors
+from utils.training.ema import ModelEMA
+from utils.training.freeze import freeze_rows, frozen_rows
+from utils.training.optim import Stepper, build_optimizer, parameter_groups
+from utils.training.schedule import EarlyStopping, Schedule, lr_factor
 
 HYP = {
     "lrf": 0.01,
