@@ -22,8 +22,8 @@ log = logging.getLogger("benchmark")
 
 def main(cfg: BenchmarkConfig) -> None:
     # here, because PyTorch takes seconds to import
-    from utils.engine.benchmark import run_benchmark
-    from utils.engine.reparam import run_reparam
+    from utils.benchmark.reparam import run_reparam
+    from utils.benchmark.run import run_benchmark
 
     board = run_reparam(cfg) if cfg.reparam else run_benchmark(cfg, measure)
     log.info("\n" + board.markdown())
@@ -32,7 +32,7 @@ def main(cfg: BenchmarkConfig) -> None:
 
 def measure(cfg: BenchmarkConfig, backbone: str, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the figures of one backbone; runs in a process of its own."""
-    from utils.engine.measure import measure_backbone
+    from utils.benchmark.measure import measure_backbone
 
     yield from measure_backbone(cfg, backbone, folder, make_onnx)
 

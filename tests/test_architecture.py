@@ -36,7 +36,7 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.detection": 3,
     "utils.evaluation": 4,
     "utils.training": 5,
-    "utils.engine": 6,
+    "utils.benchmark": 6,
     "utils.hub": 7,
 }
 SCRIPT_FLOOR = 8

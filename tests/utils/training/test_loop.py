@@ -10,10 +10,10 @@ import torch
 from tiny_detector import TINY
 
 from models.yolo import DetectionModel
+from utils.benchmark.measure import measure_backbone
 from utils.checkpoint.load import load_checkpoint
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.train import TrainConfig
-from utils.engine.measure import measure_backbone
 from utils.errors import DivergedError, StorageError
 from utils.losses.detection import DetectionLoss
 from utils.runs import ROOT

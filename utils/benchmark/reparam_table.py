@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from utils.engine.tables import markdown_table, write_csv
+from utils.benchmark.tables import markdown_table, write_csv
 from utils.plots.reparam import Curve, plot_reparam
 from utils.runs import write_text
 from utils.text import markdown_cell, safe_text

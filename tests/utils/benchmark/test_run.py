@@ -13,13 +13,14 @@ import torch
 from tiny_detector import TINY
 
 from models.yolo import DetectionModel
+from utils.benchmark import latency
+from utils.benchmark import run as benchmark
+from utils.benchmark.latency import Latency, measure_latencies
+from utils.benchmark.leaderboard import Row, open_leaderboard
+from utils.benchmark.measure import RECIPE, FirstBatches, measure_backbone, train_config
+from utils.benchmark.run import run_benchmark
+from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.configs.benchmark import BenchmarkConfig
-from utils.engine import benchmark, latency
-from utils.engine.benchmark import run_benchmark
-from utils.engine.isolate import IsolatedError, isolated
-from utils.engine.latency import Latency, measure_latencies
-from utils.engine.leaderboard import Row, open_leaderboard
-from utils.engine.measure import RECIPE, FirstBatches, measure_backbone, train_config
 from utils.errors import ConfigError
 from utils.yaml_file import read_yaml, write_yaml
 

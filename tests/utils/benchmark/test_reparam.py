@@ -9,13 +9,13 @@ import torch
 from tiny_detector import TINY
 from torch import nn
 
+from utils.benchmark import reparam
+from utils.benchmark.latency import Latency
+from utils.benchmark.peak import STATUS, Growth, PeakMemory
+from utils.benchmark.reparam import measure_memory, measure_times, run_reparam
+from utils.benchmark.reparam_table import FORMS, ReparamTable
+from utils.benchmark.subprocess_run import IsolatedError
 from utils.configs.benchmark import BenchmarkConfig
-from utils.engine import reparam
-from utils.engine.isolate import IsolatedError
-from utils.engine.latency import Latency
-from utils.engine.peak import STATUS, Growth, PeakMemory
-from utils.engine.reparam import measure_memory, measure_times, run_reparam
-from utils.engine.reparam_table import FORMS, ReparamTable
 from utils.errors import ConfigError
 from utils.yaml_file import write_yaml
 

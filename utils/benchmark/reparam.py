@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from models.parse import read_model_yaml
 from models.swap import swap_backbone
 from models.yolo import DetectionModel
+from utils.benchmark.latency import measure_latencies, now
+from utils.benchmark.machine import machine_facts
+from utils.benchmark.peak import Growth, PeakMemory
+from utils.benchmark.reparam_table import FORMS, ReparamTable
+from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.config import check_config
 from utils.configs.benchmark import OWN, BenchmarkConfig
 from utils.device import select_device
-from utils.engine.isolate import IsolatedError, isolated
-from utils.engine.latency import measure_latencies, now
-from utils.engine.machine import machine_facts
-from utils.engine.peak import Growth, PeakMemory
-from utils.engine.reparam_table import FORMS, ReparamTable
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 from utils.runs import new_run_dir

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from models.parse import read_model_yaml
+from utils.benchmark.latency import RUNS, WARMUP
+from utils.benchmark.leaderboard import Leaderboard, Row, open_leaderboard
+from utils.benchmark.machine import machine_facts
+from utils.benchmark.measure import TIMED_STEPS
+from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.config import check_config
 from utils.configs.benchmark import BenchmarkConfig
 from utils.data.spec import load_data_spec
 from utils.device import autocast_dtype, select_device
-from utils.engine.isolate import IsolatedError, isolated
-from utils.engine.latency import RUNS, WARMUP
-from utils.engine.leaderboard import Leaderboard, Row, open_leaderboard
-from utils.engine.machine import machine_facts
-from utils.engine.measure import TIMED_STEPS
 from utils.errors import ConfigError
 from utils.runs import ROOT
 

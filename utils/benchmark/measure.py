@@ -17,11 +17,11 @@ from models.parse import read_model_yaml
 from models.registry import adamw
 from models.summary import count_flops
 from models.swap import swap_backbone
+from utils.benchmark.latency import measure_latencies, now
 from utils.configs.benchmark import OWN, BenchmarkConfig
 from utils.configs.train import TrainConfig
 from utils.detection.names import injective_name
 from utils.device import memory_gb
-from utils.engine.latency import measure_latencies, now
 from utils.errors import UserError
 from utils.training.epoch import train_epoch
 from utils.training.loop import train

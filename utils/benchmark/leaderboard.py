@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from utils.engine.tables import markdown_table, write_csv
+from utils.benchmark.tables import markdown_table, write_csv
 from utils.plots.pareto import Candidate, plot_pareto
 from utils.runs import new_run_dir, write_text
 from utils.text import markdown_cell

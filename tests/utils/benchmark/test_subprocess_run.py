@@ -2,7 +2,7 @@
 
 import sys
 
-from utils.engine.isolate import isolated
+from utils.benchmark.subprocess_run import isolated
 
 
 def say(text):

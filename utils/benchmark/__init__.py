@@ -1,0 +1,1 @@
+"""Compare backbones and forms of models."""
