@@ -18,7 +18,7 @@ import torch
 
 from models.summary import summary_line
 from models.yolo import DetectionModel
-from utils.data.shapes import draw_picture
+from utils.data.shapes.dataset import draw_picture
 from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,7 +76,7 @@ def clone(tmp_path):
     clone = tmp_path / "clone"
     outside = shutil.ignore_patterns(".*", "__pycache__", "runs", "datasets")
     shutil.copytree(ROOT, clone, ignore=outside)
-    shapes = clone / "utils/data/shapes.py"
+    shapes = clone / "utils/data/shapes/dataset.py"
     shapes.write_text(shapes.read_text().replace('"train": 400, "val": 80', '"train": 16, "val": 8'))
     for split in ("train", "val"):
         images, labels = (clone / "datasets/pets" / folder / split for folder in ("images", "labels"))

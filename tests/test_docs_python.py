@@ -10,7 +10,7 @@ import pytest
 from tiny_detector import tiny_model
 
 from utils.checkpoint.native import save_checkpoint
-from utils.data.shapes import draw_picture
+from utils.data.shapes.dataset import draw_picture
 from utils.plots.image_file import write_image
 from utils.runs import ROOT
 

@@ -66,7 +66,7 @@ def test_the_first_cell_makes_the_clone_the_current_folder_wherever_it_is_starte
 def test_all_cells_run_and_write_nothing_but_data_and_runs(tmp_path):
     clone = tmp_path / "clone"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "datasets"))
-    shapes = clone / "utils/data/shapes.py"
+    shapes = clone / "utils/data/shapes/dataset.py"
     shapes.write_text(shapes.read_text().replace('"train": 400, "val": 80', '"train": 16, "val": 8'))
     before = content_of(clone)
 

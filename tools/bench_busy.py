@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from utils.data.shapes import draw_shapes_dataset
+from utils.data.shapes.dataset import draw_shapes_dataset
 from utils.runs import ROOT
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from utils.checkpoint.load import load_checkpoint
 from utils.config import parse_config
 from utils.configs.export import ExportConfig
 from utils.configs.train import TrainConfig
-from utils.data.scene import CLASSES
-from utils.data.shapes import draw_picture
+from utils.data.shapes.dataset import draw_picture
+from utils.data.shapes.scene import CLASSES
 from utils.errors import CheckpointError, ConfigError, DataError, DivergedError
 from utils.loggers.row import HEADINGS
 from utils.plots.image_file import write_image

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from utils.data import shapes
 from utils.data.draft import draft_folder, remove_left_overs
+from utils.data.shapes import dataset as shapes
 from utils.runs import ROOT
 
 HOLD = """

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from utils.data.textures import texture
+from utils.data.shapes.textures import texture
 
 CLASSES = ("disc", "square", "triangle", "star", "ring", "cross")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data import scene, textures
 from utils.data.draft import draft_folder, remove_left_overs
-from utils.data.scene import draw_scene
+from utils.data.shapes import scene, textures
+from utils.data.shapes.scene import draw_scene
 from utils.errors import DataError, StorageError
 
 log = logging.getLogger(__name__)

@@ -5,11 +5,11 @@ import threading
 import numpy as np
 import pytest
 
-from utils.data import shapes
 from utils.data.image import read_image
 from utils.data.scan import scan_dataset
-from utils.data.scene import CLASSES
-from utils.data.shapes import draw_picture, draw_shapes_dataset
+from utils.data.shapes import dataset as shapes
+from utils.data.shapes.dataset import draw_picture, draw_shapes_dataset
+from utils.data.shapes.scene import CLASSES
 from utils.data.spec import load_data_spec
 from utils.errors import DataError
 from utils.runs import ROOT
