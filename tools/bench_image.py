@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data.image import image_shape, read_image
+from utils.data.image.read import image_shape, read_image
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from utils.data.store import available_memory
+from utils.data.image_store import available_memory
 from utils.device import memory_gb
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

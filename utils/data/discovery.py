@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.data.image import IMAGE_SUFFIXES
+from utils.data.image.read import IMAGE_SUFFIXES
 from utils.errors import DataError
 from utils.text import visible
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from utils.data.discovery import read_list_file
-from utils.data.image import IMAGE_SUFFIXES, ImageError, read_image
+from utils.data.image.read import IMAGE_SUFFIXES, ImageError, read_image
 from utils.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

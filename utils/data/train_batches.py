@@ -10,13 +10,13 @@ from utils.data.augment import AugmentConfig
 from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
 from utils.data.compose import NUMBERS, Composition, compose
 from utils.data.copy_paste import Copies, copy_paste
+from utils.data.image_store import ImageStore
 from utils.data.labels import ScanResult
 from utils.data.layout import Objects, partners, place_objects
 from utils.data.perspective import warp_labels
 from utils.data.picture import Painter, plan_drawing
 from utils.data.ragged import Ragged
 from utils.data.rng import Stream, generator
-from utils.data.store import ImageStore
 from utils.data.transforms._contract import Sample, build_transforms
 
 MIXUP_BETA = (32.0, 32.0)

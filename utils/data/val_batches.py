@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from utils.data.batch import Batch, Shape, as_images, as_targets, normalize_boxes
+from utils.data.image_store import ImageStore
 from utils.data.labels import ScanResult
 from utils.data.letterbox import BORDER, fit, paste
-from utils.data.store import ImageStore
 
 
 class ValBatches:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils.data.image import ImageError, image_shape, open_regular
+from utils.data.image.read import ImageError, image_shape, open_regular
 from utils.data.label_file import BOX_COLUMNS, NO_POLYGON, LabelRows, parse_labels
 from utils.data.labels import Problem, show
 from utils.data.scan_cache import Table, pack

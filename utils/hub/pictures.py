@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from utils.data.image import decode_image, read_image
+from utils.data.image.read import decode_image, read_image
 from utils.errors import DataError
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGB with transparency, which is dropped

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.data.image import ImageError, image_shape, read_image
+from utils.data.image.read import ImageError, image_shape, read_image
 from utils.data.scan import scan_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about damaged TIFFs

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from utils.data import store as store_module
+from utils.data import image_store as store_module
 from utils.data.augment import AugmentConfig
+from utils.data.image_store import ImageStore, nominal_sizes
 from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, worker_count
-from utils.data.store import ImageStore, nominal_sizes
 from utils.errors import ConfigError, DataError
 from utils.runs import ROOT
 

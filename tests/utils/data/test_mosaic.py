@@ -9,13 +9,13 @@ import pytest
 from utils.data.augment import AugmentConfig
 from utils.data.compose import CENTRE, DECISIONS, NUMBERS, ORDER, WARP, compose
 from utils.data.copy_paste import Copies
+from utils.data.image_store import nominal_sizes
 from utils.data.layout import partners, place_objects
 from utils.data.letterbox import letterbox
 from utils.data.paint import paint, plan_strokes
 from utils.data.perspective import warp_ranges
 from utils.data.picture import Painter, plan_drawing
 from utils.data.ragged import Ragged
-from utils.data.store import nominal_sizes
 from utils.data.train_batches import picture_labels
 
 SIDE = 320

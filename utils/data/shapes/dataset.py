@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data.draft import draft_folder, remove_left_overs
+from utils.data.image.draft import draft_folder, remove_left_overs
 from utils.data.shapes import scene, textures
 from utils.data.shapes.scene import draw_scene
 from utils.errors import DataError, StorageError

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from utils.data.image import read_image
+from utils.data.image.read import read_image
 from utils.data.scan import scan_dataset
 from utils.data.shapes import dataset as shapes
 from utils.data.shapes.dataset import draw_picture, draw_shapes_dataset

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from utils.data.image_header import Header, UnusableError, exif_orientation
-from utils.data.jpeg import JPEG_END, JPEG_START, jpeg_header
-from utils.data.png import PNG_START, check_checksums, png_header
+from utils.data.image.header import Header, UnusableError, exif_orientation
+from utils.data.image.jpeg import JPEG_END, JPEG_START, jpeg_header
+from utils.data.image.png import PNG_START, check_checksums, png_header
 from utils.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".pfm", ".png", ".tif", ".tiff", ".webp"})

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from utils.data.image import ImageError, image_shape, read_image
+from utils.data.image.read import ImageError, image_shape, read_image
 
 
 def smooth(height=40, width=56, seed=0):

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from utils.data.image_header import Header, UnusableError, exif_orientation
+from utils.data.image.header import Header, UnusableError, exif_orientation
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 MAX_SIDE = 1_000_000  # of libpng

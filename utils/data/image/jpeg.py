@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import mul
 
-from utils.data.image_header import Header, UnusableError, exif_orientation
+from utils.data.image.header import Header, UnusableError, exif_orientation
 
 JPEG_START, JPEG_END, SCAN_START = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers that carry the size

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data.image import read_image
+from utils.data.image.read import read_image
 from utils.errors import ConfigError, DataError
 from utils.runs import atomic_write, cache_dir
 

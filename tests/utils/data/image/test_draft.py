@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from utils.data.draft import draft_folder, remove_left_overs
+from utils.data.image.draft import draft_folder, remove_left_overs
 from utils.data.shapes import dataset as shapes
 from utils.runs import ROOT
 
 HOLD = """
 import sys
 from pathlib import Path
-from utils.data.draft import draft_folder
+from utils.data.image.draft import draft_folder
 with draft_folder(Path(sys.argv[1])) as folder:
     (folder / "new").mkdir()
     print(folder, flush=True)

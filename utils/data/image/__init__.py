@@ -1,0 +1,1 @@
+"""Read image files: header, checks, pixels."""
