@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from utils.data.augment import AugmentConfig
 from utils.data.loader import build_train_loader
+from utils.data.mosaic.augment import AugmentConfig
 from utils.data.scan import scan_dataset
 
 log = logging.getLogger(__name__)

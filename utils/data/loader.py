@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from utils.data.augment import AugmentConfig
 from utils.data.batch import Batch, Shape, as_images
 from utils.data.image_store import ImageStore
 from utils.data.labels import ScanResult
-from utils.data.layout import TILES
+from utils.data.mosaic.augment import AugmentConfig
+from utils.data.mosaic.tiles import TILES
 from utils.data.train_batches import TrainBatches
 from utils.data.val_batches import ValBatches
 from utils.device import usable_cpus

@@ -6,18 +6,18 @@ mosaics show it, the pixels written straight into the tensor that the network ge
 
 import numpy as np
 
-from utils.data.augment import AugmentConfig
 from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
-from utils.data.compose import NUMBERS, Composition, compose
-from utils.data.copy_paste import Copies, copy_paste
 from utils.data.image_store import ImageStore
 from utils.data.labels import ScanResult
-from utils.data.layout import Objects, partners, place_objects
-from utils.data.perspective import warp_labels
-from utils.data.picture import Painter, plan_drawing
-from utils.data.ragged import Ragged
+from utils.data.mosaic.augment import AugmentConfig
+from utils.data.mosaic.composition import NUMBERS, Composition, compose
+from utils.data.mosaic.copy_paste import Copies, copy_paste
+from utils.data.mosaic.drawing import Painter, plan_drawing
+from utils.data.mosaic.perspective import warp_labels
+from utils.data.mosaic.ragged import Ragged
+from utils.data.mosaic.tiles import Objects, partners, place_objects
+from utils.data.mosaic.transforms._contract import Sample, build_transforms
 from utils.data.rng import Stream, generator
-from utils.data.transforms._contract import Sample, build_transforms
 
 MIXUP_BETA = (32.0, 32.0)
 

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from utils.data.transforms._contract import transform_keys
+from utils.data.mosaic.transforms._contract import transform_keys
 from utils.errors import ConfigError
 from utils.registry import suggest
 from utils.yaml_file import read_yaml

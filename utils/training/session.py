@@ -12,9 +12,9 @@ from torch import nn
 from models.yolo import DetectionModel
 from utils.config import check_config
 from utils.configs.train import TrainConfig
-from utils.data.augment import AugmentConfig
 from utils.data.labels import Problem, ScanResult
 from utils.data.loader import build_train_loader, build_val_loader
+from utils.data.mosaic.augment import AugmentConfig
 from utils.data.overlap import warn_of_overlap
 from utils.data.scan import scan_dataset
 from utils.data.spec import DataSpec, load_data_spec

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from utils.data import image_store as store_module
-from utils.data.augment import AugmentConfig
 from utils.data.image_store import ImageStore, nominal_sizes
 from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, worker_count
+from utils.data.mosaic.augment import AugmentConfig
 from utils.errors import ConfigError, DataError
 from utils.runs import ROOT
 

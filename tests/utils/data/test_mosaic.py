@@ -6,16 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.augment import AugmentConfig
-from utils.data.compose import CENTRE, DECISIONS, NUMBERS, ORDER, WARP, compose
-from utils.data.copy_paste import Copies
 from utils.data.image_store import nominal_sizes
-from utils.data.layout import partners, place_objects
 from utils.data.letterbox import letterbox
-from utils.data.paint import paint, plan_strokes
-from utils.data.perspective import warp_ranges
-from utils.data.picture import Painter, plan_drawing
-from utils.data.ragged import Ragged
+from utils.data.mosaic.augment import AugmentConfig
+from utils.data.mosaic.composition import CENTRE, DECISIONS, NUMBERS, ORDER, WARP, compose
+from utils.data.mosaic.copy_paste import Copies
+from utils.data.mosaic.drawing import Painter, plan_drawing
+from utils.data.mosaic.perspective import warp_ranges
+from utils.data.mosaic.ragged import Ragged
+from utils.data.mosaic.tiles import partners, place_objects
+from utils.data.mosaic.warp_paint import paint, plan_strokes
 from utils.data.train_batches import picture_labels
 
 SIDE = 320

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from utils.data.compose import Composition
-from utils.data.copy_paste import Copies, copy_paste, hidden_share
-from utils.data.layout import Objects, mosaic_layout, place_objects
-from utils.data.picture import Painter, plan_drawing
-from utils.data.ragged import Ragged
+from utils.data.mosaic.composition import Composition
+from utils.data.mosaic.copy_paste import Copies, copy_paste, hidden_share
+from utils.data.mosaic.drawing import Painter, plan_drawing
+from utils.data.mosaic.ragged import Ragged
+from utils.data.mosaic.tiles import Objects, mosaic_layout, place_objects
 
 SIDE = 64  # the canvas has 128
 CENTRE = np.array([[64, 64]])

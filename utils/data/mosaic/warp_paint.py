@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from utils.data.perspective import transform_points
+from utils.data.mosaic.perspective import transform_points
 
 CORNERS = np.array([0, 1, 2, 1, 2, 3, 0, 3])  # of an xyxy rectangle
 MARGIN = 2  # source pixels kept around what is visible, for the interpolation

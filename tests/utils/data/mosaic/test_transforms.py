@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.augment import AugmentConfig
-from utils.data.transforms._contract import TRANSFORMS, Sample, build_transforms, transform_keys
-from utils.data.transforms.filters import Filters
-from utils.data.transforms.hsv import scale_hsv
+from utils.data.mosaic.augment import AugmentConfig
+from utils.data.mosaic.transforms._contract import TRANSFORMS, Sample, build_transforms, transform_keys
+from utils.data.mosaic.transforms.filters import Filters
+from utils.data.mosaic.transforms.hsv import scale_hsv
 from utils.errors import ConfigError
 
 

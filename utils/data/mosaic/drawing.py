@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from utils.data.compose import Composition
-from utils.data.copy_paste import Copies, outline_mask
 from utils.data.letterbox import BORDER
-from utils.data.paint import Strokes, paint, plan_strokes
-from utils.data.ragged import Ragged
+from utils.data.mosaic.composition import Composition
+from utils.data.mosaic.copy_paste import Copies, outline_mask
+from utils.data.mosaic.ragged import Ragged
+from utils.data.mosaic.warp_paint import Strokes, paint, plan_strokes
 
 CUT = -0.4999  # what rounding needs to become cutting; -0.5 would be a tie for whole numbers
 

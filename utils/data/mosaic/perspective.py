@@ -6,7 +6,7 @@ centre of its first pixel is at 0.5. Every function works on all pictures, or al
 
 import numpy as np
 
-from utils.data.ragged import Ragged
+from utils.data.mosaic.ragged import Ragged
 
 DRAWS = 8  # perspective x, y · angle · scale · shear x, y · translation x, y
 SCALE = 3  # its place among them

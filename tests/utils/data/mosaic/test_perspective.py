@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from utils.data.perspective import SCALE, is_learnable, polygon_boxes, warp_labels, warp_matrices, warp_ranges
-from utils.data.ragged import Ragged
+from utils.data.mosaic.perspective import SCALE, is_learnable, polygon_boxes, warp_labels, warp_matrices, warp_ranges
+from utils.data.mosaic.ragged import Ragged
 
 BOXES = np.array([[100, 120, 300, 320], [500, 500, 630, 639], [10, 10, 14, 600], [320, 320, 322, 322]], float)
 OUTLINES = [

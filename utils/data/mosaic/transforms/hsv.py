@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from utils.data.transforms._contract import Sample, register_transform
+from utils.data.mosaic.transforms._contract import Sample, register_transform
 
 HUES = 180  # in OpenCV
 STRIP = 64  # rows at a time, so that the steps in between stay in the processor's cache

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.data.letterbox import fit
-from utils.data.ragged import Ragged
+from utils.data.mosaic.ragged import Ragged
 
 TILES = 4  # top left, top right, bottom left, bottom right of the mosaic's centre
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.augment import AugmentConfig
-from utils.data.layout import TILES, Layout, letterbox_layout, merge, mosaic_layout
-from utils.data.perspective import DRAWS, SCALE, warp_matrices, warp_ranges
+from utils.data.mosaic.augment import AugmentConfig
+from utils.data.mosaic.perspective import DRAWS, SCALE, warp_matrices, warp_ranges
+from utils.data.mosaic.tiles import TILES, Layout, letterbox_layout, merge, mosaic_layout
 
 # uniform numbers of a sample: four decisions, then two pictures (the second for mixup) with these columns
 DECISIONS = MOSAIC, MIXUP, FLIP_UD, FLIP_LR = range(4)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from utils.data.transforms._contract import transform_keys
+from utils.data.mosaic.transforms._contract import transform_keys
 from utils.errors import ConfigError
 
 

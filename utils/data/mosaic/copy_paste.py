@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from utils.data.layout import Layout, Objects
-from utils.data.ragged import Ragged
+from utils.data.mosaic.ragged import Ragged
+from utils.data.mosaic.tiles import Layout, Objects
 
 MAX_HIDDEN = 0.30  # share of another object that a copy may hide
 

@@ -6,7 +6,7 @@ The reference gets these four from the albumentations package where that is inst
 import cv2
 import numpy as np
 
-from utils.data.transforms._contract import Sample, register_transform
+from utils.data.mosaic.transforms._contract import Sample, register_transform
 
 KERNELS = (3, 5, 7)  # pixels
 CLIP_LIMITS = (1.0, 4.0)

@@ -1,0 +1,1 @@
+"""Mosaics and their augmentation, as plans that are then painted."""
