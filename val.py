@@ -25,7 +25,7 @@ MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 def main(cfg: ValConfig) -> "Evaluation":
     from utils.backends.load import load_backend  # here, because PyTorch takes seconds to import and --help should not
-    from utils.data.spec import load_data_spec
+    from utils.data.scan.spec import load_data_spec
     from utils.device import select_device
     from utils.evaluation.evaluate import evaluate
     from utils.evaluation.inputs import agreed_names, build_loader, build_nms, build_observers

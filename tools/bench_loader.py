@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from utils.data.loader import build_train_loader
 from utils.data.mosaic.augment import AugmentConfig
-from utils.data.scan import scan_dataset
+from utils.data.scan.scan import scan_dataset
 
 log = logging.getLogger(__name__)
 IMAGES, BATCH, IMGSZ, ROUNDS = 128, 16, 640, 9

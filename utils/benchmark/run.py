@@ -17,7 +17,7 @@ from utils.benchmark.measure import TIMED_STEPS
 from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.config import check_config
 from utils.configs.benchmark import BenchmarkConfig
-from utils.data.spec import load_data_spec
+from utils.data.scan.spec import load_data_spec
 from utils.device import autocast_dtype, select_device
 from utils.errors import ConfigError
 from utils.runs import ROOT

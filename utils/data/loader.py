@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from utils.data.batch import Batch, Shape, as_images
 from utils.data.image_store import ImageStore
-from utils.data.labels import ScanResult
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.mosaic.tiles import TILES
+from utils.data.scan.scan_result import ScanResult
 from utils.data.train_batches import TrainBatches
 from utils.data.val_batches import ValBatches
 from utils.device import usable_cpus

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data.discovery import read_list_file
 from utils.data.image.read import IMAGE_SUFFIXES, ImageError, read_image
+from utils.data.scan.discovery import read_list_file
 from utils.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ import numpy as np
 
 from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
-from utils.data.labels import ScanResult
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.mosaic.composition import NUMBERS, Composition, compose
 from utils.data.mosaic.copy_paste import Copies, copy_paste
@@ -18,6 +17,7 @@ from utils.data.mosaic.ragged import Ragged
 from utils.data.mosaic.tiles import Objects, partners, place_objects
 from utils.data.mosaic.transforms._contract import Sample, build_transforms
 from utils.data.rng import Stream, generator
+from utils.data.scan.scan_result import ScanResult
 
 MIXUP_BETA = (32.0, 32.0)
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from utils.data.batch import Batch, Shape, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
-from utils.data.labels import ScanResult
 from utils.data.letterbox import BORDER, fit, paste
+from utils.data.scan.scan_result import ScanResult
 
 
 class ValBatches:

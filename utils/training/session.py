@@ -12,12 +12,12 @@ from torch import nn
 from models.yolo import DetectionModel
 from utils.config import check_config
 from utils.configs.train import TrainConfig
-from utils.data.labels import Problem, ScanResult
 from utils.data.loader import build_train_loader, build_val_loader
 from utils.data.mosaic.augment import AugmentConfig
-from utils.data.overlap import warn_of_overlap
-from utils.data.scan import scan_dataset
-from utils.data.spec import DataSpec, load_data_spec
+from utils.data.scan.overlap import warn_of_overlap
+from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan_result import Problem, ScanResult
+from utils.data.scan.spec import DataSpec, load_data_spec
 from utils.device import autocast_dtype, select_device
 from utils.errors import ConfigError
 from utils.files import find_file

@@ -13,7 +13,7 @@ from models.swap import moved_rows, swap_backbone
 from models.yolo import DetectionModel
 from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
 from utils.configs.train import TrainConfig
-from utils.data.labels import ScanResult
+from utils.data.scan.scan_result import ScanResult
 from utils.errors import CheckpointError, ConfigError
 from utils.training.autoanchor import box_sizes, check_anchors
 

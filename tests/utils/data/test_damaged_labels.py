@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.label_file import LabelRows, parse_labels
-from utils.data.scan import scan_dataset
+from utils.data.scan.label_file import LabelRows, parse_labels
+from utils.data.scan.scan import scan_dataset
 from utils.errors import DataError
 
 GOOD = (

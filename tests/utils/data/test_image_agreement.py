@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from utils.data.image.read import ImageError, image_shape, read_image
-from utils.data.scan import scan_dataset
+from utils.data.scan.scan import scan_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about damaged TIFFs
 

@@ -9,7 +9,7 @@ import torch
 from utils.checkpoint.facts import TrainingFacts
 from utils.configs.detect import DetectConfig
 from utils.configs.val import ValConfig
-from utils.data.spec import DataSpec
+from utils.data.scan.spec import DataSpec
 from utils.detection.predict import build_predictor
 from utils.errors import ConfigError
 from utils.evaluation import inputs as val_inputs

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from utils.data.image.read import read_image
-from utils.data.scan import scan_dataset
+from utils.data.scan.scan import scan_dataset
+from utils.data.scan.spec import load_data_spec
 from utils.data.shapes import dataset as shapes
 from utils.data.shapes.dataset import draw_picture, draw_shapes_dataset
 from utils.data.shapes.scene import CLASSES
-from utils.data.spec import load_data_spec
 from utils.errors import DataError
 from utils.runs import ROOT
 
@@ -110,7 +110,7 @@ def test_the_set_passes_its_own_scan(few, tmp_path):
 
 
 def test_names_in_the_yaml_are_the_classes_that_are_drawn(monkeypatch):
-    monkeypatch.setattr("utils.data.spec.draw_shapes_dataset", lambda root: None)
+    monkeypatch.setattr("utils.data.scan.spec.draw_shapes_dataset", lambda root: None)
 
     spec = load_data_spec(ROOT / "data/shapes.yaml", required=())
 

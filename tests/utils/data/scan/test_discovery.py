@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.data.discovery import find_images, label_path, read_list_file
+from utils.data.scan.discovery import find_images, label_path, read_list_file
 from utils.errors import DataError
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data.overlap import warn_of_overlap
-from utils.data.scan import scan_dataset
+from utils.data.scan.overlap import warn_of_overlap
+from utils.data.scan.scan import scan_dataset
 from utils.errors import DataError
 
 ROW = "0 0.5 0.5 0.2 0.2\n"
@@ -162,7 +162,7 @@ def test_only_files_of_one_size_and_shape_are_opened(add, caplog, monkeypatch):
     other = add("val/b", 20)
     other.write_bytes(other.read_bytes() + b"!")
     scans = [scan_dataset([add.root / "images" / split], nc=1) for split in ("train", "val")]
-    monkeypatch.setattr("utils.data.overlap._digest", None)
+    monkeypatch.setattr("utils.data.scan.overlap._digest", None)
     caplog.clear()
 
     warn_of_overlap(*scans)

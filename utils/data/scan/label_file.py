@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.data.row_reading import BOX_COLUMNS, boxes_after_class, joined_rows
+from utils.data.scan.row_reading import BOX_COLUMNS, boxes_after_class, joined_rows
 
 ROUNDING = 1e-3
 MIN_POLYGON_COLUMNS = 7

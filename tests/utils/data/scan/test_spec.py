@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.data import spec as spec_module
-from utils.data.spec import load_data_spec
+from utils.data.scan import spec as spec_module
+from utils.data.scan.spec import load_data_spec
 from utils.errors import ConfigError, DataError
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml

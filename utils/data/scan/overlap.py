@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.data.labels import ScanResult
+from utils.data.scan.scan_result import ScanResult
 from utils.text import counted, visible
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from utils.data.image.read import ImageError, image_shape, open_regular
-from utils.data.label_file import BOX_COLUMNS, NO_POLYGON, LabelRows, parse_labels
-from utils.data.labels import Problem, show
-from utils.data.scan_cache import Table, pack
+from utils.data.scan.label_file import BOX_COLUMNS, NO_POLYGON, LabelRows, parse_labels
+from utils.data.scan.scan_cache import Table, pack
+from utils.data.scan.scan_result import Problem, show
 from utils.errors import DataError
 
 MIN_SIDE = 10  # pixels; what is smaller is an icon or a tracking dot

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.data.discovery import OUTSIDE_FIX, is_image_name, label_path, prefixes
+from utils.data.scan.discovery import OUTSIDE_FIX, is_image_name, label_path, prefixes
 from utils.errors import DataError
 from utils.text import visible
 

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.data import scan as scan_module
-from utils.data.scan import scan_dataset
-from utils.data.scan_cache import cache_file
+from utils.data.scan import scan as scan_module
+from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan_cache import cache_file
 from utils.errors import DataError
 
 GOOD = "0 0.5 0.5 0.2 0.2\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.data.label_file import parse_labels
+from utils.data.scan.label_file import parse_labels
 
 
 def parse(text, nc=2):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from utils.data.label_file import parse_labels
-from utils.data.row_reading import boxes_after_class, joined_rows
+from utils.data.scan.label_file import parse_labels
+from utils.data.scan.row_reading import boxes_after_class, joined_rows
 
 
 def parse(row):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.class_names import read_class_names
-from utils.data.discovery import written_path
+from utils.data.scan.discovery import written_path
 from utils.data.shapes.dataset import draw_shapes_dataset
 from utils.errors import ConfigError, DataError
 from utils.files import find_file

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.discovery import find_images, label_path
-from utils.data.label_folders import check_links, list_label_folders, warn_of_orphans
-from utils.data.labels import Problem, ScanResult, show
-from utils.data.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
-from utils.data.verify import verify_files
+from utils.data.scan.check_files import verify_files
+from utils.data.scan.discovery import find_images, label_path
+from utils.data.scan.label_folders import check_links, list_label_folders, warn_of_orphans
+from utils.data.scan.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
+from utils.data.scan.scan_result import Problem, ScanResult, show
 from utils.errors import DataError
 from utils.text import counted
 

@@ -1,0 +1,1 @@
+"""From a data-set YAML to checked images and labels."""
