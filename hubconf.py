@@ -43,7 +43,7 @@ def _create(
     _check_packages()
     if pretrained and (channels, classes) == (3, OFFICIAL_CLASSES):
         return custom(_weights(name), autoshape, _verbose, device)
-    from models.yolo import DetectionModel
+    from models.detector import DetectionModel
     from utils.checkpoint.load import load_checkpoint, transfer
     from utils.device import select_device
 

@@ -6,8 +6,8 @@ import torch
 from golden_backbones import read_manifest, seeded_state
 from torch import Tensor, nn
 
+from models.detector import DetectionModel
 from models.registry import BACKBONES
-from models.yolo import DetectionModel
 from utils.yaml_file import read_yaml
 
 MODELS = Path(__file__).resolve().parents[1] / "models"

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from models.detector import DetectionModel
 from models.summary import summary_line
-from models.yolo import DetectionModel
 from utils.data.shapes.dataset import draw_picture
 from utils.plots.image_file import write_image
 

@@ -11,7 +11,7 @@ import export
 import hubconf
 import train
 import val
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.config import make_config
 from utils.configs.detect import DetectConfig

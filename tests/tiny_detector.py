@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 
 TINY = {
     "nc": 3,

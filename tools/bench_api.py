@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.runs import ROOT
 
@@ -38,7 +38,7 @@ print(*results.s, flush=True)
 REFERENCE = """
 import sys
 import torch
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 
 content = torch.load(sys.argv[1], weights_only=True)
 model = DetectionModel(content["yaml"])

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.device import autocast, autocast_dtype
 from utils.losses.detection import DetectionLoss, LossGains
 

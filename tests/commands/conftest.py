@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml

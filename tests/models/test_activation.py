@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.detector import DetectionModel
 from models.layers.activation import AconC, FReLU, MetaAconC, parse_activation
 from models.layers.conv import Conv
-from models.yolo import DetectionModel
 from utils.errors import ConfigError
 
 SMALL = {

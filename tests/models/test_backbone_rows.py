@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import resolve_backbone
+from models.detector import DetectionModel
 from models.registry import BACKBONES, BackboneEntry
-from models.yolo import DetectionModel
 from utils.errors import ConfigError
 
 WIDTHS = {4: 6, 8: 10, 16: 12, 32: 20}  # reduction → channels of the fake

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.errors import ConfigError
 from utils.runs import ROOT
 

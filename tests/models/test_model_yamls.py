@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from models.detector import DetectionModel
 from models.summary import count_flops
-from models.yolo import DetectionModel
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.errors import ConfigError
 from utils.yaml_file import write_yaml
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from models.backbones import resolve_backbone
+from models.detector import DetectionModel
 from models.parse import read_model_yaml
 from models.registry import BACKBONES
 from models.swap import swap_backbone
-from models.yolo import DetectionModel
 from utils.errors import ConfigError
 from utils.runs import ROOT
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.backbones import allow_user_file, is_user_name
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.checkpoint.facts import TrainingFacts, checkpoint_facts
 from utils.checkpoint.layers import OTHER_CODE
 from utils.checkpoint.load import build_model, load_checkpoint

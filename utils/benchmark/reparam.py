@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.detector import DetectionModel
 from models.parse import read_model_yaml
 from models.swap import swap_backbone
-from models.yolo import DetectionModel
 from utils.benchmark.latency import measure_latencies, now
 from utils.benchmark.machine import machine_facts
 from utils.benchmark.peak import Growth, PeakMemory

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.container import OURS_OR_OFFICIAL
 from utils.checkpoint.content import START_FROM_STATE, Checkpoint, read_state

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.config import check_config
 from utils.configs.train import TrainConfig
 from utils.data.loader import build_train_loader, build_val_loader

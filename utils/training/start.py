@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.detector import DetectionModel
 from models.parse import at, check_model_yaml, read_model_yaml, read_rows
 from models.swap import moved_rows, swap_backbone
-from models.yolo import DetectionModel
 from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
 from utils.configs.train import TrainConfig
 from utils.data.scan.scan_result import ScanResult

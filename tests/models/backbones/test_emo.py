@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.backbones.emo import EMO, DepthwiseConv, InvertedResidual, LayerNorm2d, Stage
+from models.detector import DetectionModel
 from models.registry import BACKBONES
-from models.yolo import DetectionModel
 from tools.bench_emo import PlainBlock, PlainLayerNorm, plain
 from utils.errors import ConfigError
 from utils.export.onnx import export_onnx

@@ -9,10 +9,10 @@ from torch import nn
 
 from models.backbones import resolve_backbone
 from models.build import backbone_args
+from models.detector import DetectionModel
 from models.layers.repvgg_block import RepVGGBlock
 from models.parse import read_model_yaml
 from models.swap import swap_backbone
-from models.yolo import DetectionModel
 from utils.errors import CheckpointError, ConfigError
 
 ARTICLE = {"widths": [64, 128, 256, 512], "depths": [2, 2, 2, 2]}

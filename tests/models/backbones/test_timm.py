@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from models.backbones import resolve_backbone
 from models.backbones._names import can_have, registered_names
 from models.backbones._weights import load_backbone_weights
+from models.detector import DetectionModel
 from models.registry import BACKBONES
-from models.yolo import DetectionModel
 from utils.errors import CheckpointError, ConfigError, DataError
 from utils.runs import ROOT
 
@@ -246,7 +246,7 @@ def test_a_typo_in_a_row_is_answered_from_all_tables():
 
 def test_models_of_our_own_backbones_import_neither_timm_nor_torchvision():
     code = (
-        "import sys; from models.yolo import DetectionModel; DetectionModel('yolov5n.yaml');"
+        "import sys; from models.detector import DetectionModel; DetectionModel('yolov5n.yaml');"
         "DetectionModel('yolov5n-emo.yaml'); sys.exit(bool({'timm', 'torchvision'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -10,9 +10,9 @@ import onnx
 import pytest
 import torch
 
+from models.detector import DetectionModel
 from models.parse import read_model_yaml
 from models.swap import swap_backbone
-from models.yolo import DetectionModel
 from utils.errors import ConfigError
 from utils.export.onnx import deployable, export_onnx
 from utils.export.verify import compare

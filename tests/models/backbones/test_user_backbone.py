@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from models.backbones import allow_user_file, is_user_name, resolve_backbone
+from models.detector import DetectionModel
 from models.registry import BACKBONES
 from models.swap import swap_backbone
-from models.yolo import DetectionModel
 from utils.errors import ConfigError
 
 FILE = """

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_detector import TINY
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.benchmark import latency
 from utils.benchmark import run as benchmark
 from utils.benchmark.latency import Latency, measure_latencies

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_detector import TINY, tiny_model
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.checkpoint.load import load_checkpoint, load_model, transfer
 from utils.checkpoint.native import save_checkpoint
 from utils.errors import CheckpointError, DivergedError, StorageError

@@ -10,8 +10,8 @@ from official_layout import save_official
 from tiny_detector import TINY, tiny_model
 from torch import nn
 
+from models.detector import DetectionModel
 from models.layers.conv import Conv
-from models.yolo import DetectionModel
 from utils.checkpoint.layers import adopt_layers
 from utils.checkpoint.load import load_checkpoint, load_model
 from utils.errors import CheckpointError

@@ -13,9 +13,9 @@ import torch
 from tiny_detector import tiny_model
 from torch import nn
 
+from models.detector import DetectionModel
 from models.parse import read_model_yaml
 from models.swap import swap_backbone
-from models.yolo import DetectionModel
 from utils.errors import ExportError
 from utils.export import onnx as export
 from utils.export.onnx import export_onnx

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_detector import TINY
 
-from models.yolo import DetectionModel
+from models.detector import DetectionModel
 from utils.benchmark.measure import measure_backbone
 from utils.checkpoint.load import load_checkpoint
 from utils.configs.benchmark import BenchmarkConfig

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from models.backbones import resolve_backbone
+from models.detector import DetectionModel
 from models.parse import read_model_yaml
-from models.yolo import DetectionModel
 from utils.checkpoint.native import save_checkpoint
 from utils.configs.train import TrainConfig
 from utils.errors import CheckpointError, ConfigError
