@@ -39,7 +39,7 @@ def measure(cfg: BenchmarkConfig, backbone: str, folder: Path) -> Iterator[dict[
 
 def make_onnx(model: Any, path: Path, imgsz: int, device: Any) -> Any:
     """Return ONNX Runtime ready to run a fused, verified export of the model."""
-    from utils.backends.load import load_backend
+    from utils.backends.choose import load_backend
     from utils.export.onnx import export_onnx
 
     export_onnx(model, path, (imgsz, imgsz))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.boxes import paired_iou
-from utils.losses.detection import DetectionLoss, LossGains
+from utils.losses.anchor_loss import DetectionLoss, LossGains
 
 log = logging.getLogger(__name__)
 BATCH, NC, IMGSZ, BOXES, ROUNDS = 16, 80, 640, 240, 7

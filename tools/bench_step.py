@@ -12,7 +12,7 @@ import torch
 
 from models.detector import DetectionModel
 from utils.device import autocast, autocast_dtype
-from utils.losses.detection import DetectionLoss, LossGains
+from utils.losses.anchor_loss import DetectionLoss, LossGains
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from models.backbones._adapt import (
+from models.backbones._level_adapter import (
     CHOOSE,
     Level,
     LevelAdapter,

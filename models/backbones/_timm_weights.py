@@ -12,7 +12,7 @@ import torch
 from timm.models import _builder
 from torch import Tensor, nn
 
-from models.backbones._adapt import LevelAdapter
+from models.backbones._level_adapter import LevelAdapter
 from models.backbones._weight_file import check_finite, find_state, read_file
 from utils.errors import CheckpointError
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision import models as zoo
 
-from models.backbones._adapt import PROBES, Level, LevelAdapter, Recipe, needed_levels, unpadded
+from models.backbones._level_adapter import PROBES, Level, LevelAdapter, Recipe, needed_levels, unpadded
 from models.backbones._names import registered_names
 from models.registry import BackboneEntry, adamw
 from utils.errors import CheckpointError, ConfigError

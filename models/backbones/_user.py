@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones import is_user_name
-from models.backbones._adapt import PROBES
+from models.backbones._level_adapter import PROBES
 from models.layers.observe import shadow
 from models.registry import BACKBONES, BackboneEntry
 from utils.errors import ConfigError

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.backbones._levels import choose, select_reductions
+from models.backbones._options import choose, select_reductions
 from models.layers.drop_path import DropPath
 from models.layers.reparam import fold_bn, fold_bn_into_next
 from models.registry import adamw, register_backbone

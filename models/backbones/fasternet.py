@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.backbones._levels import choose, select_reductions
+from models.backbones._options import choose, select_reductions
 from models.layers.drop_path import DropPath
 from models.layers.reparam import fold_bn, fuse_submodules
 from models.registry import adamw, register_backbone

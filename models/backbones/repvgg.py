@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.backbones._levels import select_reductions
+from models.backbones._options import select_reductions
 from models.layers.reparam import fuse_submodules
 from models.layers.repvgg_block import RepVGGBlock
 from models.registry import BACKBONES, MAX_PARAMETERS, BackboneEntry, adamw, register_backbone

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.backbones._levels import choose, select_reductions
+from models.backbones._options import choose, select_reductions
 from models.layers.reparam import conv_like, fold_bn
 from models.registry import adamw, register_backbone
 

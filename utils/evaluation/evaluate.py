@@ -13,7 +13,7 @@ from utils.boxes import cxcywh_to_xyxy, unletterbox
 from utils.data.batch import Batch
 from utils.device import to_float_images
 from utils.metrics.average_precision import MetricsResult
-from utils.metrics.detection import DetectionMetrics, fitness, iou_levels, match_detections
+from utils.metrics.matching import DetectionMetrics, fitness, iou_levels, match_detections
 from utils.nms import non_max_suppression
 from utils.progress import progress_bar
 from utils.stopwatch import Speed, Stopwatch

@@ -22,6 +22,15 @@ import torch
 from torch import nn
 
 from utils.errors import ExportError
+from utils.export.compare import (
+    BOX_TOLERANCE,
+    INPUT,
+    SCORE_TOLERANCE,
+    Comparison,
+    RejectedError,
+    check,
+    compare,
+)
 from utils.export.time_limit import TimeLimitError, time_limit
 from utils.export.trace import (
     OPEN_INPUT,
@@ -30,15 +39,6 @@ from utils.export.trace import (
     oldest_runtime,
     trace,
     with_fixed_shape,
-)
-from utils.export.verify import (
-    BOX_TOLERANCE,
-    INPUT,
-    SCORE_TOLERANCE,
-    Comparison,
-    RejectedError,
-    check,
-    compare,
 )
 from utils.runs import atomic_write
 from utils.text import counted

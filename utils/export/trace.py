@@ -16,7 +16,7 @@ import torch
 from onnxscript import optimizer
 from torch import nn
 
-from utils.export.verify import INPUT, OUTPUT, RejectedError, reason
+from utils.export.compare import INPUT, OUTPUT, RejectedError, reason
 
 OLDEST_OPSET = 9  # before, weights are inputs of the graph
 PROGRAM_OPSET = 18  # from here on torch.export

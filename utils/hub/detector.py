@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.backends.load import Backend, load_backend
+from utils.backends.choose import Backend, load_backend
 from utils.boxes import unletterbox
 from utils.checkpoint.facts import DEFAULT_IMGSZ
 from utils.data.letterbox import letterbox

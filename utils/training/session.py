@@ -23,7 +23,7 @@ from utils.errors import ConfigError
 from utils.files import find_file
 from utils.imgsz import fit_imgsz
 from utils.loggers import build_loggers
-from utils.losses.detection import DetectionLoss, LossGains
+from utils.losses.anchor_loss import DetectionLoss, LossGains
 from utils.runs import ROOT, new_run_dir, write_text
 from utils.text import counted
 from utils.training.cores import CoreShare

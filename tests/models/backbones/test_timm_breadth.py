@@ -14,9 +14,9 @@ from models.detector import DetectionModel
 from models.parse import read_model_yaml
 from models.swap import swap_backbone
 from utils.errors import ConfigError
+from utils.export.compare import compare
 from utils.export.onnx import deployable, export_onnx
-from utils.export.verify import compare
-from utils.losses.detection import DetectionLoss, LossGains
+from utils.losses.anchor_loss import DetectionLoss, LossGains
 
 pytestmark = pytest.mark.slow
 

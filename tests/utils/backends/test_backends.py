@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from tiny_detector import tiny_model
 
-from utils.backends.load import known_suffixes, load_backend
+from utils.backends.choose import known_suffixes, load_backend
 from utils.checkpoint.native import save_checkpoint
 from utils.errors import CheckpointError, ConfigError
 from utils.export.onnx import export_onnx

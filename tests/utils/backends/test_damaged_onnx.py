@@ -8,7 +8,7 @@ import torch
 from google.protobuf.message import Message
 from tiny_detector import tiny_model
 
-from utils.backends.load import load_backend
+from utils.backends.choose import load_backend
 from utils.errors import CheckpointError, ConfigError
 from utils.export.onnx import export_onnx
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from utils.backends.load import load_backend
+from utils.backends.choose import load_backend
 from utils.backends.onnx import other_layout
 from utils.errors import CheckpointError
 

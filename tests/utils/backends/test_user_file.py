@@ -10,7 +10,7 @@ import val
 from models.backbones import allow_user_file, resolve_backbone
 from models.detector import DetectionModel
 from models.registry import BACKBONES
-from utils.backends.load import load_backend
+from utils.backends.choose import load_backend
 from utils.backends.pt import load_trained
 from utils.checkpoint.native import save_checkpoint
 from utils.configs.detect import DetectConfig

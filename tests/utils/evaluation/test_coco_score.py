@@ -15,7 +15,7 @@ from utils.evaluation.coco import coco_score
 from utils.evaluation.evaluate import ImageResult
 from utils.evaluation.inputs import build_nms, build_observers
 from utils.evaluation.observers import CocoFigures, CocoJson, LabelFiles
-from utils.metrics.detection import DetectionMetrics, iou_levels, match_detections
+from utils.metrics.matching import DetectionMetrics, iou_levels, match_detections
 
 
 def by_pycocotools(results, folder):

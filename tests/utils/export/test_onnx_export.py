@@ -18,9 +18,9 @@ from models.parse import read_model_yaml
 from models.swap import swap_backbone
 from utils.errors import ExportError
 from utils.export import onnx as export
+from utils.export.compare import RejectedError, example_images
 from utils.export.onnx import export_onnx
 from utils.export.trace import least_ir, oldest_runtime
-from utils.export.verify import RejectedError, example_images
 
 
 class Bound(nn.Module):

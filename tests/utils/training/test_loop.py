@@ -15,7 +15,7 @@ from utils.checkpoint.load import load_checkpoint
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.train import TrainConfig
 from utils.errors import DivergedError, StorageError
-from utils.losses.detection import DetectionLoss
+from utils.losses.anchor_loss import DetectionLoss
 from utils.runs import ROOT
 from utils.training import loop
 from utils.training import session as session_module

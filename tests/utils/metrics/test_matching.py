@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from utils.boxes import box_iou, cxcywh_to_xyxy
 from utils.metrics.average_precision import ap_per_class
-from utils.metrics.detection import DetectionMetrics, fitness, iou_levels, match_detections
+from utils.metrics.matching import DetectionMetrics, fitness, iou_levels, match_detections
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

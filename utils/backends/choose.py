@@ -28,7 +28,7 @@ class Backend(Protocol):
 
 def known_suffixes() -> list[str]:
     modules = (module.name for module in pkgutil.iter_modules(utils.backends.__path__))
-    return sorted(f".{name}" for name in modules if name != "load")
+    return sorted(f".{name}" for name in modules if name != __name__.rpartition(".")[2])
 
 
 def load_backend(weights: str | Path, device: str | torch.device = "cpu", backbone: str = "") -> Backend:

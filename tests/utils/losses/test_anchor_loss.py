@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from utils.errors import ConfigError
+from utils.losses.anchor_loss import DetectionLoss, LossGains
 from utils.losses.assignment import assign_targets
-from utils.losses.detection import DetectionLoss, LossGains
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ANCHORS_PX = torch.tensor(

@@ -8,9 +8,9 @@ import torch
 from tiny_detector import tiny_model
 from torch import nn
 
+from utils.export.compare import Comparison, RejectedError, check, compare
 from utils.export.onnx import deployable
 from utils.export.trace import trace
-from utils.export.verify import Comparison, RejectedError, check, compare
 
 SHAPE = (2, 3, 64, 64)
 
