@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 # Settings for two CPU cores; every one can be overridden through ARGS.
-DEMO   := --cfg models/yolov5s-emo.yaml --imgsz 224 --batch-size 8 --epochs 36
+DEMO   := --cfg models/yolov5s-emo.yaml --imgsz 224 --batch-size 4 --epochs 24
 
 .PHONY: train test slow fix bench clean
 

@@ -4,6 +4,7 @@ Commands run in a copy of the clone as readers type them, with the flags of ``AD
 with ``# FILE`` is that file, and a ``text`` block repeats lines of the output of the block above it.
 """
 
+import csv
 import os
 import re
 import shutil
@@ -23,8 +24,10 @@ from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
-TUTORIAL, MIGRATION, FUSING = (ROOT / f"docs/{name}.md" for name in ("add-a-backbone", "migrate", "fusing"))
-PAGES = [README, CHINESE, TUTORIAL, MIGRATION, FUSING]
+TUTORIAL, MIGRATION, FUSING, MODELS = (
+    ROOT / f"docs/{name}.md" for name in ("add-a-backbone", "migrate", "fusing", "models")
+)
+PAGES = [README, CHINESE, TUTORIAL, MIGRATION, FUSING, MODELS]
 RUN = [README, TUTORIAL, MIGRATION, FUSING]  # the pages whose commands are run, with -m slow
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
@@ -211,8 +214,8 @@ def test_the_make_targets_exist_and_the_first_command_is_the_one_of_make_train()
 
 
 def table_of_models() -> dict[str, list[str]]:
-    """Return model YAML → parameters and GFLOPs in training form, then fused."""
-    rows = re.findall(r"^\| `(models/\S+\.yaml)` \| [^|]+ \| (.+) \|$", README.read_text(), re.MULTILINE)
+    """Return model YAML → parameters and GFLOPs in training form, then fused, latency, mAP50 and mAP50-95."""
+    rows = re.findall(r"^\| `(models/\S+\.yaml)` \| [^|]+ \| (.+) \|$", MODELS.read_text(), re.MULTILINE)
     return {file: figures.split(" | ") for file, figures in rows}
 
 
@@ -224,11 +227,16 @@ def test_the_table_of_models_has_the_printed_figures(file):
         model = DetectionModel(ROOT / file)
 
     printed = summary_line(model) + summary_line(model.fuse())
-    assert re.findall(r"([\d,.]+) (?:parameters|GFLOPs)", printed) == table_of_models()[file]
+    assert re.findall(r"([\d,.]+) (?:parameters|GFLOPs)", printed) == table_of_models()[file][:4]
 
 
-def test_the_table_of_models_is_complete():
+def test_the_table_of_models_is_complete_and_has_the_measured_figures():
+    with MODELS.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
+        measured = {f"models/{row['model']}.yaml": row for row in csv.DictReader(file)}
+
     assert sorted(table_of_models()) == sorted(f"models/{path.name}" for path in (ROOT / "models").glob("*.yaml"))
+    for file, figures in table_of_models().items():
+        assert figures[4:] == [measured[file][key] or "–" for key in ("latency_ms", "map50", "map")]
 
 
 def test_both_readmes_have_the_same_structure_blocks_and_names():

@@ -1,0 +1,127 @@
+"""Fill docs/models.md: every model YAML after one schedule on the embedded data set, its size, and its latency.
+
+python -m tools.models_table [MODEL …]   # train what docs/models.csv has no mAP of, then write table and plot
+python -m tools.models_table --latency   # measure the latencies, all of them anew; let nothing else run
+"""
+
+import csv
+import logging
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.summary import count_flops
+from models.yolo import DetectionModel
+from utils.benchmark.latency import measure_latencies
+from utils.benchmark.leaderboard import NOTHING
+from utils.benchmark.machine import machine_facts
+from utils.benchmark.measure import accuracy, train_config
+from utils.benchmark.tables import write_csv
+from utils.configs.benchmark import OWN, BenchmarkConfig
+from utils.plots.pareto import Candidate, plot_pareto
+from utils.runs import ROOT, write_text
+from utils.training.loop import train
+
+log = logging.getLogger("models_table")
+
+PAGE, RESULTS, PLOT = (ROOT / "docs" / name for name in ("models.md", "models.csv", "models.png"))
+SCHEDULE = BenchmarkConfig(epochs=32, imgsz=128, batch_size=4, seed=0)
+START, END = "<!-- written by tools/models_table.py -->", "<!-- end -->"
+IMGSZ, WARMUP, RUNS = 640, 2, 10  # of the latencies
+HEADINGS = ("model", "map50", "map", "latency_ms", "machine")
+TITLES = "model | backbone | parameters | GFLOPs | fused: parameters | GFLOPs | latency (ms) | mAP50 | mAP50-95"
+MACHINE = ("CPU", "PyTorch")  # what a latency depends on
+
+
+def models() -> list[str]:
+    """Return the names of the model YAMLs: YOLOv5's own by size, then each family by size."""
+    names = (path.stem for path in (ROOT / "models").glob("*.yaml"))
+    return sorted(names, key=lambda name: (name[len("yolov5n") :], "nsmlx".index(name[len("yolov5")])))
+
+
+def read_results() -> dict[str, dict[str, Any]]:
+    """Return model → its row of docs/models.csv, empty where nothing was measured."""
+    rows = {}
+    if RESULTS.exists():
+        with RESULTS.open(newline="", encoding="utf-8") as file:
+            rows = {row["model"]: row for row in csv.DictReader(file)}
+    return {name: rows.get(name, dict.fromkeys(HEADINGS, "") | {"model": name}) for name in models()}
+
+
+def note(name: str, **figures: str) -> None:
+    """Put figures of one model into docs/models.csv."""
+    results = read_results()
+    results[name] |= figures
+    write_csv(RESULTS, HEADINGS, results.values())
+
+
+def measure_accuracy(chosen: list[str]) -> None:
+    """Train every model that has no mAP yet, and note each result as soon as it is known."""
+    for name in [name for name in chosen if not read_results()[name]["map"]]:
+        log.info("\n%s", name)
+        with tempfile.TemporaryDirectory() as folder:
+            cfg = replace(SCHEDULE, cfg=f"models/{name}.yaml")
+            figures = accuracy(train(train_config(cfg, OWN, Path(folder))))
+        note(name, **{key: f"{value:.3f}" for key, value in figures.items()})
+
+
+def measure_latency() -> None:
+    """Time every model as it is deployed, on one image."""
+    images = torch.rand(1, 3, IMGSZ, IMGSZ).to(memory_format=torch.channels_last)
+    for name in models():
+        model = DetectionModel(ROOT / f"models/{name}.yaml").eval().fuse().to(memory_format=torch.channels_last)
+        [latency] = measure_latencies([model], images, WARMUP, RUNS)
+        note(name, latency_ms=f"{latency.p50_ms:.1f}", machine=machine())
+        log.info("%s: %.1f ms", name, latency.p50_ms)
+
+
+def machine() -> str:
+    return "; ".join(f"{name} {fact}" for name, fact in machine_facts(torch.device("cpu")).items() if name in MACHINE)
+
+
+def table() -> list[str]:
+    """Return the lines of the table: sizes as they are counted now, the rest as it was measured."""
+    lines = [f"| {TITLES} |", "|---|---" + "|--:" * 7 + "|"]
+    for name, row in read_results().items():
+        with torch.device("meta"):
+            model = DetectionModel(ROOT / f"models/{name}.yaml")
+        backbone = f"`{model.rows[0].name}`" if model.backbone else "YOLOv5"
+        sizes = [*_sizes(model), *_sizes(model.fuse())]
+        measured = [row[key] or NOTHING for key in ("latency_ms", "map50", "map")]
+        lines.append(f"| {' | '.join([f'`models/{name}.yaml`', backbone, *sizes, *measured])} |")
+    return lines
+
+
+def _sizes(model: DetectionModel) -> list[str]:
+    return [f"{sum(p.numel() for p in model.parameters()):,}", f"{count_flops(model, IMGSZ) / 1e9:.1f}"]
+
+
+def write_page() -> None:
+    """Put the table into docs/models.md, and draw the plot."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(START)
+    after = rest.partition(END)[2]
+    write_text(PAGE, "\n".join([f"{before}{START}", *table(), f"{END}{after}"]))
+    known = [row for row in read_results().values() if row["map"] and row["latency_ms"]]
+    candidates = [Candidate(row["model"], float(row["latency_ms"]), float(row["map"])) for row in known]
+    schedule = f"embedded data set, {SCHEDULE.epochs} epochs at {SCHEDULE.imgsz} px, seed {SCHEDULE.seed}"
+    if candidates:
+        plot_pareto(candidates, PLOT, [f"mAP: {schedule}; latency: {IMGSZ} px, {known[0]['machine']}"])
+
+
+def main(arguments: list[str]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments == ["--latency"]:
+        measure_latency()
+    elif set(arguments) <= set(models()):
+        measure_accuracy(arguments or models())
+    else:
+        sys.exit(__doc__)
+    write_page()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
