@@ -17,9 +17,8 @@ log = logging.getLogger("detect")
 
 
 def main(cfg: DetectConfig) -> Path:
-    from utils.backends.choose import (
-        load_backend,  # here, because PyTorch takes seconds to import and --help should not
-    )
+    # here, because PyTorch takes seconds to import and --help should not
+    from utils.backends.choose import load_backend
     from utils.data.sources import ImageSource
     from utils.detection.names import frame_label
     from utils.detection.predict import build_predictor

@@ -24,9 +24,8 @@ MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 
 def main(cfg: ValConfig) -> "Evaluation":
-    from utils.backends.choose import (
-        load_backend,  # here, because PyTorch takes seconds to import and --help should not
-    )
+    # here, because PyTorch takes seconds to import and --help should not
+    from utils.backends.choose import load_backend
     from utils.data.scan.spec import load_data_spec
     from utils.device import select_device
     from utils.evaluation.evaluate import evaluate

@@ -14,7 +14,7 @@ from torch import nn
 import models.heads
 import models.layers  # noqa: F401 - importing both packages fills LAYERS
 from models.backbones import known_backbones, resolve_backbone
-from models.registry import LAYERS, BackboneEntry, LayerEntry
+from models.registry import LAYERS, NO_RECIPE, BackboneEntry, LayerEntry
 from utils.class_names import read_class_names
 from utils.errors import ConfigError
 from utils.files import find_file
@@ -138,7 +138,10 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and
     "names": (lambda value: not value or isinstance(value, Mapping), "a list or mapping of class names"),
     "inplace": (lambda value: isinstance(value, bool), "true or false"),  # of the reference; decides nothing here
     "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),
-    "recipe": (lambda value: value == "none" or isinstance(value, Mapping), "a mapping of training defaults, or none"),
+    "recipe": (
+        lambda value: value == NO_RECIPE or isinstance(value, Mapping),
+        "a mapping of training defaults, or none",
+    ),
 }
 
 

@@ -22,6 +22,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+NO_RECIPE = "none"  # what a model YAML has under ``recipe`` to be trained without any
+
+
 def adamw(weight_decay: float) -> dict[str, Any]:
     """Return the training defaults that all families of backbones share; their authors differ in the decay."""
     return {
@@ -35,7 +38,7 @@ def adamw(weight_decay: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """A layer class and the way in which a YAML row becomes its constructor arguments (see ``models/yolo.py``)."""
+    """A layer class and the way in which a YAML row becomes its constructor arguments (see ``models/wiring.py``)."""
 
     cls: type[nn.Module]
     wiring: str  # conv | csp | same | norm | concat | contract | expand | head

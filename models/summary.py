@@ -1,6 +1,5 @@
 """What a model is made of: a table of its rows, parameters, FLOPs, and the time of every row."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
+
+from utils.device import now
 
 
 def summary_table(model: nn.Module, imgsz: int = 640, times: Sequence[float] | None = None) -> str:
@@ -80,17 +81,12 @@ def layer_times(model: nn.Module, images: Tensor, runs: int = 10) -> list[float]
     """Return the mean milliseconds that each row of a DetectionModel takes for a batch."""
     totals, started = [0.0] * len(model.model), 0.0
 
-    def now() -> float:
-        if images.is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
     def start(module: nn.Module, inputs: tuple) -> None:
         nonlocal started
-        started = now()
+        started = now(images.device)
 
     def stop(index: int) -> None:
-        totals[index] += now() - started
+        totals[index] += now(images.device) - started
 
     hooks = []
     model(images)  # the first run sets up caches

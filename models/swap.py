@@ -14,6 +14,7 @@ from models.backbones import allow_user_file, known_backbones, resolve_backbone
 from models.build import backbone_args, build_backbone
 from models.detector import DetectionModel
 from models.parse import LEVELS, Row, at, check_model_yaml, level_slots, read_rows, reduction_of
+from models.registry import NO_RECIPE
 from utils.errors import ConfigError
 from utils.imgsz import rounded_up
 from utils.registry import suggest
@@ -79,7 +80,7 @@ def _with_row(data: Mapping[str, Any], rows: Sequence[Row], row: list) -> dict[s
     else:
         kept, head = _repointed(data, rows)
     others = {key: value for key, value in data.items() if key not in ("normalize", "recipe")}
-    recipe = data["recipe"] if data.get("recipe") == "none" else dict(resolve_backbone(row[2]).recipe)
+    recipe = data["recipe"] if data.get("recipe") == NO_RECIPE else dict(resolve_backbone(row[2]).recipe)
     return others | {"backbone": [row, *kept], "head": head} | ({"recipe": recipe} if recipe else {})
 
 

@@ -1,10 +1,14 @@
-"""A detector of 13 thousand parameters with the parts of a real one, for tests that need some model."""
+"""A detector of 13 thousand parameters with the parts of a real one, and pictures for it, for tests that need some."""
 
 import copy
+from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
 from models.detector import DetectionModel
+from utils.yaml_file import write_yaml
 
 TINY = {
     "nc": 3,
@@ -38,3 +42,15 @@ def tiny_model(**changes):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     model.names = {index: f"class {index}" for index in range(model.nc)}
     return model.eval()
+
+
+def write_tiny_project():
+    """Write into the current folder ``tiny.yaml``, its model, and ``pets.yaml``, a data set of three noisy pictures."""
+    for folder in ("images", "labels"):
+        Path(folder).mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        cv2.imwrite(f"images/{index}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        Path(f"labels/{index}.txt").write_text(f"{index} 0.5 0.5 0.4 0.4\n")
+    write_yaml("pets.yaml", {"train": "images", "val": "images", "names": ["cat", "dog", "eel"]})
+    write_yaml("tiny.yaml", TINY)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from models.build import count_parameters
 from models.summary import count_flops
 from models.yolo import DetectionModel
 from utils.benchmark.latency import measure_latencies
@@ -61,7 +62,8 @@ def note(name: str, **figures: str) -> None:
 
 def measure_accuracy(chosen: list[str]) -> None:
     """Train every model that has no mAP yet, and note each result as soon as it is known."""
-    for name in [name for name in chosen if not read_results()[name]["map"]]:
+    results = read_results()
+    for name in [name for name in chosen if not results[name]["map"]]:
         log.info("\n%s", name)
         with tempfile.TemporaryDirectory() as folder:
             cfg = replace(SCHEDULE, cfg=f"models/{name}.yaml")
@@ -97,7 +99,7 @@ def table() -> list[str]:
 
 
 def _sizes(model: DetectionModel) -> list[str]:
-    return [f"{sum(p.numel() for p in model.parameters()):,}", f"{count_flops(model, IMGSZ) / 1e9:.1f}"]
+    return [f"{count_parameters(model):,}", f"{count_flops(model, IMGSZ) / 1e9:.1f}"]
 
 
 def write_page() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def to_float_images(images: torch.Tensor, device: torch.device) -> torch.Tensor:
 def usable_cpus() -> int:
     """Return the CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def now(device: torch.device) -> float:
+    """Return the time in seconds, after all that a GPU has been given to do."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter()
 
 
 def memory_gb(device: torch.device) -> float:

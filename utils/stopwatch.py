@@ -1,11 +1,12 @@
 """How long the phases of inference take."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+
+from utils.device import now
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,10 @@ class Stopwatch:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Add the time spent inside to the phase ``name``."""
-        start = self._now()
+        start = now(self.device)
         yield
-        self.seconds[name] += self._now() - start
+        self.seconds[name] += now(self.device) - start
 
     def speed(self, images: int = 1) -> Speed:
         """Return the mean over ``images``."""
         return Speed(**{name: 1e3 * seconds / max(images, 1) for name, seconds in self.seconds.items()})
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()

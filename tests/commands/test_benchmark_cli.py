@@ -5,16 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from tiny_detector import TINY
+from tiny_detector import write_tiny_project
 
 import benchmark
 from utils.config import parse_config
 from utils.configs.benchmark import BenchmarkConfig
 from utils.runs import ROOT
-from utils.yaml_file import write_yaml
 
 NET = """
 from torch import nn
@@ -41,14 +38,7 @@ def net(*, reductions=(8, 16), in_channels=3):
 def flags(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that wait for each other are slow where tests run in parallel
-    for folder in ("images", "labels"):
-        Path(folder).mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        cv2.imwrite(f"images/{index}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-        Path(f"labels/{index}.txt").write_text(f"{index} 0.5 0.5 0.4 0.4\n")
-    write_yaml("pets.yaml", {"train": "images", "val": "images", "names": ["cat", "dog", "eel"]})
-    write_yaml("tiny.yaml", TINY)
+    write_tiny_project()
     Path("net.py").write_text(NET)
     text = "--cfg tiny.yaml --data pets.yaml --imgsz 64 --epochs 1 --batch 2 --workers 0 --device cpu"
     return [*text.split(), "--project", str(tmp_path / "boards"), "--backbones", "net.py:net", "nope_m1"]

@@ -1,6 +1,5 @@
 """How long forward passes take."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from utils.device import now
 
 WARMUP, RUNS = 5, 50
 
@@ -39,10 +40,3 @@ def measure_latencies(
             model(images)
     times = np.array([[milliseconds(model) for model in models] for _ in range(runs)])  # (runs, models)
     return [Latency(*map(float, column)) for column in np.percentile(times, (50, 95), axis=0).T]
-
-
-def now(device: torch.device) -> float:
-    """Return the time in seconds, after all that a GPU has been given to do."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    return time.perf_counter()

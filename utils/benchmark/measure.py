@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.build import count_parameters
 from models.parse import read_model_yaml
 from models.registry import adamw
 from models.summary import count_flops
 from models.swap import swap_backbone
-from utils.benchmark.latency import measure_latencies, now
+from utils.benchmark.latency import measure_latencies
 from utils.configs.benchmark import OWN, BenchmarkConfig
 from utils.configs.train import TrainConfig
 from utils.detection.names import injective_name
-from utils.device import memory_gb
+from utils.device import memory_gb, now
 from utils.errors import UserError
 from utils.training.epoch import train_epoch
 from utils.training.loop import train
@@ -95,8 +96,7 @@ def train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainCon
 
 
 def _size(model: nn.Module, imgsz: int, suffix: str) -> dict[str, float]:
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {f"parameters{suffix}": parameters, f"gflops{suffix}": count_flops(model, imgsz) / 1e9}
+    return {f"parameters{suffix}": count_parameters(model), f"gflops{suffix}": count_flops(model, imgsz) / 1e9}
 
 
 class FirstBatches:
@@ -127,9 +127,8 @@ def _training_speed(session: Session) -> dict[str, float]:
     """Return images per second of real training steps, loading included, and the peak memory up to then."""
     batches = FirstBatches(session.train_loader, WARMUP_STEPS + TIMED_STEPS, session.device)
     log.info("training speed, from %d batches:", len(batches))
-    train_epoch(
-        replace(session, train_loader=batches, pace=Pace(epochs=1, batches=0)), 0
-    )  # a pace of nothing is silent
+    silent = Pace(epochs=1, batches=0)  # these batches tell nothing of a whole run
+    train_epoch(replace(session, train_loader=batches, pace=silent), 0)
     seconds = batches.marks[-1] - batches.marks[WARMUP_STEPS]
     on_gpu = session.device.type == "cuda"
     peak_gb = torch.cuda.max_memory_allocated(session.device) / 1e9 if on_gpu else memory_gb(session.device)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, SEED, WORKERS
+from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ class TrainConfig:
     save: bool = option(True, help="save after every epoch, not only the last", off_aliases=("--nosave",))
     plots: bool = option(True, help="draw plots and pictures", off_aliases=("--noplots",))
     project: str = option("runs/train", help="folder of the runs")
-    name: str = option("exp", help="folder of this run; a number is added where it is taken")
+    name: str = option("exp", help=NAME_HELP)
     exist_ok: bool = option(False, help="write into the folder even if it exists")

@@ -17,7 +17,7 @@ class Pace:
     """Measures the batches and epochs of a run, and tells what they mean for the whole of it."""
 
     def __init__(self, epochs: int, batches: int, validated: float = 0) -> None:
-        """``batches`` are those of an epoch; ``validated`` is the number of them that its validation has as images."""
+        """An epoch trains ``batches`` and validates images that would fill ``validated`` of them."""
         self.epochs, self.batches = epochs, batches
         self.epoch_cost = batches + VALIDATION_COST * validated  # in training batches
         self.begun = 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.detector import DetectionModel
 from models.parse import at, check_model_yaml, read_model_yaml, read_rows
+from models.registry import NO_RECIPE
 from models.swap import moved_rows, swap_backbone
 from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
 from utils.configs.train import TrainConfig
@@ -48,7 +49,7 @@ class ModelPlan:
     def recipe(self) -> dict[str, Any]:
         """Training defaults that the YAML carries."""
         recipe = self.data.get("recipe") or {}
-        return {} if recipe == "none" else recipe
+        return {} if recipe == NO_RECIPE else recipe
 
 
 def plan_model(cfg: TrainConfig) -> ModelPlan:

@@ -6,11 +6,9 @@ import os
 import signal
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from tiny_detector import TINY
+from tiny_detector import TINY, write_tiny_project
 
 from models.detector import DetectionModel
 from utils.benchmark import latency
@@ -29,14 +27,7 @@ from utils.yaml_file import read_yaml, write_yaml
 def cfg(tmp_path, monkeypatch):
     """Settings of a small benchmark: a detector of 13 thousand parameters, three pictures in batches of two."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("images", "labels"):
-        Path(folder).mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        cv2.imwrite(f"images/{index}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-        Path(f"labels/{index}.txt").write_text(f"{index} 0.5 0.5 0.4 0.4\n")
-    write_yaml("pets.yaml", {"train": "images", "val": "images", "names": ["cat", "dog", "eel"]})
-    write_yaml("tiny.yaml", TINY)
+    write_tiny_project()
     return BenchmarkConfig(
         backbones=("a", "b"),
         cfg="tiny.yaml",

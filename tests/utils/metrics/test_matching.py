@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matching_case import DETECTIONS, LABELS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -80,20 +81,7 @@ def coco_map(images) -> tuple[float, float]:
 
 
 def test_matches_of_the_reference():
-    detections = torch.tensor(
-        [
-            [10, 10, 110, 110, 0.9, 0],
-            [12, 12, 108, 112, 0.8, 0],
-            [200, 200, 300, 300, 0.7, 1],
-            [205, 195, 310, 290, 0.6, 2],
-            [205, 195, 300, 300, 0.55, 1],
-            [400, 400, 450, 450, 0.3, 0],
-            [0, 0, 50, 50, 0.2, 2],
-        ]
-    )
-    labels = torch.tensor([[0.0, 10, 10, 112, 108], [1, 200, 200, 305, 300], [2, 600, 600, 700, 700]])
-
-    correct = match_detections(detections, labels, iou_levels())
+    correct = match_detections(DETECTIONS, LABELS, iou_levels())
 
     assert correct.tolist() == [[row in (0, 2)] * 10 for row in range(7)]
 

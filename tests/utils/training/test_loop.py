@@ -1,13 +1,10 @@
 """The training loop on three pictures: in which order things happen, and what does not end a run."""
 
 from math import nan
-from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from tiny_detector import TINY
+from tiny_detector import TINY, write_tiny_project
 
 from models.detector import DetectionModel
 from utils.benchmark.measure import measure_backbone
@@ -30,14 +27,7 @@ SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 1, "
 def folder(tmp_path, monkeypatch):
     """A working folder with a tiny model and three pictures."""
     monkeypatch.chdir(tmp_path)
-    for name in ("images", "labels"):
-        Path(name).mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        cv2.imwrite(f"images/{index}.png", rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
-        Path(f"labels/{index}.txt").write_text(f"{index} 0.5 0.5 0.4 0.4\n")
-    write_yaml("pets.yaml", {"train": "images", "val": "images", "names": ["cat", "dog", "eel"]})
-    write_yaml("tiny.yaml", TINY)
+    write_tiny_project()
     return tmp_path
 
 
