@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from utils.registry import Registry
 
 LAYERS = Registry("layer")
+YOLOV8_LAYERS = Registry("layer")  # names that mean something else in the YOLOv8-style dialect (models/dialects.py)
 BACKBONES = Registry("backbone")
 
 MAX_PARAMETERS = 2_000_000_000  # of a model
@@ -41,7 +42,7 @@ class LayerEntry:
     """A layer class and the way in which a YAML row becomes its constructor arguments (see ``models/wiring.py``)."""
 
     cls: type[nn.Module]
-    wiring: str  # conv | csp | same | norm | concat | contract | expand | head
+    wiring: str  # conv | csp | same | norm | concat | contract | expand | head …
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,13 @@ class BackboneEntry:
         return self.build(**options)
 
 
-def register_layer(wiring: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
-    """Return a class decorator that lists a layer under its class name."""
+def register_layer(
+    wiring: str, *, name: str = "", table: Registry = LAYERS
+) -> Callable[[type[nn.Module]], type[nn.Module]]:
+    """Return a class decorator that lists a layer under ``name``, else its class name."""
 
     def decorate(cls: type[nn.Module]) -> type[nn.Module]:
-        LAYERS.register(cls.__name__)(LayerEntry(cls, wiring))
+        table.register(name or cls.__name__)(LayerEntry(cls, wiring))
         return cls
 
     return decorate
