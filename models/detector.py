@@ -16,9 +16,11 @@ from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
 from models.parse import Row, at, check_model_yaml, class_names, level_slots, read_model_yaml, read_rows, reduction_of
+from models.registry import Head
 from models.report import backbone_notes
 from models.wiring import Scaling, wire
 from utils.errors import ConfigError, DataError
+from utils.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class DetectionModel(nn.Module):
         return range(1 if self.backbone else len(self.yaml["backbone"]))
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> Head:
         """The last module, for example Detect."""
         return self.model[-1]
 
@@ -181,20 +183,32 @@ class DetectionModel(nn.Module):
         self.head.attach([PROBE_SIZE // side for side in levels])
         return max(PROBE_SIZE // min(sides.values()), getattr(self.backbone, "size_multiple", 1))  # powers of two
 
-    def forward(self, images: Tensor) -> Any:
-        """Return what the head makes of images (B, ch, H, W); H and W are multiples of ``size_multiple``."""
+    def forward(self, images: Tensor) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the maps of the head in training, (predictions, maps) in eval mode, as YOLOv5's models do.
+
+        ``images`` are (B, ch, H, W) in 0–1, H and W multiples of ``size_multiple``.
+        """
+        maps = self._maps(images)
+        return maps if self.training else (self.head.decode(maps), maps)
+
+    def predict(self, images: Tensor) -> Predictions:
+        """Return what is in images (B, ch, H, W) in 0–1, H and W multiples of ``size_multiple``."""
+        return Predictions(self.head.decode(self._maps(images)), self.head.layout)
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        """Return the raw maps of the head. Raises: DataError for images of a wrong size or count of channels."""
         channels, height, width = images.shape[-3:]
         if channels != self.yaml["ch"]:
             what = f"images of {channels} channels: the model's YAML says 'ch: {self.yaml['ch']}'"
             raise DataError(what, "give images of as many channels, or correct 'ch'")
-        if not self.head.export and (height % self.size_multiple or width % self.size_multiple):
+        if height % self.size_multiple or width % self.size_multiple:
             raise DataError(
                 f"images of {height}×{width} pixels: both sides must be multiples of {self.size_multiple}",
                 "letterbox them first",
             )
         return self._forward_once(self.normalize(images))
 
-    def _forward_once(self, images: Tensor) -> Any:
+    def _forward_once(self, images: Tensor) -> list[Tensor]:
         outputs = {-1: images}  # slot → map
         for module, row in zip(self.model, self.rows, strict=True):
             x = module(row.pick(outputs))

@@ -6,12 +6,13 @@ Backbone contract: a builder takes keywords only, at least ``reductions`` (the s
 per wanted reduction, fine to coarse. Nothing deeper than the coarsest wanted level is built. Building loads no weights.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from utils.predictions import Layout
 from utils.registry import Registry
 
 LAYERS = Registry("layer")
@@ -35,6 +36,23 @@ def adamw(weight_decay: float) -> dict[str, Any]:
         "momentum": 0.9,  # β1
         "weight_decay": weight_decay,
     }
+
+
+class Head(Protocol):
+    """What a detector asks of its last module, which a loss of ``utils.losses`` is looked up for by its class."""
+
+    nc: int
+    stride: Tensor  # (L,) of each level, valid once attached
+    layout: Layout  # of what ``decode`` returns
+
+    def attach(self, strides: Sequence[int]) -> None:
+        """Take the stride of each level, and set what depends on it, such as the priors of the biases."""
+
+    def __call__(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the raw map of each level, in training and in eval mode alike: what a loss compares with targets."""
+
+    def decode(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return predictions in ``layout``, in pixels of the image and probabilities, at least float32."""
 
 
 @dataclass(frozen=True)

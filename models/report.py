@@ -14,6 +14,7 @@ from models.build import count_parameters
 from models.registry import BACKBONES
 from utils.errors import ConfigError, UserError
 from utils.imgsz import rounded_up
+from utils.predictions import Predictions
 from utils.registry import suggest
 
 log = logging.getLogger(__name__)
@@ -96,8 +97,8 @@ def fuse_check(model: nn.Module, imgsz: tuple[int, int] = (320, 320), seed: int 
     for dtype in (torch.float32, torch.float64):
         plain = copy.deepcopy(randomised).to(dtype)
         fused = copy.deepcopy(plain).fuse()
-        difference = (plain(images.to(dtype))[0] - fused(images.to(dtype))[0]).abs()
-        boxes, scores = float(difference[..., :4].max()), float(difference[..., 4:].max())
+        before, after = plain.predict(images.to(dtype)), fused.predict(images.to(dtype))
+        boxes, scores = Predictions(before.output - after.output, model.head.layout).largest()
         lines.append(
             f"fused − unfused, {str(dtype).removeprefix('torch.')}: {boxes:.1e} px, {scores:.1e} in the scores"
         )

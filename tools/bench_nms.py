@@ -16,6 +16,7 @@ from torchvision.ops import nms
 
 from utils.boxes import cxcywh_to_xyxy
 from utils.nms import MAX_CANDIDATES, non_max_suppression
+from utils.predictions import BN5C, Predictions
 
 log = logging.getLogger(__name__)
 CONF, IOU, MAX_DET, ROUNDS = 0.001, 0.6, 300, 5
@@ -65,7 +66,9 @@ def compare(predictions: Tensor) -> tuple[float, float]:
     """Return the median seconds of the usual way and of ours, after checking our rows."""
     ways = {
         rank_everything: lambda: rank_everything(predictions),
-        non_max_suppression: lambda: non_max_suppression(predictions, CONF, IOU, multi_label=True, max_det=MAX_DET),
+        non_max_suppression: lambda: non_max_suppression(
+            Predictions(predictions, BN5C), CONF, IOU, multi_label=True, max_det=MAX_DET
+        ),
     }
     seconds = {way: [] for way in ways}
     for _ in range(ROUNDS):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from utils.boxes import cxcywh_to_xyxy
 from utils.errors import ConfigError
+from utils.predictions import Predictions
 
 MAX_CANDIDATES = 30_000  # per image, as in the reference; candidates with lower confidence do not count
 BLOCK = 1024  # candidates that are suppressed at once, and length of the first prefix
@@ -41,7 +42,7 @@ nms = _kernel()
 
 @torch.no_grad()
 def non_max_suppression(
-    predictions: Tensor,
+    predictions: Predictions,
     conf_thres: float = 0.25,
     iou_thres: float = 0.45,
     classes: Sequence[int] | None = None,
@@ -51,27 +52,28 @@ def non_max_suppression(
 ) -> list[Tensor]:
     """Return, for each image, its detections ``(n, 6)`` [xyxy, confidence, class], best first, float32, n ≤ max_det.
 
-    ``predictions (B, N, 5 + nc)``: cxcywh in pixels, objectness, class scores. A box is a candidate where objectness
-    and confidence (objectness · class score) both exceed ``conf_thres``: once, with its best class, or with
-    ``multi_label`` once for each such class. ``classes`` keeps only these class ids; with ``agnostic``, boxes suppress
-    those of other classes too. Raises: ConfigError for a threshold outside 0–1.
+    The confidence of a box in a class is its score, times its objectness where the predictions have one. A box is a
+    candidate where that exceeds ``conf_thres``: once, with its best class, or with ``multi_label`` once for each such
+    class. ``classes`` keeps only these class ids; with ``agnostic``, boxes suppress those of other classes too.
+    Raises: ConfigError for a threshold outside 0–1.
     """
     for name, value in (("conf_thres", conf_thres), ("iou_thres", iou_thres)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} is {value}", "choose a value from 0 to 1")
-    class_ids = torch.arange(predictions.shape[2] - 5, device=predictions.device)
+    scores, objectness = predictions.scores, predictions.objectness
+    class_ids = torch.arange(scores.shape[2], device=scores.device)
     wanted = class_ids >= 0 if classes is None else torch.isin(class_ids, class_ids.new_tensor(classes))
 
-    objectness = predictions[..., 4].float()
-    best = predictions[..., 5:].amax(dim=-1).float() * objectness  # (B, N) confidence in each box's best class
-    usable = (objectness > conf_thres) & (best > conf_thres)
+    best = scores.amax(dim=-1).float()  # (B, N) confidence in each box's best class
+    if objectness is not None:
+        best = best * objectness.float()
     detections = []
-    for image, image_best, image_usable in zip(predictions, best, usable, strict=True):
-        rows = image_usable.nonzero()[:, 0]
-        select = partial(_candidates, image, conf_thres=conf_thres, wanted=wanted, multi_label=multi_label)
+    for image, image_best in enumerate(best):
+        rows = (image_best > conf_thres).nonzero()[:, 0]
+        select = partial(_candidates, predictions, image, conf_thres=conf_thres, wanted=wanted, multi_label=multi_label)
         blocks = _ranked_blocks(rows, image_best[rows], select)
         kept = _suppress(blocks, iou_thres, agnostic or len(class_ids) == 1, max_det)
-        detections.append(kept.to(predictions.device))
+        detections.append(kept.to(scores.device))
     return detections
 
 
@@ -96,11 +98,18 @@ def _ranked_blocks(rows: Tensor, best: Tensor, select: Callable[[Tensor, Tensor]
 
 
 def _candidates(
-    image: Tensor, rows: Tensor, floor: Tensor | None, *, conf_thres: float, wanted: Tensor, multi_label: bool
+    predictions: Predictions,
+    image: int,
+    rows: Tensor,
+    floor: Tensor | None,
+    *,
+    conf_thres: float,
+    wanted: Tensor,
+    multi_label: bool,
 ) -> Tensor:
     """Return the candidates ``(m, 6)`` in some ``rows`` of an image whose confidence reaches ``floor``, where given."""
-    boxes = image.index_select(0, rows).float()
-    confidence = boxes[:, 5:] * boxes[:, 4:5]
+    picked = predictions.pick(image, rows)
+    confidence = picked.scores[0] if picked.objectness is None else picked.scores[0] * picked.objectness[0, :, None]
     if multi_label:
         hits = confidence > conf_thres if floor is None else confidence >= floor
         place = (hits & wanted).flatten().nonzero()[:, 0]
@@ -110,7 +119,7 @@ def _candidates(
         confidence, class_id = confidence.max(dim=1)
         row = wanted[class_id].nonzero()[:, 0]
         confidence, class_id = confidence[row], class_id[row]
-    corners = cxcywh_to_xyxy(boxes[:, :4].index_select(0, row))
+    corners = cxcywh_to_xyxy(picked.boxes[0].index_select(0, row))
     return torch.cat((corners, confidence[:, None], class_id[:, None].float()), dim=1)
 
 

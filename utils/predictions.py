@@ -1,7 +1,6 @@
 """What a detector answers with: boxes and scores, whatever the order in which a head or a file lays them out."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
@@ -66,24 +65,16 @@ class Predictions:
         """Return (B, N, nc): class probabilities, those of YOLOv5 given that there is an object."""
         return self._rows[..., BOX + self.layout.has_objectness :]
 
-    @property
-    def probabilities(self) -> Tensor:
-        """Return all but the boxes (B, N, …): objectness, where there is one, and scores."""
-        return self._rows[..., BOX:]
+    def pick(self, image: int, boxes: Tensor) -> "Predictions":
+        """Return some ``boxes`` (n,) of one image, copied, float32: an output for one image."""
+        rows = self._rows[image].index_select(0, boxes).float()
+        return Predictions((rows if self.layout.channel_axis == 2 else rows.mT)[None], self.layout)
+
+    def largest(self) -> tuple[float, float]:
+        """Return the largest absolute values, of a difference say, among boxes and among the rest."""
+        return float(self.boxes.abs().max()), float(self._rows[..., BOX:].abs().max())
 
     @property
     def _rows(self) -> Tensor:
         """View the output as (B, N, numbers of a box)."""
         return self.output if self.layout.channel_axis == 2 else self.output.mT
-
-
-class Detector(Protocol):
-    """A detector that is ready to run, whatever wrote its file (see ``utils.backends``)."""
-
-    names: dict[int, str]
-    stride: int  # image sides must be multiples of it
-    fixed_size: tuple[int, int] | None  # height and width, where it takes one size only
-
-    def __call__(self, images: Tensor) -> Predictions:
-        """Return what is in ``images`` (B, 3, H, W) in 0–1, float32."""
-        ...

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.registry import register_layer
 from utils.errors import ConfigError
+from utils.predictions import BN5C
 
 log = logging.getLogger(__name__)
 
@@ -18,19 +19,20 @@ DEFAULT_EXTENT = 4  # cells; side of the anchors of a model whose YAML gives onl
 
 @register_layer("head")
 class Detect(nn.Module):
-    """Maps (B, A, H/s, W/s, 5 + nc) of each level in training; decoded predictions as well in eval mode.
+    """Maps (B, A, H/s, W/s, 5 + nc) of each level, which ``decode`` turns into predictions.
 
     ``anchors``: per level [w0, h0, w1, h1, …] in pixels, or the number of anchors per level. The buffer of that name is
     (L, A, 2) in grid units, valid once ``attach`` has told the strides.
     """
 
+    layout = BN5C
+
     def __init__(self, nc: int, anchors: Sequence[Sequence[float]] | int, in_channels: Sequence[int]) -> None:
         super().__init__()
         self.nc = nc
-        self.no = nc + 5  # outputs per anchor
+        self.no = self.layout.channels(nc)  # outputs per anchor
         self.nl = len(in_channels)
         self.na = anchors if isinstance(anchors, int) else len(anchors[0]) // 2
-        self.export = False  # True: eval mode returns the predictions alone
         if not isinstance(anchors, int) and len(anchors) != self.nl:
             raise ConfigError(
                 f"{len(anchors)} rows of anchors for {self.nl} levels", "give one row of 'anchors' per level of Detect"
@@ -60,19 +62,15 @@ class Detect(nn.Module):
             rows = rows[::-1]
         return [[value / stride for value in row] for row, stride in zip(rows, strides, strict=True)]
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor] | Tensor | tuple[Tensor, list[Tensor]]:
-        maps = [self._split(conv(x)) for conv, x in zip(self.m, features, strict=True)]
-        if self.training:
-            return maps
-        predictions = self._decode(maps)
-        return predictions if self.export else (predictions, maps)
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        return [self._split(conv(x)) for conv, x in zip(self.m, features, strict=True)]
 
     def _split(self, x: Tensor) -> Tensor:
         """View (B, A·no, H, W) as (B, A, H, W, no)."""
         batch, _, height, width = x.shape
         return x.view(batch, self.na, self.no, height, width).permute(0, 1, 3, 4, 2)
 
-    def _decode(self, maps: Sequence[Tensor]) -> Tensor:
+    def decode(self, maps: Sequence[Tensor]) -> Tensor:
         """Return (B, N, 5 + nc): cxcywh in input pixels, then probabilities; rows by level, anchor, y, x.
 
         At least float32: in half precision a large coordinate would be off by pixels.

@@ -28,7 +28,8 @@ def silence(head):
 def test_zero_maps_decode_to_cell_centres_and_anchor_sizes(head):
     silence(head)
 
-    predictions, maps = head([torch.zeros(2, 8, 4, 6), torch.zeros(2, 8, 2, 3)])
+    maps = head([torch.zeros(2, 8, 4, 6), torch.zeros(2, 8, 2, 3)])
+    predictions = head.decode(maps)
 
     assert [tuple(m.shape) for m in maps] == [(2, 3, 4, 6, 9), (2, 3, 2, 3, 9)]
     assert tuple(predictions.shape) == (2, 3 * (24 + 6), 9)
@@ -44,7 +45,7 @@ def test_decoding_a_large_output_reaches_its_bounds(head):
     silence(head)
     head.m[0].bias.data.view(3, 9)[0, :4] = 100.0  # σ = 1: a cell and a half to the right, four times the anchor
 
-    predictions, _ = head([torch.zeros(1, 8, 1, 1), torch.zeros(1, 8, 1, 1)])
+    predictions = head.decode(head([torch.zeros(1, 8, 1, 1), torch.zeros(1, 8, 1, 1)]))
 
     torch.testing.assert_close(predictions[0, 0, :4], torch.tensor([12.0, 12, 40, 52]))
 
@@ -53,18 +54,9 @@ def test_output_channel_is_anchor_times_outputs_plus_output(head):
     silence(head)
     head.m[0].bias.data[1 * 9 + 7] = 5.0  # anchor 1, class 2
 
-    head.train()
     maps = head([torch.zeros(1, 8, 1, 1), torch.zeros(1, 8, 1, 1)])
 
     assert maps[0][0, :, 0, 0, 7].tolist() == [0, 5, 0]
-
-
-def test_training_returns_maps_and_export_only_predictions(head):
-    features = [torch.zeros(1, 8, 2, 2), torch.zeros(1, 8, 1, 1)]
-
-    assert isinstance(head.train()(features), list)
-    head.eval().export = True
-    assert isinstance(head(features), torch.Tensor)
 
 
 def test_biases_start_from_the_prior_of_eight_objects_in_640_pixels():
@@ -113,7 +105,8 @@ def test_boxes_are_decoded_in_float32_under_autocast(head):
     silence(head)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        predictions, maps = head(features)
+        maps = head(features)
+        predictions = head.decode(maps)
 
     assert maps[0].dtype == torch.bfloat16
     assert predictions.dtype == torch.float32

@@ -209,13 +209,17 @@ def test_only_maps_that_a_later_row_reads_are_kept():
     assert alive_at_head == [17, 20, 23]
 
 
-def test_in_export_mode_predictions_alone_are_returned():
+def test_a_call_returns_what_yolov5_returns_and_predict_says_its_layout():
     model = DetectionModel("yolov5n").eval()
     image = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        expected = model(image)[0]
-        model.head.export = True
-        assert torch.equal(model(image), expected)
+        output, maps = model(image)
+        predictions = model.predict(image)
+        in_training = model.train()(image)
+
+    assert torch.equal(predictions.output, output)
+    assert predictions.layout.name == "BN5C"
+    assert [m.shape for m in in_training] == [m.shape for m in maps]
 
 
 def test_channels_last_reaches_the_maps():

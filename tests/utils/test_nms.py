@@ -13,9 +13,15 @@ from torchvision.ops import nms
 from utils.boxes import cxcywh_to_xyxy
 from utils.errors import ConfigError
 from utils.nms import BLOCK, MAX_CANDIDATES, non_max_suppression
+from utils.predictions import B4CN, BN5C, Predictions
 from utils.runs import ROOT
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def suppressed(rows, *args, **options):
+    """Suppress predictions of YOLOv5's layout (B, N, 5 + nc)."""
+    return non_max_suppression(Predictions(rows, BN5C), *args, **options)
 
 
 def crowded_predictions(boxes: int, nc: int, objects: int, score_steps: int | None = None) -> torch.Tensor:
@@ -66,7 +72,7 @@ def decisions_that_differ(side, size, classes, nc, seed):
     owners = classes[torch.randint(len(classes), (count,), generator=generator)]
     confidence = torch.linspace(0.9, 0.3, count)
 
-    (rows,) = non_max_suppression(one_class_each(boxes, owners, nc, confidence), 0.25, 0.6, max_det=count)
+    (rows,) = suppressed(one_class_each(boxes, owners, nc, confidence), 0.25, 0.6, max_det=count)
 
     ranked = torch.cat((cxcywh_to_xyxy(boxes), confidence[:, None], owners[:, None].float()), dim=1)
     expected = ranked[class_by_class(ranked, 0.6)]
@@ -77,7 +83,7 @@ def decisions_that_differ(side, size, classes, nc, seed):
 def test_rows_equal_the_golden_figures(name):
     golden = np.load(GOLDEN / f"nms_{name}.npz")
 
-    detections = non_max_suppression(torch.from_numpy(golden["prediction"]), **json.loads(str(golden["kwargs"])))
+    detections = suppressed(torch.from_numpy(golden["prediction"]), **json.loads(str(golden["kwargs"])))
 
     for image, rows in enumerate(detections):
         np.testing.assert_array_equal(rows, golden[f"out{image}"])
@@ -104,7 +110,7 @@ def test_a_formula_of_the_reference(options, count, total):
     )
     predictions = torch.from_numpy(np.concatenate(columns, axis=1)).float()[None]
 
-    (rows,) = non_max_suppression(predictions, 0.25, 0.45, **options)
+    (rows,) = suppressed(predictions, 0.25, 0.45, **options)
 
     assert len(rows) == count
     assert rows.double().sum().item() == pytest.approx(total, rel=1e-6)
@@ -126,7 +132,7 @@ def test_a_formula_of_the_reference(options, count, total):
 def test_prefixes_keep_the_rows_of_a_full_ranking(boxes, nc, objects, score_steps, agnostic):
     predictions = crowded_predictions(boxes, nc, objects, score_steps)
 
-    (rows,) = non_max_suppression(predictions, 0.001, 0.6, agnostic=agnostic, multi_label=True)
+    (rows,) = suppressed(predictions, 0.001, 0.6, agnostic=agnostic, multi_label=True)
 
     assert torch.equal(rows, rank_everything(predictions[0], 0.001, 0.6, agnostic))
 
@@ -164,7 +170,7 @@ def test_an_overlap_at_the_threshold_is_decided_as_by_the_kernel(class_id):
     predictions = one_class_each(boxes, classes, 10_000, torch.tensor([0.9, 0.8, 0.7]))
     kernel = nms(cxcywh_to_xyxy(boxes), torch.tensor([0.9, 0.8, 0.7]), 0.6)
 
-    (rows,) = non_max_suppression(predictions, 0.25, 0.6)
+    (rows,) = suppressed(predictions, 0.25, 0.6)
 
     assert rows[:, 4].tolist() == torch.tensor([0.9, 0.8, 0.7])[kernel].tolist()
 
@@ -173,7 +179,7 @@ def test_an_overlap_at_the_threshold_is_decided_as_by_the_kernel(class_id):
 def test_the_ends_of_the_range_of_the_overlap(iou_thres):
     predictions = crowded_predictions(400, 20, 30)
 
-    (rows,) = non_max_suppression(predictions, 0.3, iou_thres, multi_label=True)
+    (rows,) = suppressed(predictions, 0.3, iou_thres, multi_label=True)
 
     assert torch.equal(rows, rank_everything(predictions[0], 0.3, iou_thres))
 
@@ -183,7 +189,7 @@ def test_one_label_per_box_is_the_best_class():
     only_best = predictions.clone()
     only_best[..., 5:] *= predictions[..., 5:] == predictions[..., 5:].amax(dim=-1, keepdim=True)
 
-    (rows,) = non_max_suppression(predictions, 0.2, 0.5)
+    (rows,) = suppressed(predictions, 0.2, 0.5)
 
     assert torch.equal(rows, rank_everything(only_best[0], 0.2, 0.5))
 
@@ -191,8 +197,8 @@ def test_one_label_per_box_is_the_best_class():
 def test_a_box_whose_best_class_is_not_wanted_is_dropped():
     predictions = torch.tensor([[[50.0, 50, 20, 20, 1, 0.9, 0.8], [200, 50, 20, 20, 1, 0.3, 0.7]]])
 
-    (rows,) = non_max_suppression(predictions, classes=[1])
-    (labels,) = non_max_suppression(predictions, classes=[1], multi_label=True)
+    (rows,) = suppressed(predictions, classes=[1])
+    (labels,) = suppressed(predictions, classes=[1], multi_label=True)
 
     assert rows[:, 4:].tolist() == [[pytest.approx(0.7), 1]]
     assert labels[:, 4:].tolist() == [[pytest.approx(0.8), 1], [pytest.approx(0.7), 1]]
@@ -201,7 +207,7 @@ def test_a_box_whose_best_class_is_not_wanted_is_dropped():
 def test_thresholds_are_exceeded_not_reached():
     predictions = torch.tensor([[[50.0, 50, 20, 20, 0.5, 1.0], [200, 50, 20, 20, 1.0, 0.5], [90, 90, 9, 9, 1.0, 0.75]]])
 
-    (rows,) = non_max_suppression(predictions, conf_thres=0.5)
+    (rows,) = suppressed(predictions, conf_thres=0.5)
 
     assert rows[:, 4].tolist() == [0.75]
 
@@ -210,7 +216,7 @@ def test_every_image_of_a_batch_is_answered():
     crowd = crowded_predictions(2000, 2, 100)
     nothing = torch.zeros_like(crowd)
 
-    first, second, third = non_max_suppression(torch.cat((crowd, nothing, crowd)), 0.001, multi_label=True)
+    first, second, third = suppressed(torch.cat((crowd, nothing, crowd)), 0.001, multi_label=True)
 
     assert len(first) > 0
     assert torch.equal(first, third)
@@ -221,14 +227,14 @@ def test_every_image_of_a_batch_is_answered():
 def test_low_precision_predictions_are_judged_in_float32(dtype):
     predictions = crowded_predictions(500, 3, 30).to(dtype)
 
-    (rows,) = non_max_suppression(predictions, 0.1, multi_label=True)
+    (rows,) = suppressed(predictions, 0.1, multi_label=True)
 
     assert rows.dtype == torch.float32
     assert torch.equal(rows, rank_everything(predictions[0].float(), 0.1, 0.45))
 
 
 def test_no_boxes_at_all_give_no_detections():
-    (rows,) = non_max_suppression(torch.zeros(1, 0, 8))
+    (rows,) = suppressed(torch.zeros(1, 0, 8))
 
     assert rows.shape == (0, 6)
 
@@ -236,7 +242,7 @@ def test_no_boxes_at_all_give_no_detections():
 @pytest.mark.parametrize("option", ["conf_thres", "iou_thres"])
 def test_a_threshold_outside_its_range_is_refused(option):
     with pytest.raises(ConfigError, match=rf"{option} is 1\.5"):
-        non_max_suppression(torch.zeros(1, 1, 6), **{option: 1.5})
+        suppressed(torch.zeros(1, 1, 6), **{option: 1.5})
 
 
 KERNEL = """
@@ -261,3 +267,15 @@ def test_the_kernel_is_torchvisions_and_the_package_is_imported_only_where_its_l
     result = subprocess.run([sys.executable, "-c", KERNEL, *hidden], cwd=ROOT, capture_output=True, text=True)
 
     assert result.stdout.split() == [early, "True"], result.stderr
+
+
+@pytest.mark.parametrize("name", ["val", "detect", "agnostic", "few"])
+def test_rows_without_objectness_equal_the_golden_figures(name, monkeypatch):
+    golden = np.load(GOLDEN / "v8" / "nms_v8.npz")
+    settings = json.loads(str(golden["settings"]))[name]
+    monkeypatch.setattr("utils.nms.MAX_CANDIDATES", settings.pop("max_nms", MAX_CANDIDATES))
+
+    found = non_max_suppression(Predictions(torch.from_numpy(golden["prediction"]), B4CN), **settings)
+
+    for image, rows in enumerate(found):
+        np.testing.assert_allclose(rows, golden[f"{name}_out{image}"], rtol=0, atol=1e-4)

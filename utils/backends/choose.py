@@ -3,27 +3,12 @@
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
 import utils.backends
-from utils.checkpoint.facts import TrainingFacts
+from utils.checkpoint.facts import Backend
 from utils.errors import ConfigError
-
-
-class Backend(Protocol):
-    """A detector that is ready to run, whatever wrote its file."""
-
-    names: dict[int, str]
-    stride: int  # image sides must be multiples of it
-    fixed_size: tuple[int, int] | None  # height and width, where the file takes one size only
-    trained: TrainingFacts
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return predictions (B, N, 5 + nc), float32: cxcywh in pixels of ``images`` (B, 3, H, W) in 0–1, scores."""
-        ...
 
 
 def known_suffixes() -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from utils.checkpoint.onnx_file import EXPORT_AGAIN, OnnxFile, read_facts, read_onnx
 from utils.errors import CheckpointError, ConfigError
 from utils.imgsz import MAX_IMGSZ
+from utils.predictions import BN5C, Predictions
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class OnnxBackend:
         if not self.output.shape or not isinstance(self.output.shape[2], int):
             self._try()
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Predictions:
         if self.fixed_size not in (None, tuple(images.shape[2:])):
             height, width = self.fixed_size
             raise ConfigError(
@@ -58,7 +59,7 @@ class OnnxBackend:
         array = images.cpu().numpy().astype(INPUT_TYPES[self.input.type], order="C", copy=False)
         size = self.fixed_batch or len(array)
         parts = [self._run(array[start : start + size], size) for start in range(0, len(array), size)]
-        return torch.from_numpy(np.concatenate(parts)).float().to(self.device)
+        return Predictions(torch.from_numpy(np.concatenate(parts)).float().to(self.device), BN5C)
 
     def _run(self, array: np.ndarray, size: int) -> np.ndarray:
         """Return the predictions of at most ``size`` images; missing ones are filled up with zeros."""

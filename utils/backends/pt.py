@@ -11,20 +11,20 @@ from utils.checkpoint.facts import TrainingFacts, checkpoint_facts
 from utils.checkpoint.layers import OTHER_CODE
 from utils.checkpoint.load import build_model, load_checkpoint
 from utils.errors import CheckpointError, ConfigError
+from utils.predictions import Predictions
 
 
 class PyTorchBackend:
     def __init__(self, model: DetectionModel, trained: TrainingFacts, device: torch.device) -> None:
         self.device, self.trained = device, trained
         self.model = model.fuse().to(device, memory_format=torch.channels_last)
-        self.model.head.export = True
         self.names = self.model.names
         self.stride = self.model.size_multiple
         self.fixed_size = self.model.fixed_size
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.model(images.to(self.device, memory_format=torch.channels_last))
+    def __call__(self, images: Tensor) -> Predictions:
+        return self.model.predict(images.to(self.device, memory_format=torch.channels_last))
 
 
 def load(path: Path, device: torch.device, backbone: str = "") -> PyTorchBackend:

@@ -49,12 +49,13 @@ def measure_backbone(
     with tempfile.TemporaryDirectory() as scratch:
         session = build_session(replace(training, project=scratch))
         model = copy.deepcopy(session.ema.ema)
-        model.head.export = True
         imgsz, device = session.imgsz, session.device
         images = torch.rand(1, model.yaml["ch"], imgsz, imgsz).to(device, memory_format=torch.channels_last)
         fused = copy.deepcopy(model).cpu().fuse().to(device, memory_format=torch.channels_last)  # as timm fuses there
         yield _size(model, imgsz, "") | _size(fused, imgsz, "_fused")
-        for form, latency in zip(("unfused", "fused"), measure_latencies([model, fused], images), strict=True):
+        for form, latency in zip(
+            ("unfused", "fused"), measure_latencies([model.predict, fused.predict], images), strict=True
+        ):
             yield {f"{form}_p50_ms": latency.p50_ms, f"{form}_p95_ms": latency.p95_ms}
         yield _training_speed(session)
         for logger in session.loggers:

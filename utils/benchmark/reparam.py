@@ -109,7 +109,7 @@ def _fits(model: nn.Module, batch: int, memory: PeakMemory) -> bool:
     memory.reset()
     try:
         with torch.inference_mode():
-            model(_images(model, batch, memory.device))
+            model.predict(_images(model, batch, memory.device))
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "allocate" not in str(error):
             raise
@@ -121,13 +121,14 @@ def measure_times(cfg: BenchmarkConfig, backbone: str, batches: tuple[int, ...])
     """Yield the latencies of both forms, measured in turns, for each batch size."""
     device = select_device(cfg.device)
     models = [_deployable(cfg, backbone, device, fused=fused) for fused in (False, True)]
+    forms = [model.predict for model in models]
     for batch in batches:
         images = _images(models[0], batch, device)
-        measure_latencies(models, images, warmup=0, runs=1)  # the first ones set up caches
+        measure_latencies(forms, images, warmup=0, runs=1)  # the first ones set up caches
         start = now(device)
-        measure_latencies(models, images, warmup=0, runs=1)
+        measure_latencies(forms, images, warmup=0, runs=1)
         runs = min(max(int(TIMED_S / (now(device) - start)), RUNS[0]), RUNS[1])
-        found = zip(FORMS, measure_latencies(models, images, warmup=0, runs=runs), strict=True)
+        found = zip(FORMS, measure_latencies(forms, images, warmup=0, runs=runs), strict=True)
         yield batch, {f"{form}_{key}": value for form, times in found for key, value in vars(times).items()}
 
 
@@ -138,9 +139,8 @@ def _images(model: nn.Module, batch: int, device: torch.device) -> Tensor:
 
 
 def _deployable(cfg: BenchmarkConfig, backbone: str, device: torch.device, *, fused: bool) -> DetectionModel:
-    """Return a detector in eval mode whose head leaves out what only training needs."""
+    """Return a detector in eval mode."""
     model = _detector(cfg, backbone).eval()
-    model.head.export = True
     model.imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
     if fused:
         model.fuse()

@@ -1,14 +1,17 @@
-"""What a weights file says about the training that it comes from: the defaults of ``val.py`` and ``detect.py``."""
+"""What a weights file says about the training that it comes from, and what it has to offer once it runs."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from utils.checkpoint.content import Checkpoint
 from utils.checkpoint.tables import describe
 from utils.errors import CheckpointError
 from utils.imgsz import MAX_IMGSZ
+from utils.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,19 @@ class TrainingFacts:
         whose = f"that of the {'export' if self.is_export else 'training'}" if self.imgsz else "the default"
         log.info("imgsz: %s (%s)", height if height == width else f"{height} {width}", whose)
         return height, width
+
+
+class Backend(Protocol):
+    """A detector that is ready to run, whatever wrote its file (see ``utils.backends``)."""
+
+    names: dict[int, str]
+    stride: int  # image sides must be multiples of it
+    fixed_size: tuple[int, int] | None  # height and width, where the file takes one size only
+    trained: TrainingFacts
+
+    def __call__(self, images: Tensor) -> Predictions:
+        """Return what is in ``images`` (B, 3, H, W) in 0–1, in their pixels, float32."""
+        ...
 
 
 def checkpoint_facts(checkpoint: Checkpoint) -> TrainingFacts:

@@ -5,36 +5,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from utils.boxes import unletterbox
-from utils.checkpoint.facts import TrainingFacts
+from utils.checkpoint.facts import Backend
 from utils.configs.detect import DetectConfig
 from utils.data.letterbox import letterbox
 from utils.device import to_float_images
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 from utils.nms import non_max_suppression
+from utils.predictions import Predictions
 from utils.stopwatch import Speed, Stopwatch
 from utils.text import counted
 
 log = logging.getLogger(__name__)
-
-
-class Backend(Protocol):
-    """What runs a model, whatever its format (see ``utils.backends``)."""
-
-    names: Mapping[int, str]
-    stride: int
-    fixed_size: tuple[int, int] | None  # height, width of the only input that an exported graph takes
-    trained: TrainingFacts
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Turn images (B, 3, H, W) in 0–1 into predictions (B, N, 5 + nc)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class Predictor:
         device: torch.device,
         *,
         imgsz: Sequence[int] = (640,),
-        nms: Callable[[Tensor], list[Tensor]] = non_max_suppression,
+        nms: Callable[[Predictions], list[Tensor]] = non_max_suppression,
     ) -> None:
         """Take height and width of the input, or one number for both, and NMS with its thresholds filled in."""
         self.backend, self.device, self.nms = backend, device, nms

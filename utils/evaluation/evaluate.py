@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from utils.device import to_float_images
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.matching import DetectionMetrics, fitness, iou_levels, match_detections
 from utils.nms import non_max_suppression
+from utils.predictions import Predictions
 from utils.progress import progress_bar
 from utils.stopwatch import Speed, Stopwatch
 from utils.text import distinct_names, fit_right
@@ -83,7 +84,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    predict: Callable[[Tensor], Any],
+    predict: Callable[[Tensor], Predictions | tuple[Predictions, Sequence[Tensor]]],
     loader: Iterable[Batch],
     *,
     names: Mapping[int, str],
@@ -95,8 +96,8 @@ def evaluate(
 ) -> Evaluation:
     """Compare what ``predict`` finds in the images of a loader with their labels, and log the row of all classes.
 
-    ``predict`` turns images (B, 3, H, W) in 0–1 into predictions (B, N, 5 + nc), or into (predictions, maps) where a
-    loss is given. ``single_cls`` counts every class as class 0. Precision and mode of the model are the caller's.
+    ``predict`` turns images (B, 3, H, W) in 0–1 into predictions, or into (predictions, raw maps) where a loss is
+    given. ``single_cls`` counts every class as class 0. Precision and mode of the model are the caller's.
     """
     metrics, levels, watch = DetectionMetrics(), iou_levels(), Stopwatch(device)
     losses, images_seen, batches_seen = torch.zeros(3, device=device), 0, 0
@@ -107,9 +108,8 @@ def evaluate(
             images = to_float_images(batch.images, device)
         with watch.phase("inference"):
             output = predict(images)
-        predictions = output
+        predictions, maps = (output, None) if loss is None else output
         if loss is not None:
-            predictions, maps = output
             losses += loss(maps, batch.targets)[1]
         with watch.phase("nms"):
             detections = [found.cpu() for found in nms(predictions, agnostic=single_cls)]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from utils.checkpoint.facts import Backend
 from utils.configs.val import ValConfig
 from utils.data.loader import BatchLoader, build_val_loader
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.spec import DataSpec
-from utils.detection.predict import Backend
 from utils.errors import ConfigError
 from utils.evaluation.coco import is_coco
 from utils.evaluation.evaluate import VAL_NMS, Observer

@@ -7,7 +7,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from utils.export.deployed import Deployed
+from utils.predictions import Predictions
 
 INPUT, OUTPUT = "images", "output0"
 BOX_TOLERANCE = 1e-3  # pixels
@@ -52,39 +55,34 @@ class Comparison:
         return f"{text}  (rounding errors of float32: {self.box_rounding_px:.1e} px, {self.score_rounding:.1e})"
 
 
-def compare(graph: onnx.ModelProto, model: nn.Module, shape: tuple[int, ...]) -> Comparison:
+def compare(graph: onnx.ModelProto, model: Deployed, shape: tuple[int, ...]) -> Comparison:
     """Run both on the same images. Raises: RejectedError when ONNX Runtime cannot run the graph."""
     images = example_images(shape)
     with torch.inference_mode():
-        expected = model(images).numpy()
+        expected = model(images)
     try:
         session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-        found = session.run([OUTPUT], {INPUT: images.numpy()})[0]
+        found = torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
     except Exception as error:  # the runtime's errors have no class in common
         raise RejectedError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
     if found.shape != expected.shape:
-        raise RejectedError(f"ONNX Runtime returns {found.shape} where PyTorch returns {expected.shape}")
-    comparison = Comparison(shape, *_largest(found - expected))
+        raise RejectedError(f"ONNX Runtime returns {tuple(found.shape)} where PyTorch returns {tuple(expected.shape)}")
+    comparison = Comparison(shape, *Predictions(found - expected, model.layout).largest())
     if comparison.within_tolerance:
         return comparison
     return replace(comparison, **_rounding(model, images, expected))
 
 
-def _rounding(model: nn.Module, images: Tensor, rounded: np.ndarray) -> dict[str, float]:
+def _rounding(model: Deployed, images: Tensor, rounded: Tensor) -> dict[str, float]:
     """Return how far float32 predictions are from those in float64; nothing where the model cannot compute in it."""
     try:
         with torch.inference_mode():
-            exact = copy.deepcopy(model).double()(images.double()).numpy()
+            exact = copy.deepcopy(model).double()(images.double())
     except RuntimeError:  # types that do not fit each other
         return {}
-    errors = zip(_largest(rounded - exact), _largest(exact), strict=True)
+    errors = zip(*(Predictions(values, model.layout).largest() for values in (rounded - exact, exact)), strict=True)
     box, score = (max(error, LEAST_ROUNDING * largest) for error, largest in errors)
     return {"box_rounding_px": box, "score_rounding": score}
-
-
-def _largest(difference: np.ndarray) -> tuple[float, float]:
-    """Return the largest absolute values among boxes and among scores."""
-    return float(np.abs(difference[..., :4]).max()), float(np.abs(difference[..., 4:]).max())
 
 
 def example_images(shape: tuple[int, ...]) -> Tensor:

@@ -1,15 +1,15 @@
 """Export a detector to one ONNX file and prove that ONNX Runtime computes the same with it.
 
-Input ``images`` (B, 3, H, W) float32 in 0–1; output ``output0`` (B, N, 5 + nc): cxcywh in pixels, then probabilities.
-Metadata, all of which ``utils.checkpoint.onnx_file`` reads: ``stride``, ``names`` (as YOLOv5 writes them), ``imgsz``
-and ``verification`` (JSON), and ``data``, the data set of the training, where it is known.
+Input ``images`` (B, 3, H, W) float32 in 0–1; output ``output0`` in the layout of the head (``utils.predictions``):
+cxcywh in pixels, then probabilities. Metadata, all of which ``utils.checkpoint.onnx_file`` reads: ``stride``, ``names``
+(as YOLOv5 writes them), ``layout``, ``imgsz`` and ``verification`` (JSON), and ``data``, the data set of the training,
+where it is known.
 
 The graph is traced with open sizes and compared with PyTorch at two of them, so that a size that the trace has frozen
 cannot pass; a file for one size is then that graph with its shapes filled in. Only a model that takes one size, or that
 the exporter cannot trace with open sizes in a few minutes, is traced for its one size and compared at that.
 """
 
-import copy
 import json
 import logging
 from collections.abc import Callable
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import torch
 from torch import nn
 
 from utils.errors import ExportError
@@ -31,6 +30,7 @@ from utils.export.compare import (
     check,
     compare,
 )
+from utils.export.deployed import Deployed, deployable
 from utils.export.time_limit import TimeLimitError, time_limit
 from utils.export.trace import (
     OPEN_INPUT,
@@ -100,7 +100,8 @@ def export_onnx(
             f"a batch of {batch} images of {imgsz[0]}×{imgsz[1]} pixels is empty", "give positive numbers"
         )
     deployed = deployable(model)
-    shape = (batch, deployed.yaml.get("ch", 3), *fitting_size(imgsz, deployed.size_multiple))
+    detector = deployed.detector
+    shape = (batch, detector.yaml["ch"], *fitting_size(imgsz, detector.size_multiple))
     try:
         proven = verified(deployed, shape, opset, dynamic)
     except RejectedError as error:
@@ -108,7 +109,7 @@ def export_onnx(
     if proven.doubt:
         log.warning("exported for %d×%d only, not compared at another size: %s", *shape[2:], proven.doubt)
     graph = proven.graph
-    _describe(proven, deployed, shape, data)
+    _describe(proven, detector, shape, data)
     onnx.checker.check_model(graph)
     with atomic_write(path) as temporary:
         onnx.save_model(graph, temporary)
@@ -122,17 +123,6 @@ def export_onnx(
         megabytes=megabytes,
         comparisons=proven.comparisons,
     )
-
-
-def deployable(model: nn.Module) -> nn.Module:
-    """Return a copy that computes predictions alone: float32, on the CPU, in eval mode, fused."""
-    deployed = copy.deepcopy(model).cpu().float().to(memory_format=torch.contiguous_format).eval()
-    deployed.fuse()
-    deployed.head.export = True
-    for module in deployed.modules():
-        if getattr(module, "fused_attn", False):  # timm's switch: the exporter has fused attention for 4-D tensors only
-            module.fused_attn = False
-    return deployed.requires_grad_(False)
 
 
 def fitting_size(imgsz: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -156,7 +146,7 @@ def _other_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
     return other if other[2:] != (height, width) else (*other[:3], width + stride)
 
 
-def verified(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
+def verified(model: Deployed, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
     """Return a graph that computes what the model does. Raises: RejectedError."""
     if dynamic:
         return _verified_at_two_sizes(model, shape, opset, dynamic)
@@ -166,8 +156,8 @@ def verified(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool
         return replace(_verified_at_one_size(model, shape, opset), doubt=str(error))
 
 
-def _verified_at_two_sizes(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
-    other = _other_shape(shape, model.size_multiple)
+def _verified_at_two_sizes(model: Deployed, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
+    other = _other_shape(shape, model.detector.size_multiple)
     with time_limit(None if dynamic else OPEN_TRACE_S):
         graph = _traced(model, other, opset, open_sizes=True)
     comparison = check(compare(graph, model, other))
@@ -176,12 +166,12 @@ def _verified_at_two_sizes(model: nn.Module, shape: tuple[int, ...], opset: int,
     return Verified(graph, (comparison, check(compare(graph, model, shape))))
 
 
-def _verified_at_one_size(model: nn.Module, shape: tuple[int, ...], opset: int) -> Verified:
+def _verified_at_one_size(model: Deployed, shape: tuple[int, ...], opset: int) -> Verified:
     graph = with_fixed_shape(_traced(model, shape, opset, open_sizes=False), shape)
     return Verified(graph, (check(compare(graph, model, shape)),))
 
 
-def _traced(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
+def _traced(model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
     try:
         graph = trace(model, shape, opset, open_sizes=open_sizes)
     except RejectedError as error:
@@ -191,7 +181,7 @@ def _traced(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bo
     return graph
 
 
-def remedy(model: nn.Module, shape: tuple[int, ...], opset: int, dynamic: bool) -> str:
+def remedy(model: Deployed, shape: tuple[int, ...], opset: int, dynamic: bool) -> str:
     """Return what was tried and works instead of a refused export."""
     log.info("looking for what works instead")
     if dynamic and _works(_verified_at_one_size, model, shape, opset):
@@ -223,6 +213,7 @@ def _describe(proven: Verified, model: nn.Module, shape: tuple[int, ...], data: 
     metadata = {
         "stride": str(model.size_multiple),
         "names": str(dict(model.names)),
+        "layout": model.head.layout.name,
         "imgsz": json.dumps(shape[2:]),
         "input": _expected_input(model),
         "verification": json.dumps([asdict(comparison) for comparison in proven.comparisons]),

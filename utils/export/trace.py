@@ -14,9 +14,10 @@ from collections.abc import Iterator
 import onnx
 import torch
 from onnxscript import optimizer
-from torch import nn
+from torch import Tensor
 
 from utils.export.compare import INPUT, OUTPUT, RejectedError, reason
+from utils.export.deployed import Deployed
 
 OLDEST_OPSET = 9  # before, weights are inputs of the graph
 PROGRAM_OPSET = 18  # from here on torch.export
@@ -27,7 +28,7 @@ FUNCTIONS_IR = 8
 OLDEST_RUNTIMES = (2, 2, 2, 3, 6, 8, 9, 11, 12, 14, 16, 17, 18, 21, 23, 24, 24, 25)
 
 
-def trace(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
+def trace(model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
     """Return the ONNX graph of the model, traced with zeros of ``shape``. Raises: RejectedError."""
     if opset not in range(OLDEST_OPSET, onnx.defs.onnx_opset_version() + 1):
         raise RejectedError(f"the installed packages write {OLDEST_OPSET} to {onnx.defs.onnx_opset_version()}")
@@ -39,15 +40,16 @@ def trace(model: nn.Module, shape: tuple[int, ...], opset: int, open_sizes: bool
         raise RejectedError(f"PyTorch writes {written} instead")
     if open_sizes:
         _name_sizes(graph.graph.input[0], OPEN_INPUT)
-        _name_sizes(graph.graph.output[0], ("batch", "anchors", model.head.no))
+        channels = model.layout.channels(model.detector.nc)
+        _name_sizes(graph.graph.output[0], model.layout.shape("batch", "anchors", channels))
     del graph.graph.value_info[:]  # sizes of every map as formulas over the trace's own symbols
     graph.ir_version = least_ir(graph)
     return graph
 
 
-def _program(model: nn.Module, images: torch.Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
+def _program(model: Deployed, images: Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
     """Open sizes are multiples of the stride: knowing that, the exporter computes the sizes of all maps in advance."""
-    stride = model.size_multiple
+    stride = model.detector.size_multiple
     batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
     open_dims = {0: batch, 2: stride * rows, 3: stride * columns}
     try:
@@ -66,9 +68,9 @@ def _program(model: nn.Module, images: torch.Tensor, opset: int, open_sizes: boo
     return program.model_proto
 
 
-def _script(model: nn.Module, images: torch.Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
+def _script(model: Deployed, images: Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
     file = io.BytesIO()
-    axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 1: "anchors"}}
+    axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", model.layout.box_axis: "anchors"}}
     try:
         with _silent_stdout():
             torch.onnx.export(
@@ -115,8 +117,8 @@ def with_fixed_shape(graph: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.Mod
     fixed = onnx.ModelProto()
     fixed.CopyFrom(graph)
     _name_sizes(fixed.graph.input[0], shape)
-    columns = fixed.graph.output[0].type.tensor_type.shape.dim[2].dim_value
-    _name_sizes(fixed.graph.output[0], (shape[0], "anchors", columns))
+    sizes = fixed.graph.output[0].type.tensor_type.shape.dim
+    _name_sizes(fixed.graph.output[0], (shape[0], *(size.dim_value or "anchors" for size in sizes[1:])))
     with quiet_exporter():
         fixed = optimizer.optimize(fixed)
     fixed.ir_version = least_ir(fixed)

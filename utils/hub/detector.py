@@ -6,6 +6,7 @@ results = model(["street.jpg", array], imgsz=640, conf=0.25)
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.backends.choose import Backend, load_backend
+from utils.backends.choose import load_backend
 from utils.boxes import unletterbox
-from utils.checkpoint.facts import DEFAULT_IMGSZ
+from utils.checkpoint.facts import DEFAULT_IMGSZ, Backend
 from utils.data.letterbox import letterbox
 from utils.device import autocast, autocast_dtype, select_device, to_float_images
 from utils.errors import ConfigError
@@ -23,6 +24,7 @@ from utils.hub.pictures import Picture, names_of, read_pictures
 from utils.hub.results import Results
 from utils.imgsz import MAX_IMGSZ, rounded_up
 from utils.nms import non_max_suppression
+from utils.predictions import Predictions
 from utils.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -80,11 +82,12 @@ class Detector(nn.Module):
         ``images`` is one or a list of: path, URL, PIL image, RGB array (H, W, 3) uint8 or 0–1, tensor (3, H, W). All
         are letterboxed to one shape, whose longer side is ``size`` or ``imgsz``; without, that of the training, or 640.
         A tensor (B, 3, H, W) of floats in 0–1 is no list of images but the model's own input, and gives predictions
-        (B, N, 5 + nc). ``options`` override the settings. Raises: DataError, ConfigError.
+        as one tensor, (B, N, 5 + nc) or in the layout of its head. ``options`` override the settings.
+        Raises: DataError, ConfigError.
         """
         options = _plain({"size": size, **options})
         if isinstance(images, Tensor) and images.ndim == 4:
-            return self._predict(images.to(self.device), options.get("amp", self.amp)).clone()
+            return self._predict(images.to(self.device), options.get("amp", self.amp)).output.clone()
         watch = Stopwatch(self.device)
         with watch.phase("preprocess"):
             pictures = read_pictures(images)
@@ -100,11 +103,12 @@ class Detector(nn.Module):
         ims = [picture.image for picture in pictures]
         return Results(ims, found, names_of(pictures), self.names, watch.speed(len(pictures)), batch.shape)
 
-    def _predict(self, images: Tensor, amp: bool) -> Tensor:
+    def _predict(self, images: Tensor, amp: bool) -> Predictions:
         with autocast(self.device, autocast_dtype(self.device, amp)):
-            return self.backend(images.to(self.dtype)).float()
+            predictions = self.backend(images.to(self.dtype))
+        return replace(predictions, output=predictions.output.float())
 
-    def _suppress(self, predictions: Tensor, options: Mapping[str, Any]) -> list[Tensor]:
+    def _suppress(self, predictions: Predictions, options: Mapping[str, Any]) -> list[Tensor]:
         s = {name: options.get(name, getattr(self, name)) for name in SETTINGS}
         classes = [s["classes"]] if isinstance(s["classes"], int) else s["classes"]
         return non_max_suppression(

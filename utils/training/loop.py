@@ -22,6 +22,7 @@ from utils.evaluation.observers import BatchPictures, MetricCharts
 from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
+from utils.predictions import Predictions
 from utils.text import counted, duration
 from utils.training.epoch import train_epoch
 from utils.training.session import Session, build_session
@@ -101,7 +102,8 @@ def validate(session: Session) -> Evaluation:
 
     def predict(images):
         with autocast(session.device, session.amp_dtype):
-            return session.ema.ema(images)
+            output, maps = session.ema.ema(images)
+        return Predictions(output, session.ema.ema.head.layout), maps
 
     names, device = session.spec.names, session.device
     return evaluate(predict, session.val_loader, names=names, device=device, loss=session.loss)
@@ -153,9 +155,7 @@ def _finish(session: Session) -> None:
     model = load_model(best).fuse().to(s.device, memory_format=torch.channels_last)  # timm fuses on the CPU only
     log.info("\n%s", summary_line(model, s.imgsz))
     observers = [BatchPictures(s.run_dir, s.spec.names), MetricCharts(s.run_dir, s.spec.names)] if s.cfg.plots else []
-    evaluation = evaluate(
-        lambda images: model(images)[0], s.val_loader, names=s.spec.names, device=s.device, observers=observers
-    )
+    evaluation = evaluate(model.predict, s.val_loader, names=s.spec.names, device=s.device, observers=observers)
     if s.spec.nc > 1:
         log.info(evaluation.class_rows())
     table = s.run_dir / "results.csv"

@@ -42,7 +42,7 @@ def test_predictions_are_those_of_the_model(model, folder, file, count):
     with torch.inference_mode():
         expected = model(batch(count))[0]
 
-    found = load_backend(folder / file)(batch(count))
+    found = load_backend(folder / file)(batch(count)).output
 
     assert found.dtype == torch.float32
     torch.testing.assert_close(found[..., :4], expected[..., :4], rtol=0, atol=1e-3)
@@ -237,6 +237,6 @@ def test_a_half_precision_file_takes_and_returns_float32(tmp_path):
     onnx.save(model, tmp_path / "x.onnx")
     images = batch(2, 32, 32)
 
-    found = load_backend(tmp_path / "x.onnx")(images)
+    found = load_backend(tmp_path / "x.onnx")(images).output
 
     torch.testing.assert_close(found, images.half().float().view(2, 384, 8), rtol=0, atol=0)

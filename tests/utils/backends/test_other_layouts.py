@@ -79,7 +79,7 @@ def test_a_result_is_looked_at_even_where_the_file_declares_the_right_shape(tmp_
 def test_as_many_results_as_images_are_asked_for(tmp_path):
     path = constant_detector(tmp_path / "x.onnx", (1, 252, 8), declared=("b", 252, 8), images=OPEN)
 
-    assert load_backend(path)(torch.zeros(1, 3, 64, 64)).shape == (1, 252, 8)
+    assert load_backend(path)(torch.zeros(1, 3, 64, 64)).output.shape == (1, 252, 8)
     with pytest.raises(CheckpointError, match="1 results for 2 images"):
         load_backend(path)(torch.zeros(2, 3, 64, 64))
 
@@ -132,7 +132,7 @@ def test_numbers_that_agree_by_chance_are_judged_by_what_else_the_file_says(shap
 
 def test_a_small_file_of_one_class_of_yolov5_is_not_mistaken(tmp_path):
     path = constant_detector(tmp_path / "x.onnx", (1, 300, 6), declared=(1, 300, 6), nc=1)
-    assert load_backend(path)(torch.zeros(1, 3, 64, 64)).shape == (1, 300, 6)
+    assert load_backend(path)(torch.zeros(1, 3, 64, 64)).output.shape == (1, 300, 6)
 
     for foreign in ({"task": "detect"}, {"node": [helper.make_node("TopK", ["result", "k"], ["v", "i"])]}):
         path = constant_detector(tmp_path / "y.onnx", (1, 300, 6), declared=(1, 300, 6), nc=1, **foreign)

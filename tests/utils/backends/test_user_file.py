@@ -65,7 +65,7 @@ def weights(tmp_path):
 def test_the_file_that_the_checkpoint_needs_is_allowed(weights, tmp_path):
     backend = load_backend(weights, backbone=f"{tmp_path / 'net.py'}:tiny")
 
-    assert backend(torch.zeros(1, 3, 64, 64)).shape == (1, 8 * 8 + 4 * 4 + 2 * 2, 7)
+    assert backend(torch.zeros(1, 3, 64, 64)).output.shape == (1, 8 * 8 + 4 * 4 + 2 * 2, 7)
 
 
 @pytest.mark.parametrize(

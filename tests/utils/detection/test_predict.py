@@ -9,6 +9,7 @@ import torch
 from utils.detection.predict import Detections, Predictor, input_size
 from utils.errors import ConfigError
 from utils.nms import non_max_suppression
+from utils.predictions import BN5C, Predictions
 from utils.stopwatch import Speed
 
 CPU = torch.device("cpu")
@@ -30,7 +31,8 @@ class BrightBox:
         assert 0 <= images.min() <= images.max() <= 1
         rows, columns = (images[0, 0] > 0.9).nonzero(as_tuple=True)
         x1, y1, x2, y2 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-        return torch.tensor([[[(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 1.0, 0.1, 0.9]]])
+        rows = torch.tensor([[[(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 1.0, 0.1, 0.9]]])
+        return Predictions(rows, BN5C)
 
 
 def white_rectangle(height, width, x1, y1, x2, y2):

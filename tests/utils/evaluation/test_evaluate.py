@@ -10,6 +10,7 @@ from utils.data.batch import Batch
 from utils.evaluation.evaluate import HEADER, ImageResult, evaluate
 from utils.evaluation.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
 from utils.nms import non_max_suppression
+from utils.predictions import BN5C, Predictions
 
 CPU = torch.device("cpu")
 NAMES = {0: "cat", 1: "dog"}
@@ -44,7 +45,7 @@ class Oracle:
                 box = [(x1 + x2) / 2, (y1 + y2) / 2 + 16, x2 - x1, y2 - y1]
                 predictions[image, row, :5] = torch.tensor([*box, confidence])
                 predictions[image, row, 5 + c] = 1.0
-        return predictions
+        return Predictions(predictions, BN5C)
 
 
 CAT = (0, 10, 4, 30, 28)
@@ -250,7 +251,7 @@ def test_the_model_keeps_its_mode_and_precision():
     model = torch.nn.Conv2d(3, 7, 1)
 
     def predict(images):
-        return model(images).flatten(2).transpose(1, 2).sigmoid()
+        return Predictions(model(images).flatten(2).transpose(1, 2).sigmoid(), BN5C)
 
     run(predict, [batch_of([CAT])])
 

