@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("val")
 
+NO_LOSSES = (0.0, 0.0, 0.0)  # of box, objectness and class, which only a training knows
 MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 
@@ -65,7 +66,7 @@ def run(**options: Any) -> tuple[tuple[float, ...], "np.ndarray", tuple[float, f
     evaluation = main(make_config(ValConfig, options))
     speed = evaluation.speed
     maps = evaluation.metrics.maps(len(evaluation.names))
-    return (*evaluation.figures(), *evaluation.losses), maps, (speed.preprocess, speed.inference, speed.nms)
+    return (*evaluation.figures(), *NO_LOSSES), maps, (speed.preprocess, speed.inference, speed.nms)
 
 
 if __name__ == "__main__":

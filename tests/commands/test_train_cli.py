@@ -19,7 +19,7 @@ from utils.configs.train import TrainConfig
 from utils.data.shapes.dataset import draw_picture
 from utils.data.shapes.scene import CLASSES
 from utils.errors import CheckpointError, ConfigError, DataError, DivergedError
-from utils.loggers.row import HEADINGS
+from utils.loggers.row import headings
 from utils.plots.image_file import write_image
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml, write_yaml
@@ -70,7 +70,7 @@ def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
         *("PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png", "confusion_matrix.png"),
     }
     header, *rows = results(run)
-    assert tuple(header) == HEADINGS
+    assert tuple(header) == headings(("box", "obj", "cls"))
     assert [row[0] for row in rows] == ["0", "1"]
     assert read_yaml(run / "opt.yaml")["epochs"] == 2
     content = torch.load(run / "weights/best.pt", weights_only=True)

@@ -9,9 +9,9 @@ import pytest
 
 from utils import progress
 from utils.progress import Bar, progress_bar
-from utils.training.epoch import COLUMNS
+from utils.training.epoch import line
 
-TEXT = COLUMNS % ("299/299", "12.3G", "0.0123", "0.0456", "1.23e-05", 1234, 1280)
+TEXT = line("299/299", "12.3G", ["0.0123", "0.0456", "1.23e-05"], 1234, 1280)
 
 
 class Terminal:

@@ -20,12 +20,11 @@ from torch.utils.data import DataLoader, get_worker_info
 from utils.data.batch import Batch, Shape, as_images
 from utils.data.image_store import ImageStore
 from utils.data.mosaic.augment import AugmentConfig
-from utils.data.mosaic.tiles import TILES
 from utils.data.scan.scan_result import ScanResult
 from utils.data.train_batches import TrainBatches
 from utils.data.val_batches import ValBatches
 from utils.device import usable_cpus
-from utils.errors import ConfigError, DataError, StorageError, UserError
+from utils.errors import DataError, StorageError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -145,18 +144,11 @@ def build_train_loader(
     seed: int = 0,
     workers: int = 8,
     cache: str | None = None,
-    mosaic_pool: int = 2,
 ) -> BatchLoader:
-    """Return augmented batches of imgsz × imgsz pixels; ``shapes`` of a batch is None.
-
-    ``mosaic_pool`` (1–4) × batch images are read for a batch of mosaics; 4 makes their parts independent of each other.
-    Raises: ConfigError.
-    """
-    if not 1 <= mosaic_pool <= TILES:
-        raise ConfigError(f"mosaic_pool is {mosaic_pool}", f"use a number from 1 to {TILES}")
+    """Return augmented batches of imgsz × imgsz pixels; ``shapes`` of a batch is None. Raises: ConfigError."""
     store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache)
     batch_size = min(batch_size, len(store))
-    batches = TrainBatches(scan, store, batch_size, augment, seed, mosaic_pool)
+    batches = TrainBatches(scan, store, batch_size, augment, seed)
     return BatchLoader(batches, worker_count(workers, batch_size))
 
 

@@ -25,15 +25,11 @@ MIXUP_BETA = (32.0, 32.0)
 class TrainBatches:
     """Batch (epoch, i) of a data set: a function of the seed and these two numbers.
 
-    Every epoch shows each image once, in a new order; the last batch may be smaller. ``mosaic_pool`` × batch images
-    are read for the mosaics of a batch (see ``layout.partners``).
+    Every epoch shows each image once, in a new order; the last batch may be smaller.
     """
 
-    def __init__(
-        self, scan: ScanResult, store: ImageStore, batch_size: int, augment: AugmentConfig, seed: int, mosaic_pool: int
-    ) -> None:
+    def __init__(self, scan: ScanResult, store: ImageStore, batch_size: int, augment: AugmentConfig, seed: int) -> None:
         self.store, self.batch_size, self.augment, self.seed = store, batch_size, augment, seed
-        self.mosaic_pool = mosaic_pool
         self.labels = Ragged.join(scan.labels, 5)
         polygons = [polygon for image in scan.segments for polygon in image]
         self.polygons = Ragged.join(polygons, 2) if any(map(len, polygons)) else None
@@ -51,12 +47,12 @@ class TrainBatches:
         own = self._epoch_order(epoch)[positions.start : positions.stop]
         composition = self._compose(own, epoch, batch, positions)
         objects = place_objects(composition.layout, self.labels, self.polygons)
-        copies = Copies.none()
-        if self.augment.copy_paste and self.polygons is not None:
+        copies, augment = Copies.none(), self.augment.at(epoch)
+        if augment.copy_paste and self.polygons is not None:
             turn = np.arange(len(composition.sample)) >= len(positions)  # of a sample's pictures
             indices = 2 * (positions.start + composition.sample) + turn
             rngs = [generator(self.seed, epoch, index, Stream.PASTE) for index in indices.tolist()]
-            objects, copies = copy_paste(composition.layout, objects, self.augment.copy_paste, rngs)
+            objects, copies = copy_paste(composition.layout, objects, augment.copy_paste, rngs)
         first_share = np.ones(len(positions))  # of a sample's first picture
         for sample in composition.sample[len(positions) :].tolist():
             first_share[sample] = generator(self.seed, epoch, positions[sample], Stream.MIXUP).beta(*MIXUP_BETA)
@@ -76,9 +72,10 @@ class TrainBatches:
 
     def _compose(self, own: np.ndarray, epoch: int, batch: int, positions: range) -> Composition:
         rng = generator(self.seed, epoch, batch, Stream.PARTNERS)
-        mosaics, pool = partners(own, len(self.store), self.mosaic_pool, rng)
+        augment = self.augment.at(epoch)
+        mosaics, pool = partners(own, len(self.store), int(augment.mosaic_pool), rng)
         rows = [generator(self.seed, epoch, position, Stream.GEOMETRY).random(NUMBERS) for position in positions]
-        return compose(own, mosaics, pool, self.store.sizes, self.augment, self.store.imgsz, np.stack(rows))
+        return compose(own, mosaics, pool, self.store.sizes, augment, self.store.imgsz, np.stack(rows))
 
     def _transform(self, pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Apply the transforms to ``pixels`` (H, W, 3), in place, and return the labels."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from utils.boxes import cxcywh_to_xyxy, unletterbox
 from utils.data.batch import Batch
 from utils.device import to_float_images
+from utils.losses._contract import Loss
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.matching import DetectionMetrics, fitness, iou_levels, match_detections
 from utils.nms import non_max_suppression
@@ -57,7 +58,7 @@ class Evaluation:
 
     names: Mapping[int, str]
     metrics: MetricsResult
-    losses: list[float]  # box, objectness, class: means over the batches; zeros where no loss was given
+    losses: list[float]  # of the terms of the loss: means over the batches; empty where no loss was given
     images: int
     speed: Speed
 
@@ -90,7 +91,7 @@ def evaluate(
     names: Mapping[int, str],
     device: torch.device,
     nms: Callable[..., list[Tensor]] = VAL_NMS,
-    loss: Callable[[list[Tensor], Tensor], tuple[Tensor, Tensor]] | None = None,
+    loss: Loss | None = None,
     single_cls: bool = False,
     observers: Sequence[Observer] = (),
 ) -> Evaluation:
@@ -100,7 +101,8 @@ def evaluate(
     given. ``single_cls`` counts every class as class 0. Precision and mode of the model are the caller's.
     """
     metrics, levels, watch = DetectionMetrics(), iou_levels(), Stopwatch(device)
-    losses, images_seen, batches_seen = torch.zeros(3, device=device), 0, 0
+    losses = torch.zeros(len(loss.terms) if loss else 0, device=device)
+    images_seen = batches_seen = 0
     log.info(HEADER)
     for index, batch in enumerate(_shown(loader)):
         batch = _as_one_class(batch) if single_cls else batch

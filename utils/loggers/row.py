@@ -2,26 +2,19 @@
 
 from collections.abc import Sequence
 
-HEADINGS = (
-    "epoch",
-    "train/box_loss",
-    "train/obj_loss",
-    "train/cls_loss",
-    "metrics/precision",
-    "metrics/recall",
-    "metrics/mAP_0.5",
-    "metrics/mAP_0.5:0.95",
-    "val/box_loss",
-    "val/obj_loss",
-    "val/cls_loss",
-    "x/lr0",
-    "x/lr1",
-    "x/lr2",
-)
+METRICS = ("metrics/precision", "metrics/recall", "metrics/mAP_0.5", "metrics/mAP_0.5:0.95")
+RATES = ("x/lr0", "x/lr1", "x/lr2")
+
+
+def headings(terms: Sequence[str]) -> tuple[str, ...]:
+    """Return the headings for a loss of these ``terms``; those of YOLOv5 for box, obj and cls."""
+    losses = [[f"{part}/{term}_loss" for term in terms] for part in ("train", "val")]
+    return ("epoch", *losses[0], *METRICS, *losses[1], *RATES)
 
 
 def epoch_row(
     epoch: int,
+    terms: Sequence[str],
     train_losses: Sequence[float],
     metrics: Sequence[float],
     val_losses: Sequence[float],
@@ -29,8 +22,8 @@ def epoch_row(
 ) -> dict[str, float]:
     """Return a row by heading.
 
-    Losses are box, objectness, class; metrics are precision, recall, mAP@0.5, mAP@0.5:0.95; learning rates are those
-    of biases, decayed weights and norm weights.
+    Losses are those of ``terms``; metrics are precision, recall, mAP@0.5, mAP@0.5:0.95; learning rates are those of
+    biases, decayed weights and norm weights.
     """
     values = (epoch, *train_losses, *metrics, *val_losses, *learning_rates)
-    return dict(zip(HEADINGS, map(float, values), strict=True))
+    return dict(zip(headings(terms), map(float, values), strict=True))

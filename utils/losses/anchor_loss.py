@@ -1,7 +1,8 @@
 """The loss of an anchor-based detection head: box (CIoU), objectness and class terms."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from utils.boxes import paired_iou
-from utils.errors import ConfigError
+from utils.hyper import hyper, take
+from utils.losses._contract import register_loss
 from utils.losses.assignment import Matches, assign_targets
 
 FOCAL_ALPHA = 0.25  # https://arxiv.org/abs/1708.02002
@@ -20,14 +22,14 @@ FOCAL_ALPHA = 0.25  # https://arxiv.org/abs/1708.02002
 class LossGains:
     """Gains and options of the loss; the defaults are those of ``data/hyps/hyp.scratch-low.yaml``, not yet scaled."""
 
-    box: float = 0.05
-    obj: float = 1.0
-    cls: float = 0.5
-    obj_pw: float = 1.0  # weight of positive cells in the objectness term
-    cls_pw: float = 1.0
-    anchor_t: float = 4.0  # largest ratio between the sides of a target and those of its anchor
-    fl_gamma: float = 0.0  # focal exponent, 0 = plain cross-entropy
-    label_smoothing: float = 0.0
+    box: float = hyper(0.05, 0, math.inf)
+    cls: float = hyper(0.5, 0, math.inf)
+    cls_pw: float = hyper(1.0, 0, math.inf)
+    obj: float = hyper(1.0, 0, math.inf)
+    obj_pw: float = hyper(1.0, 0, math.inf)  # weight of positive cells in the objectness term
+    anchor_t: float = hyper(4.0, 1, math.inf)  # largest ratio between the sides of a target and those of its anchor
+    fl_gamma: float = hyper(0.0, 0, math.inf)  # focal exponent, 0 = plain cross-entropy
+    label_smoothing: float = hyper(0.0, 0, 1, optional=True)
 
     @classmethod
     def from_hyp(cls, hyp: Mapping[str, float], levels: int, nc: int, imgsz: int) -> "LossGains":
@@ -35,17 +37,21 @@ class LossGains:
 
         Raises: ConfigError where a key is missing (``label_smoothing`` may be).
         """
-        hyp = {"label_smoothing": 0.0, **hyp}
-        missing = [key for key in cls.__dataclass_fields__ if key not in hyp]
-        if missing:
-            raise ConfigError(
-                f"hyper-parameter {missing[0]!r} is missing", "add it, as in data/hyps/hyp.scratch-low.yaml"
-            )
-        values = {key: float(hyp[key]) for key in cls.__dataclass_fields__}
-        values["box"] *= 3 / levels
-        values["obj"] *= 3 / levels * (imgsz / 640) ** 2
-        values["cls"] *= 3 / levels * nc / 80
-        return cls(**values)
+        gains = take(cls, hyp)
+        return replace(
+            gains,
+            box=gains.box * 3 / levels,
+            obj=gains.obj * 3 / levels * (imgsz / 640) ** 2,
+            cls=gains.cls * 3 / levels * nc / 80,
+        )
+
+
+@dataclass(frozen=True)
+class AnchorHyp:
+    """What hyper-parameter files say of anchors besides ``anchor_t``."""
+
+    anchors: float | None = hyper(None, 0, 10, optional=True)  # per level; set, it makes AutoAnchor compute them anew
+    iou_t: float = hyper(0.2, 0, 1, optional=True)  # in every file of the reference, used by none
 
 
 class DetectionLoss(nn.Module):
@@ -55,6 +61,8 @@ class DetectionLoss(nn.Module):
     ``targets (T, 6)``: [image index, class, cx, cy, w, h in 0–1]. Assignment runs on the CPU, where its small tensors
     are quick and their sizes are known; so leave ``targets`` there, and a GPU is never waited for.
     """
+
+    terms = ("box", "obj", "cls")
 
     def __init__(self, anchors: Tensor, nc: int, gains: LossGains) -> None:
         """Take ``anchors (L, A, 2)`` in grid units, the number of classes, and gains already scaled."""
@@ -104,6 +112,12 @@ class DetectionLoss(nn.Module):
         miss = target + positive - 2 * target * positive  # 1 − p_t
         alpha = target * FOCAL_ALPHA + (1 - target) * (1 - FOCAL_ALPHA)
         return loss * alpha * miss.clamp(min=1e-7) ** self.gains.fl_gamma
+
+
+@register_loss("Detect", LossGains, AnchorHyp)
+def anchor_loss(head: nn.Module, hyp: Mapping[str, Any], imgsz: int) -> DetectionLoss:
+    """Return the loss with its gains scaled to levels, classes and image size."""
+    return DetectionLoss(head.anchors, head.nc, LossGains.from_hyp(hyp, levels=head.nl, nc=head.nc, imgsz=imgsz))
 
 
 def _decode(logits: Tensor, anchor_size: Tensor) -> Tensor:

@@ -14,27 +14,27 @@ from utils.training.session import Session
 
 log = logging.getLogger(__name__)
 
-COLUMNS = "%7s%7s%9s%9s%9s%7s%6s"  # with percent, count and time left they fit into 80
-HEADER = COLUMNS % ("Epoch", "Memory", "box_loss", "obj_loss", "cls_loss", "Boxes", "Size")
+EDGE, LOSS, END = "%7s%7s", "%9s", "%7s%6s"  # of a line; with three losses, percent and time left they fit into 80
 REFRESH_S = 0.2  # reading the losses more often would make a GPU wait
 BATCHES_DRAWN = 3
 
 
 def train_epoch(session: Session, epoch: int) -> list[float]:
-    """Train one epoch and return its mean box, objectness and class loss. Raises: DivergedError."""
+    """Train one epoch and return the mean of each term of the loss. Raises: DivergedError."""
     s = session
     s.model.train()
     for module in s.frozen:
         module.eval()
     s.train_loader.set_epoch(epoch)
-    log.info("\n%s", f"{HEADER}  {s.pace.left(epoch)}".rstrip())
+    header = line("Epoch", "Memory", [f"{term}_loss" for term in s.loss.terms], "Boxes", "Size")
+    log.info("\n%s", f"{header}  {s.pace.left(epoch)}".rstrip())
     with progress_bar(s.train_loader) as progress:
         return _train_batches(s, epoch, progress)
 
 
 def _train_batches(session: Session, epoch: int, progress: Bar | Lines) -> list[float]:
     s, steps = session, len(session.train_loader)
-    total = torch.zeros(3, device=s.device)
+    total = torch.zeros(len(s.loss.terms), device=s.device)
     shown_at = 0.0
     for index, batch in enumerate(progress):
         step = index + epoch * steps
@@ -70,4 +70,9 @@ def _finite(means: list[float], index: int) -> list[float]:
 def _line(session: Session, epoch: int, means: list[float], batch) -> str:
     name = f"{epoch}/{session.cfg.epochs - 1}"
     losses = [f"{mean:.3g}" for mean in means]
-    return COLUMNS % (name, f"{memory_gb(session.device):.3g}G", *losses, len(batch.targets), batch.images.shape[-1])
+    return line(name, f"{memory_gb(session.device):.3g}G", losses, len(batch.targets), batch.images.shape[-1])
+
+
+def line(epoch: str, memory: str, losses: list[str], boxes: int | str, size: int | str) -> str:
+    """Return the columns of the progress bar, or their titles."""
+    return (EDGE + LOSS * len(losses) + END) % (epoch, memory, *losses, boxes, size)

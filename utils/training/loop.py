@@ -130,9 +130,10 @@ def _announce(session: Session) -> None:
 def _log_epoch(session: Session, epoch: int, losses: list[float], evaluation: Evaluation | None) -> None:
     """Give the figures of an epoch to every logger; those of an epoch without validation are nan."""
     figures = evaluation.figures() if evaluation else [math.nan] * 4
-    val_losses = evaluation.losses if evaluation else [math.nan] * 3
+    terms = session.loss.terms
+    val_losses = evaluation.losses if evaluation else [math.nan] * len(terms)
     rates = [group["lr"] for group in session.stepper.optimizer.param_groups[:3]]
-    row = epoch_row(epoch, losses, figures, val_losses, rates)
+    row = epoch_row(epoch, terms, losses, figures, val_losses, rates)
     for logger in session.loggers:
         logger.epoch(row)
 

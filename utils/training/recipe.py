@@ -12,8 +12,9 @@ from typing import Any
 from utils.config import allowed_instead
 from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
+from utils.losses._contract import LossEntry
 from utils.registry import suggest
-from utils.training.hyp import RANGES, checked, ranges_of_optional_keys
+from utils.training.hyp import checked, hyper_of_other_losses, known_hyper
 
 log = logging.getLogger(__name__)
 
@@ -22,26 +23,26 @@ OPTIONS: dict[str, Any] = {"optimizer": "SGD", "backbone_lr": 1.0, "cos_lr": Fal
 
 
 def apply_recipe(
-    recipe: Mapping[str, Any], cfg: TrainConfig, hyp: Mapping[str, Any], source: str
+    recipe: Mapping[str, Any], cfg: TrainConfig, hyp: Mapping[str, Any], loss: LossEntry, source: str
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """Return options and hyper-parameters with the recipe's, else the defaults, for those that the user left alone.
 
+    Gains of another head's ``loss`` are passed over.
     Raises: ConfigError naming an unknown key or a wrong value.
     """
-    ranges = RANGES | {key: limits for key, (_, *limits) in ranges_of_optional_keys().items()}
+    known, foreign = known_hyper(loss), hyper_of_other_losses(loss)
     hyp, used = dict(hyp), {}
     whose = _goes_first(recipe, cfg)
     if whose:
         log.info("recipe of %s: %s goes first, so its optimizer and hyper-parameters are left out", source, whose)
     for key, value in recipe.items():
-        if key in ranges:
+        if key in known:
             if not whose:
-                low, high = ranges[key]
-                hyp[key] = used[key] = checked(f"{source}: recipe", key, value, low, high)
-        elif key not in OPTIONS:
-            hint = suggest(str(key), [*ranges, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
+                hyp[key] = used[key] = checked(f"{source}: recipe", key, value, known[key])
+        elif key not in OPTIONS and key not in foreign:
+            hint = suggest(str(key), [*known, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
             raise ConfigError(f"{source}: recipe: unknown key {key!r}", hint)
-        else:
+        elif key in OPTIONS:
             _check_option(key, value, source)
             if getattr(cfg, key) is None and not (whose and key == "optimizer"):
                 cfg = replace(cfg, **{key: value})

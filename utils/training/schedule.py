@@ -1,11 +1,28 @@
 """Learning rate over epochs, warm-up over the first steps, and when to stop."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from torch.optim import Optimizer
 
+from utils.hyper import hyper
+
 MIN_WARMUP_STEPS = 100
+
+
+@dataclass(frozen=True)
+class ScheduleHyp:
+    """What a hyper-parameter file says of the optimizer and its schedule."""
+
+    lr0: float = hyper(0.01, 0, 1)
+    lrf: float = hyper(0.01, 0, 10)
+    momentum: float = hyper(0.937, 0, 0.999)
+    weight_decay: float = hyper(0.0005, 0, 1)
+    warmup_epochs: float = hyper(3.0, 0, math.inf)
+    warmup_momentum: float = hyper(0.8, 0, 0.999)
+    warmup_bias_lr: float = hyper(0.1, 0, 1)
+    nominal_batch: float = hyper(64, 1, 65536, optional=True)  # to which accumulation and weight decay are scaled
 
 
 def lr_factor(epoch: int, epochs: int, lrf: float, cosine: bool) -> float:
@@ -21,28 +38,30 @@ class Schedule:
     Groups of biases (entry ``biases``) warm up from a high rate, the others from 0.
     """
 
-    def __init__(self, optimizer: Optimizer, hyp: dict, *, epochs: int, steps: int, batch_size: int, cosine: bool):
-        """``steps`` are the batches of one epoch; ``hyp['nominal_batch']`` images make one optimizer step."""
+    def __init__(
+        self, optimizer: Optimizer, hyp: ScheduleHyp, *, epochs: int, steps: int, batch_size: int, cosine: bool
+    ):
+        """``steps`` are the batches of one epoch; ``hyp.nominal_batch`` images make one optimizer step."""
         self.optimizer = optimizer
         self.hyp = hyp
         self.epochs = epochs
         self.cosine = cosine
         self.batches = epochs * steps
-        self.full_ratio = min(hyp["nominal_batch"] / batch_size, self.batches)  # even a short run makes one step
+        self.full_ratio = min(hyp.nominal_batch / batch_size, self.batches)  # even a short run makes one step
         self.batches_per_update = max(1, round(self.full_ratio))
-        self.warmup_steps = max(round(hyp["warmup_epochs"] * steps), MIN_WARMUP_STEPS) if hyp["warmup_epochs"] else 0
+        self.warmup_steps = max(round(hyp.warmup_epochs * steps), MIN_WARMUP_STEPS) if hyp.warmup_epochs else 0
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
 
     def set(self, step: int, epoch: int) -> int:
         """Prepare the optimizer for batch number ``step`` of the run; return the batches to accumulate."""
-        factor = lr_factor(epoch, self.epochs, self.hyp["lrf"], self.cosine)
+        factor = lr_factor(epoch, self.epochs, self.hyp.lrf, self.cosine)
         warm = self._is_warm_up(step)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            start = self.hyp["warmup_bias_lr"] if group["biases"] else 0.0
+            start = self.hyp.warmup_bias_lr if group["biases"] else 0.0
             group["lr"] = self._ramp(step, start, base * factor) if warm else base * factor
             if "momentum" in group:
-                target = self.hyp["momentum"]
-                group["momentum"] = self._ramp(step, self.hyp["warmup_momentum"], target) if warm else target
+                target = self.hyp.momentum
+                group["momentum"] = self._ramp(step, self.hyp.warmup_momentum, target) if warm else target
         return self._accumulate(step)
 
     def updates(self, limit: int) -> int:

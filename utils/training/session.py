@@ -21,9 +21,11 @@ from utils.data.scan.spec import DataSpec, load_data_spec
 from utils.device import autocast_dtype, select_device
 from utils.errors import ConfigError
 from utils.files import find_file
+from utils.hyper import take
 from utils.imgsz import fit_imgsz
 from utils.loggers import build_loggers
-from utils.losses.anchor_loss import DetectionLoss, LossGains
+from utils.losses import build_loss, find_loss
+from utils.losses._contract import Loss
 from utils.runs import ROOT, new_run_dir, write_text
 from utils.text import counted
 from utils.training.cores import CoreShare
@@ -33,14 +35,14 @@ from utils.training.hyp import load_hyp
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.pace import Pace
 from utils.training.recipe import apply_recipe
-from utils.training.schedule import EarlyStopping, Schedule
+from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
 from utils.training.settings import log_settings
 from utils.training.start import ModelPlan, build_model, fit_model_anchors, plan_model
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
 
-DEFAULT_HYP = "data/hyps/hyp.scratch-low.yaml"
+HYPS = "data/hyps"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Session:
     model: DetectionModel
     frozen: list[nn.Module]
     ema: ModelEMA
-    loss: DetectionLoss
+    loss: Loss
     stepper: Stepper
     schedule: Schedule
     stopper: EarlyStopping
@@ -83,12 +85,12 @@ def build_session(cfg: TrainConfig) -> Session:
     cfg, hyp = _settings(cfg, spec, plan)
     train_scan, val_scan = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
     warn_of_overlap(train_scan, val_scan)
-    model = build_model(plan, spec.names, hyp["anchors"]).to(device, memory_format=torch.channels_last)
+    model = build_model(plan, spec.names, hyp.get("anchors")).to(device, memory_format=torch.channels_last)
     imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
     if model.fixed_size not in (None, (imgsz, imgsz)):
         height, width = model.fixed_size
         raise ConfigError(f"the backbone takes images of {height}×{width} only, not {imgsz}", f"--imgsz {height}")
-    if cfg.autoanchor:
+    if cfg.autoanchor and hasattr(model.head, "anchors"):
         fit_model_anchors(model, train_scan, imgsz, hyp["anchor_t"], cfg.seed)
 
     batch_size = min(cfg.batch_size, len(train_scan))
@@ -113,9 +115,9 @@ def build_session(cfg: TrainConfig) -> Session:
         model=model,
         frozen=frozen,
         ema=ema,
-        loss=build_loss(model, hyp, imgsz).to(device),
+        loss=build_loss(model.head, hyp, imgsz).to(device),
         stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16),
-        schedule=Schedule(optimizer, hyp, epochs=cfg.epochs, steps=steps, batch_size=batch_size, cosine=cfg.cos_lr),
+        schedule=_schedule(optimizer, cfg, hyp, steps, batch_size),
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
         train_loader=train_loader,
         val_loader=val_loader,
@@ -126,12 +128,13 @@ def build_session(cfg: TrainConfig) -> Session:
 
 def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainConfig, dict[str, Any]]:
     """Return options and hyper-parameters: the user's, else the model's recipe, else those that suit the data."""
-    file = find_file(cfg.hyp or spec.hyp or DEFAULT_HYP, "data/hyps", (".yaml", ".yml"))
-    hyp = load_hyp(file)
-    cfg, hyp = apply_recipe(plan.recipe if cfg.recipe else {}, cfg, hyp, plan.source)
-    if hyp["anchors"] and not cfg.autoanchor:
+    loss = find_loss(plan.head)
+    file = find_file(cfg.hyp or spec.hyp or loss.file, HYPS, (".yaml", ".yml"))
+    hyp = load_hyp(file, loss)
+    cfg, hyp = apply_recipe(plan.recipe if cfg.recipe else {}, cfg, hyp, loss, plan.source)
+    if hyp.get("anchors") and not cfg.autoanchor:
         raise ConfigError("the hyper-parameter 'anchors' needs AutoAnchor", "remove it or --noautoanchor")
-    log_settings(cfg, hyp, load_hyp(ROOT / DEFAULT_HYP), Path(file).name)
+    log_settings(cfg, hyp, load_hyp(ROOT / HYPS / loss.file, loss), Path(file).name)
     return cfg, hyp
 
 
@@ -155,21 +158,14 @@ def build_loaders(
         train_scan,
         imgsz,
         cfg.batch_size,
-        AugmentConfig.from_hyp(hyp),
+        AugmentConfig.from_hyp(hyp, cfg.epochs),
         seed=cfg.seed,
         workers=cfg.workers,
         cache=cfg.cache,
-        mosaic_pool=hyp["mosaic_pool"],
     )
     batch_size, stride = 2 * cfg.batch_size, model.size_multiple
     val = build_val_loader(val_scan, imgsz, batch_size, stride, workers=cfg.workers, rect=rect, cache=cfg.cache)
     return train, val
-
-
-def build_loss(model: DetectionModel, hyp: dict[str, Any], imgsz: int) -> DetectionLoss:
-    """Return the loss with its gains scaled to levels, classes and image size."""
-    head = model.head
-    return DetectionLoss(head.anchors, head.nc, LossGains.from_hyp(hyp, levels=head.nl, nc=head.nc, imgsz=imgsz))
 
 
 def _freeze(model: DetectionModel, choice: Sequence[str]) -> list[nn.Module]:
@@ -181,10 +177,18 @@ def _freeze(model: DetectionModel, choice: Sequence[str]) -> list[nn.Module]:
 
 
 def _optimizer(model: DetectionModel, cfg: TrainConfig, hyp: dict[str, Any], batch_size: int) -> torch.optim.Optimizer:
-    weight_decay = hyp["weight_decay"] * _decay_scale(batch_size, hyp["nominal_batch"])
+    values = take(ScheduleHyp, hyp)
+    weight_decay = values.weight_decay * _decay_scale(batch_size, values.nominal_batch)
     backbone = model.backbone or model.model[: len(model.backbone_rows)]
-    groups = parameter_groups(model, hyp["lr0"], weight_decay, backbone, cfg.backbone_lr)
-    return build_optimizer(cfg.optimizer, groups, hyp["momentum"])
+    groups = parameter_groups(model, values.lr0, weight_decay, backbone, cfg.backbone_lr)
+    return build_optimizer(cfg.optimizer, groups, values.momentum)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, cfg: TrainConfig, hyp: dict[str, Any], steps: int, batch_size: int
+) -> Schedule:
+    values = take(ScheduleHyp, hyp)
+    return Schedule(optimizer, values, epochs=cfg.epochs, steps=steps, batch_size=batch_size, cosine=cfg.cos_lr)
 
 
 def _decay_scale(batch_size: int, nominal: int) -> float:

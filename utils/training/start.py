@@ -40,6 +40,7 @@ class ModelPlan:
 
     data: dict[str, Any]
     source: str
+    head: type  # of its last row
     start: "Start | None" = None
     is_file: bool = False  # ``source`` is the file that holds just ``data``
     keeps_anchors: bool = False  # take the anchors of ``start`` too
@@ -64,15 +65,16 @@ def plan_model(cfg: TrainConfig) -> ModelPlan:
             raise ConfigError("--backbone-weights needs --backbone", fix)
         with at(source):
             check_model_yaml(data | {"nc": 1, "anchors": 1})  # which the data set and the hyper-parameters may overrule
-        read_rows(data, source)  # a wrong row is told before the data set is drawn or scanned
-        return ModelPlan(data, source, start, is_file=not from_checkpoint, keeps_anchors=from_checkpoint)
+        head = read_rows(data, source)[-1].entry.cls  # a wrong row is told before the data set is drawn or scanned
+        return ModelPlan(data, source, head, start, is_file=not from_checkpoint, keeps_anchors=from_checkpoint)
     weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
     with at(source):
         swapped = swap_backbone(data, cfg.backbone, weights=weights, imgsz=(cfg.imgsz, cfg.imgsz))
     is_same = from_checkpoint and swapped == data
     start = _with_moved_rows(start) if start else None
     source = f"{source} with {cfg.backbone}"
-    return ModelPlan(swapped, source, start, keeps_anchors=is_same, names_weights=names_weights)
+    head = read_rows(swapped, source)[-1].entry.cls
+    return ModelPlan(swapped, source, head, start, keeps_anchors=is_same, names_weights=names_weights)
 
 
 def _read_start(path: str, needs_yaml: bool) -> Start:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,7 +225,7 @@ def test_an_unreadable_image_is_a_data_error_in_a_worker_too(scan, workers):
 @pytest.mark.parametrize("pool", [1, 2, 4])
 def test_a_batch_of_mosaics_reads_pool_times_its_size(scan, pool, monkeypatch):
     augment = AugmentConfig(mosaic=1.0)
-    batches = build_train_loader(scan, 64, 8, augment, workers=0, mosaic_pool=pool).batches
+    batches = build_train_loader(scan, 64, 8, replace(augment, mosaic_pool=pool), workers=0).batches
     read = []
     load = batches.store.load
     monkeypatch.setattr(batches.store, "load", lambda index: read.append(index) or load(index))

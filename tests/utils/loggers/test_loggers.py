@@ -12,11 +12,13 @@ from utils.errors import StorageError
 from utils.loggers import build_loggers
 from utils.loggers._contract import LOGGERS
 from utils.loggers.csv import CsvLogger
-from utils.loggers.row import HEADINGS, epoch_row
+from utils.loggers.row import epoch_row, headings
 from utils.registry import Registry
 from utils.runs import ROOT
 
-ROW = epoch_row(7, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6, 0.7), (0.8, 0.9, 1.0), (0.01, 0.02, 0.0333333))
+TERMS = ("box", "obj", "cls")
+HEADINGS = headings(TERMS)
+ROW = epoch_row(7, TERMS, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6, 0.7), (0.8, 0.9, 1.0), (0.01, 0.02, 0.0333333))
 
 
 def test_a_row_stands_under_the_reference_headings():
@@ -30,7 +32,7 @@ def test_a_row_stands_under_the_reference_headings():
 
 def test_a_row_with_a_missing_figure_is_refused():
     with pytest.raises(ValueError, match="shorter"):
-        epoch_row(0, (0.1, 0.2), (0.4, 0.5, 0.6, 0.7), (0.8, 0.9, 1.0), (0.01, 0.01, 0.01))
+        epoch_row(0, TERMS, (0.1, 0.2), (0.4, 0.5, 0.6, 0.7), (0.8, 0.9, 1.0), (0.01, 0.01, 0.01))
 
 
 def test_results_csv_has_right_aligned_columns_of_twenty_characters(tmp_path):

@@ -299,5 +299,5 @@ def test_gains_of_a_hyper_parameter_file_are_scaled_to_levels_classes_and_pixels
 
 
 def test_a_missing_hyper_parameter_is_named():
-    with pytest.raises(ConfigError, match="'obj'"):
+    with pytest.raises(ConfigError, match="'cls'"):
         LossGains.from_hyp({"box": 0.05}, levels=3, nc=80, imgsz=640)

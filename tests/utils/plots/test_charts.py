@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from utils.errors import StorageError
+from utils.loggers.row import headings
 from utils.plots import confusion, curves, figure
 from utils.plots.annotate import color_of
 from utils.plots.confusion import plot_confusion_matrix
@@ -15,6 +16,7 @@ from utils.plots.curves import plot_confidence_curve, plot_pr_curve
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
 
+HEADINGS = headings(("box", "obj", "cls"))
 NAMES = {0: "cat", 1: "dog", 2: "eel"}
 X = np.linspace(0, 1, 1000)
 CURVES = np.stack([1 - X**2, 1 - X**3, 1 - X**4])
@@ -129,18 +131,18 @@ def test_a_large_confusion_matrix_has_no_figures_or_names(tmp_path, drawn):
 
 
 def test_results_are_drawn_in_the_reference_order(tmp_path, drawn):
-    header = ",".join(f"{name:>20}" for name in ["epoch", *"abcdefghijklm"])
+    header = ",".join(f"{name:>20}" for name in HEADINGS)
     rows = [",".join(f"{value:20.5g}" for value in [epoch, *range(13)]) for epoch in range(4)]
     (tmp_path / "results.csv").write_text("\n".join([header, *rows, ""]))
 
     plot_results(tmp_path / "results.csv", tmp_path / "results.png")
 
-    assert [axes.get_title() for axes in drawn[0].axes] == list("abcdehijfg")
+    assert [axes.get_title() for axes in drawn[0].axes] == [HEADINGS[i] for i in (1, 2, 3, 4, 5, 8, 9, 10, 6, 7)]
     assert drawn[0].axes[5].lines[0].get_ydata().tolist() == [7, 7, 7, 7]
 
 
 def test_a_single_epoch_has_whole_numbers_on_its_axis_and_no_negative_ones(tmp_path, drawn):
-    header = ",".join(["epoch", *"abcdefghijklm"])
+    header = ",".join(HEADINGS)
     (tmp_path / "results.csv").write_text(f"{header}\n0{',0' * 13}\n")
 
     plot_results(tmp_path / "results.csv", tmp_path / "results.png")
@@ -152,7 +154,7 @@ def test_a_single_epoch_has_whole_numbers_on_its_axis_and_no_negative_ones(tmp_p
 
 
 def test_epochs_without_validation_leave_a_gap(tmp_path, drawn):
-    header = ",".join(["epoch", *"abcdefghijklm"])
+    header = ",".join(HEADINGS)
     (tmp_path / "results.csv").write_text(f"{header}\n0{',nan' * 13}\n1{',2' * 13}\n")
 
     plot_results(tmp_path / "results.csv", tmp_path / "results.png")

@@ -1,19 +1,25 @@
 """Hyper-parameter files are read whole and checked key by key."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from utils.errors import ConfigError
+from utils.hyper import hyper
+from utils.losses import LOSSES
+from utils.losses._contract import register_loss
 from utils.runs import ROOT
 from utils.training.hyp import load_hyp
 from utils.yaml_file import read_yaml
 
 SHIPPED = sorted((ROOT / "data/hyps").glob("*.yaml"))
+LOSS = LOSSES.get("Detect")
 LOW = ROOT / "data/hyps/hyp.scratch-low.yaml"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_file_is_valid(path):
-    hyp = load_hyp(path)
+    hyp = load_hyp(path, LOSS)
     assert hyp["lr0"] == read_yaml(path)["lr0"]
     assert hyp["nominal_batch"] == read_yaml(path).get("nominal_batch", 64)
 
@@ -34,17 +40,60 @@ def test_a_wrong_key_or_value_is_named(tmp_path, change, message):
     lines = [line for line in LOW.read_text().splitlines() if not line.startswith(f"{key}:")]
     (tmp_path / "hyp.yaml").write_text("\n".join([*lines, change]))
     with pytest.raises(ConfigError, match=r"hyp\.yaml") as caught:
-        load_hyp(tmp_path / "hyp.yaml")
+        load_hyp(tmp_path / "hyp.yaml", LOSS)
     assert message in caught.value.what
 
 
 def test_all_missing_keys_are_listed_at_once(tmp_path):
     (tmp_path / "hyp.yaml").write_text("lr0: 1e-3\n")
     with pytest.raises(ConfigError, match=r"lrf, momentum, .*copy_paste"):
-        load_hyp(tmp_path / "hyp.yaml")
+        load_hyp(tmp_path / "hyp.yaml", LOSS)
 
 
 def test_a_number_in_exponent_form_is_a_number(tmp_path):
     text = LOW.read_text().replace("lr0: 0.01", "lr0: 1e-3")
     (tmp_path / "hyp.yaml").write_text(text)
-    assert load_hyp(tmp_path / "hyp.yaml")["lr0"] == 0.001
+    assert load_hyp(tmp_path / "hyp.yaml", LOSS)["lr0"] == 0.001
+
+
+TOY = "Toy"
+
+
+@dataclass(frozen=True)
+class ToyGains:
+    blob: float = hyper(2.5, 0, 10)
+    box: float = hyper(7.0, 0, 10)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setattr(LOSSES, "_entries", dict(LOSSES._entries))
+    register_loss(TOY, ToyGains)(None)
+    return LOSSES.get(TOY)
+
+
+def test_gains_of_another_head_are_left_out_and_the_own_ones_said(toy, caplog):
+    caplog.set_level("INFO")
+
+    hyp = load_hyp(LOW, toy)
+
+    assert (hyp["blob"], hyp["box"]) == (2.5, 7.0)  # box of the file is for another loss
+    assert hyp["lr0"] == 0.01
+    assert "anchor_t" not in hyp
+    assert "blob 2.5, box 7" in caplog.text
+
+
+def test_gains_of_the_head_in_the_file_are_taken(toy, tmp_path):
+    (tmp_path / "hyp.yaml").write_text(LOW.read_text() + "blob: 4\n")
+
+    hyp = load_hyp(tmp_path / "hyp.yaml", toy)
+
+    assert (hyp["blob"], hyp["box"]) == (4, 0.05)
+
+
+def test_a_file_with_a_part_of_the_gains_is_refused(toy, tmp_path):
+    lines = [line for line in LOW.read_text().splitlines() if not line.startswith("obj:")]
+    (tmp_path / "hyp.yaml").write_text("\n".join(lines))
+
+    with pytest.raises(ConfigError, match="obj"):
+        load_hyp(tmp_path / "hyp.yaml", LOSS)

@@ -81,7 +81,9 @@ def break_gradient_at(monkeypatch, step):
 def test_a_gradient_that_is_not_finite_in_the_last_step_of_an_epoch_spoils_no_file(folder, monkeypatch, step, saved):
     break_gradient_at(monkeypatch, step)  # two batches an epoch; without validation, whose losses would count
     settings = SETTINGS | {"epochs": 3, "val": False, "plots": False, "hyp": "hyp.yaml"}
-    write_yaml("hyp.yaml", read_yaml(ROOT / session_module.DEFAULT_HYP) | {"nominal_batch": 2, "warmup_epochs": 0})
+    write_yaml(
+        "hyp.yaml", read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml") | {"nominal_batch": 2, "warmup_epochs": 0}
+    )
 
     with pytest.raises(DivergedError, match="gradients are not finite") as error:
         train(TrainConfig(**settings, device="cpu"))
@@ -104,7 +106,9 @@ def test_a_gradient_that_is_not_finite_in_the_last_step_of_an_epoch_spoils_no_fi
 def test_a_run_of_fewer_batches_than_a_step_takes_makes_one_and_says_so(folder, monkeypatch, caplog, epochs, steps):
     done = []
     monkeypatch.setattr(ModelEMA, "update", lambda self: done.append(1))
-    write_yaml("hyp.yaml", read_yaml(ROOT / session_module.DEFAULT_HYP) | {"nominal_batch": 20, "warmup_epochs": 0})
+    write_yaml(
+        "hyp.yaml", read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml") | {"nominal_batch": 20, "warmup_epochs": 0}
+    )
     settings = SETTINGS | {"epochs": epochs, "val": False, "save": False, "plots": False, "hyp": "hyp.yaml"}
     caplog.set_level("WARNING")
 
@@ -177,7 +181,7 @@ def test_a_run_interrupted_at_its_last_validation_says_that_its_weights_are_whol
 
 def test_what_differs_from_the_defaults_is_shown_in_few_lines(folder, caplog):
     caplog.set_level("INFO")
-    write_yaml("my hyp.yaml", read_yaml(ROOT / session_module.DEFAULT_HYP) | {"lr0": 0.002, "blur": 0.1})
+    write_yaml("my hyp.yaml", read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml") | {"lr0": 0.002, "blur": 0.1})
 
     train(TrainConfig(**SETTINGS, device="cpu", plots=False, freeze=("0", "1"), hyp="my hyp.yaml"))
 

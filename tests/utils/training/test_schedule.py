@@ -1,6 +1,7 @@
 """Learning rate, warm-up, early stopping, EMA and parameter groups follow the figures of the reference."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,16 +13,9 @@ from utils.training.autoanchor import check_anchors, coverage, fit_anchors
 from utils.training.ema import ModelEMA
 from utils.training.freeze import freeze_rows, frozen_rows
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
-from utils.training.schedule import EarlyStopping, Schedule, lr_factor
+from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp, lr_factor
 
-HYP = {
-    "lrf": 0.01,
-    "warmup_epochs": 3,
-    "warmup_bias_lr": 0.1,
-    "warmup_momentum": 0.8,
-    "momentum": 0.937,
-    "nominal_batch": 64,
-}
+HYP = ScheduleHyp()
 STANDARD_ANCHORS = np.array(
     [(10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326)], float
 )
@@ -46,7 +40,7 @@ def test_learning_rate_factor_follows_the_published_schedule(cosine, expected):
 )
 def test_warmup_ramps_rates_momentum_and_accumulation(step, accumulate, bias_lr, other_lr, momentum):
     optimizer = build_optimizer("SGD", parameter_groups(small_net(), 0.01, 0.0005), 0.937)
-    schedule = Schedule(optimizer, HYP | {"warmup_epochs": 10}, epochs=300, steps=100, batch_size=16, cosine=False)
+    schedule = Schedule(optimizer, replace(HYP, warmup_epochs=10), epochs=300, steps=100, batch_size=16, cosine=False)
 
     assert schedule.set(step, 0) == accumulate
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([bias_lr, other_lr, other_lr])

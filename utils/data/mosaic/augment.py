@@ -1,42 +1,50 @@
 """The augmentation values of a hyper-parameter file."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 
 from utils.data.mosaic.transforms._contract import transform_keys
-from utils.errors import ConfigError
+from utils.hyper import hyper, hyper_fields, take
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """How far images are varied; the defaults switch everything off."""
 
-    degrees: float = 0.0  # ± rotation
-    translate: float = 0.0  # ± share of the picture
-    scale: float = 0.0  # ± gain
-    shear: float = 0.0  # ± degrees
-    perspective: float = 0.0  # ±, 0–0.001
-    flipud: float = 0.0  # probability, like the next four
-    fliplr: float = 0.0
-    mosaic: float = 0.0
-    mixup: float = 0.0  # given a mosaic
-    copy_paste: float = 0.0  # share of the outlined objects
-    hsv_h: float = 0.0  # ± share, like the next two
-    hsv_s: float = 0.0
-    hsv_v: float = 0.0
+    hsv_h: float = hyper(0.0, 0, 1)  # ± share, like the next two
+    hsv_s: float = hyper(0.0, 0, 1)
+    hsv_v: float = hyper(0.0, 0, 1)
+    degrees: float = hyper(0.0, 0, 180)  # ± rotation
+    translate: float = hyper(0.0, 0, 1)  # ± share of the picture
+    scale: float = hyper(0.0, 0, 0.99)  # ± gain
+    shear: float = hyper(0.0, 0, 89)  # ± degrees
+    perspective: float = hyper(0.0, 0, 0.01)  # ±, 0–0.001
+    flipud: float = hyper(0.0, 0, 1)  # probability, like the next four
+    fliplr: float = hyper(0.0, 0, 1)
+    mosaic: float = hyper(0.0, 0, 1)
+    mixup: float = hyper(0.0, 0, 1)  # given a mosaic
+    copy_paste: float = hyper(0.0, 0, 1)  # share of the outlined objects
+    mosaic_pool: float = hyper(2, 1, 4, optional=True)  # images read per image of a batch of mosaics (tiles.partners)
+    close_mosaic: float = hyper(0, 0, math.inf, optional=True)  # last epochs without mosaic, mixup and copy_paste
+    epochs: int | None = None  # of the whole run, of which ``close_mosaic`` counts back; None: mosaics in all
     extra: Mapping[str, float] = field(default_factory=dict)  # of transforms that have keys of their own
 
     @classmethod
-    def from_hyp(cls, hyp: Mapping[str, float]) -> "AugmentConfig":
+    def from_hyp(cls, hyp: Mapping[str, float], epochs: int | None = None) -> "AugmentConfig":
         """Take from a hyper-parameter file what concerns augmentation. Raises: ConfigError when a key is missing."""
-        names = [item.name for item in fields(cls) if item.name != "extra"]
-        missing = [name for name in names if name not in hyp]
-        if missing:
-            raise ConfigError(f"hyper-parameter {missing[0]!r} is missing", "add it; 0 switches it off")
-        extra = {key: hyp[key] for key in transform_keys() if key in hyp and key not in names}
-        return cls(**{name: hyp[name] for name in names}, extra=extra)
+        own = hyper_fields(cls)
+        return take(
+            cls, hyp, epochs=epochs, extra={key: hyp[key] for key in transform_keys() if key in hyp and key not in own}
+        )
+
+    def at(self, epoch: int) -> "AugmentConfig":
+        """Return the values for an epoch: the last ones may be without mosaics."""
+        if self.epochs is None or epoch < self.epochs - self.close_mosaic:
+            return self
+        return replace(self, mosaic=0.0, mixup=0.0, copy_paste=0.0)
 
     @property
     def transform_values(self) -> dict[str, float]:
         """All values by key, for the transforms that look for theirs."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "extra"} | dict(self.extra)
+        return {name: getattr(self, name) for name in hyper_fields(type(self))} | dict(self.extra)
