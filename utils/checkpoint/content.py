@@ -63,6 +63,13 @@ def plain(value: Any, tensor: Callable[[TensorRecord], Any] | None = None) -> An
     return copy(value, 0)
 
 
+def read_number(value: Any) -> float | None:
+    """Return a fitness that may be a number, a NumPy number or an array of one number."""
+    if type(value) is NumpyArray and value.value is not None and value.value.size == 1:
+        return float(value.value.item())
+    return float(value) if type(value) in (int, float) else None
+
+
 def read_state(archive: Archive, records: dict[str, TensorRecord]) -> dict[str, Tensor]:
     """Return the tensors, floating ones in float32. Raises: CheckpointError for the first that is not finite."""
     state = {}

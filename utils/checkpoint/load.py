@@ -11,8 +11,8 @@ from utils.checkpoint.archive import Archive
 from utils.checkpoint.container import OURS_OR_OFFICIAL
 from utils.checkpoint.content import START_FROM_STATE, Checkpoint, read_state
 from utils.checkpoint.layers import OTHER_CODE, adopt_layers
-from utils.checkpoint.legacy import read_official
 from utils.checkpoint.native import is_native, read_native
+from utils.checkpoint.official import read_official
 from utils.checkpoint.tables import RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError, ConfigError
 

@@ -12,7 +12,7 @@ import torch
 
 from utils.checkpoint import tables
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.legacy import walk_modules
+from utils.checkpoint.module_tree import walk_modules
 from utils.checkpoint.pickle_vm import run_pickle
 from utils.checkpoint.tables import InertClass, Node, RefusedError, StorageType
 from utils.errors import CheckpointError
