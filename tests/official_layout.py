@@ -10,7 +10,7 @@ from torch import nn
 def save_official(path, model, zipped=True, **entries):
     """Pickle ``{"model": model, **entries}``; modules in ``entries`` are converted too."""
     content = {"epoch": -1, "best_fitness": None, "ema": None, "model": model, **entries}
-    content = {key: _Tree(value) if isinstance(value, nn.Module) else value for key, value in content.items()}
+    content = {key: Tree(value) if isinstance(value, nn.Module) else value for key, value in content.items()}
     pickler = SimpleNamespace(Pickler=_Pickler if zipped else _LegacyPickler, dump=pickle.dump, __name__="pickle")
     torch.save(content, path, pickle_module=pickler, _use_new_zipfile_serialization=zipped)
 
@@ -24,13 +24,30 @@ def class_path(module):
     return home.get(cls.__name__, "models.common"), cls.__name__
 
 
-class _Tree:
-    """What a pickled module consists of: its class path and the dictionary of its attributes."""
+class Instance:
+    """A pickled instance: the module and name of its class, and the dictionary of its attributes."""
 
-    def __init__(self, module):
-        self.path = class_path(module)
-        self.state = {key: value for key, value in vars(module).items() if _is_official(key, value)}
-        self.state["_modules"] = {name: child and _Tree(child) for name, child in module._modules.items()}
+    def __init__(self, path, state):
+        self.path, self.state = path, state
+
+
+class Call(Instance):
+    """What a function of the file returns for ``arguments``; ``state`` is put into that unless it is None."""
+
+    def __init__(self, path, arguments=(), state=None):
+        super().__init__(path, state)
+        self.arguments = arguments
+
+
+class Tree(Instance):
+    """A module as it is pickled; ``path_of`` tells the class path of each."""
+
+    def __init__(self, module, path_of=None):
+        path_of = path_of or class_path
+        super().__init__(
+            path_of(module), {key: value for key, value in vars(module).items() if _is_official(key, value)}
+        )
+        self.state["_modules"] = {name: child and Tree(child, path_of) for name, child in module._modules.items()}
         if self.path[1] == "DetectionModel":
             self.state |= {"yaml": module.yaml, "names": module.names, "nc": module.nc, "stride": module.stride}
 
@@ -49,18 +66,26 @@ class _ClassPath:
 
 
 class _Pickler(pickle._Pickler):
-    """Writes ``_Tree`` as pickle writes an instance of the class that the path names, without importing it."""
+    """Writes an ``Instance`` as pickle writes one of the class that the path names, without importing it."""
 
     def save(self, value, save_persistent_id=True):
         if isinstance(value, _ClassPath):
             self.write(value.text.encode())
-        elif isinstance(value, _Tree):
-            self.save_class(_ClassPath(*value.path))
-            self.write(b")\x81")
-            self.save(value.state)
-            self.write(b"b")
+        elif isinstance(value, Instance) and id(value) in self.memo:
+            self.write(self.get(self.memo[id(value)][0]))
+        elif isinstance(value, Instance):
+            self.save_instance(value)
         else:
             super().save(value, save_persistent_id)
+
+    def save_instance(self, value):
+        self.save_class(_ClassPath(*value.path))
+        self.save(getattr(value, "arguments", ()))
+        self.write(b"R" if isinstance(value, Call) else b"\x81")
+        self.memoize(value)
+        if value.state is not None:
+            self.save(value.state)
+            self.write(b"b")
 
     def save_class(self, path):
         self.save(path)

@@ -34,7 +34,7 @@ class Archive:
             project = name_project(content)
             raise CheckpointError(
                 f"{path}: {f'{project}, ' if project else ''}refused: it contains {reason}, "
-                "which no YOLOv5 detection checkpoint does",
+                "which no detection checkpoint of YOLOv5, YOLOv8 or YOLO11 does",
                 OURS_OR_OFFICIAL,
             ) from reason
         except _DAMAGE as error:

@@ -22,7 +22,7 @@ _KNOWN_RECORDS = re.compile(
 )
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, …, length of the name, length of the extra field
 DOWNLOAD = "download or copy the file again"
-OURS_OR_OFFICIAL = "use weights that train.py or the official YOLOv5 wrote, such as yolov5s.pt"
+OURS_OR_OFFICIAL = "use detection weights that train.py, YOLOv5 or YOLOv8 wrote, such as yolov5s.pt or yolov8n.pt"
 OFFICIAL = re.compile(r"yolov5[nsmlx]6?\.pt")
 RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.tables import Node, NumpyArray, RefusedError, TensorRecord, describe
+from utils.checkpoint.tables import NAMESPACE, Node, NumpyArray, RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError
 
 START_FROM_STATE = (
     "train.py --weights FILE --cfg MODEL.yaml starts from it and writes checkpoints that describe their model"
 )
-EDITED = "use the file as train.py or the official YOLOv5 wrote it"
+EDITED = "use the file as train.py, YOLOv5 or YOLOv8 wrote it"
+FUSED = "its norms are folded into its convolutions for inference; use the file from before that"
 MAX_DEPTH = 64
 MAX_VALUES = 200_000
 
@@ -50,7 +51,7 @@ def plain(value: Any, tensor: Callable[[TensorRecord], Any] | None = None) -> An
             return {key: copy(part, depth + 1) for key, part in item.items()}
         if type(item) in (list, tuple, set):
             return type(item)(copy(part, depth + 1) for part in item)
-        if type(item) is Node and str(item.kind) == "argparse.Namespace":
+        if type(item) is Node and item.kind == NAMESPACE:
             return copy(item.state, depth + 1)
         if type(item) is NumpyArray and item.value is not None and item.value.size <= MAX_VALUES:
             return item.value.tolist()

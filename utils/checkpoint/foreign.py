@@ -2,8 +2,18 @@
 
 import re
 
+OTHER_TASKS = {  # of the ultralytics package, by the class of the model
+    "SegmentationModel": "segmentation",
+    "PoseModel": "pose estimation",
+    "OBBModel": "oriented boxes",
+    "ClassificationModel": "classification",
+    "WorldModel": "detection prompted by text",
+    "RTDETRDetectionModel": "detection with RT-DETR's transformer",
+    "YOLOv10DetectionModel": "detection without suppression, as YOLOv10",
+}
 PROJECTS = (  # what it is, how the full names of its classes look; the first that matches counts
-    ("a model of the ultralytics package, such as YOLOv5u or YOLOv8", r"ultralytics\..*"),
+    *((f"a model for {task}", rf"ultralytics\.nn\.tasks\.{name}") for name, task in OTHER_TASKS.items()),
+    ("a model of the ultralytics package with other parts than YOLOv8 and YOLO11", r"ultralytics\..*"),
     ("a YOLOv6 model", r"yolov6\..*"),
     ("a YOLOX model", r"yolox\..*"),
     ("a YOLO-NAS model", r"super_gradients\..*"),

@@ -7,7 +7,7 @@ some of them. What can be adopted exactly is adopted, anything else that differs
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.layers.activation import PLAIN
 from utils.errors import CheckpointError
@@ -17,8 +17,10 @@ LayerFacts = dict[str, tuple[str, dict[str, Any]]]  # path in the model → clas
 OTHER_CODE = "it was trained with other code; use it there, or train this model here"
 _GEOMETRY = (
     *("kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "padding_mode", "ceil_mode"),
-    *("size", "scale_factor", "mode", "align_corners", "num_heads", "add", "d", "gain"),
+    *("size", "scale_factor", "mode", "align_corners", "num_heads", "key_dim", "head_dim"),
+    *("add", "d", "gain"),
 )
+_SPPF = {"n": 3, "add": False}  # pools in a chain, shortcut: of an SPPF that does not say
 
 
 def activation_text(layers: LayerFacts) -> str | None:
@@ -62,11 +64,11 @@ def adopt_layers(model: nn.Module, layers: LayerFacts, path: Path) -> None:
 
 
 def _check_geometry(own: nn.Module, name: str, attributes: dict[str, Any], path: Path) -> None:
-    for key in _GEOMETRY:
-        if key not in attributes or not hasattr(own, key):
-            continue
-        theirs, ours = attributes[key], getattr(own, key)
-        if _as_pair(theirs) != _as_pair(ours):
+    known = _SPPF if type(own).__name__ == "SPPF" else {}
+    known = known | {key: getattr(own, key) for key in _GEOMETRY if hasattr(own, key)}
+    for key in (key for key in known if key in attributes):
+        theirs, ours = attributes[key], known[key]
+        if not isinstance(ours, Tensor) and _as_pair(theirs) != _as_pair(ours):
             raise CheckpointError(
                 f"{path}: layer {name} has {key} {theirs!r:.40} in the file but {ours!r} in the model of its yaml",
                 OTHER_CODE,

@@ -9,18 +9,16 @@ from torch import Tensor, nn
 from models.detector import DetectionModel
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.container import OURS_OR_OFFICIAL
-from utils.checkpoint.content import START_FROM_STATE, Checkpoint, read_state
+from utils.checkpoint.content import FUSED, START_FROM_STATE, Checkpoint, read_state
 from utils.checkpoint.layers import OTHER_CODE, adopt_layers
 from utils.checkpoint.native import is_native, read_native
 from utils.checkpoint.official import read_official
 from utils.checkpoint.tables import RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError, ConfigError
 
-FUSED = "its norms are folded into its convolutions for inference; use the file from before that"
-
 
 def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:
-    """Return a checkpoint of this repository or of the official YOLOv5 as plain data and tensors; nothing executes.
+    """Return a checkpoint, ours or an official one of YOLOv5 or YOLOv8, as plain data and tensors; nothing executes.
 
     ``use_ema`` prefers the moving average that an unfinished official training stores beside its model.
     Raises: CheckpointError when the file is missing, damaged, foreign or inconsistent.

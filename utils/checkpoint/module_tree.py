@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.content import START_FROM_STATE, plain
-from utils.checkpoint.tables import Node, RefusedError, TensorRecord, describe
+from utils.checkpoint.content import FUSED, START_FROM_STATE, plain
+from utils.checkpoint.tables import BoundMethod, Node, RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError
 
 MAX_MODULES = 100_000
@@ -23,16 +23,16 @@ def module_table(node: Node, key: str) -> dict[str, Any]:
     return table
 
 
-def walk_modules(root: Node) -> dict[str, Node]:
-    """Return every module by its dotted path ("" for the root). Raises: RefusedError for a tree that is none."""
+def walk_modules(root: Node, path: str = "") -> dict[str, Node]:
+    """Return every module by its dotted path (``path`` for the root). Raises: RefusedError for a tree that is none."""
     found: dict[str, Node] = {}
-    waiting = [("", root)]
+    waiting = [(path, root)]
     while waiting:
         path, node = waiting.pop()
         found[path] = node
         if len(found) > MAX_MODULES or len(path) > MAX_PATH:
             raise RefusedError(f"more than {MAX_MODULES} modules or a module that contains itself")
-        _refuse_code(path, node)
+        refuse_code(path, node)
         for name, child in module_table(node, "_modules").items():
             if type(child) is Node:
                 waiting.append((f"{path}.{name}".lstrip("."), child))
@@ -41,10 +41,13 @@ def walk_modules(root: Node) -> dict[str, Node]:
     return found
 
 
-def _refuse_code(path: str, node: Node) -> None:
+def refuse_code(path: str, node: Node) -> None:
     """Hooks and a ``forward`` of one instance would change what the model computes; we could not follow."""
+    forward = node.state.get("forward")
+    if forward == BoundMethod("forward_fuse"):
+        raise RefusedError(f"the fused module {describe(path)}: {FUSED}")
     hooked = any(value for key, value in node.state.items() if str(key).endswith("_hooks"))
-    if hooked or node.state.get("forward") is not None:
+    if hooked or forward is not None:
         raise RefusedError(f"hooks or a forward of its own in the module {describe(path)}")
 
 

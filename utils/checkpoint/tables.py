@@ -65,6 +65,13 @@ class Node:
 
 
 @dataclass(frozen=True)
+class BoundMethod:
+    """A method of a module, which only fused models and other tasks store as an attribute."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class StorageType:
     dtype: torch.dtype
 
@@ -196,10 +203,23 @@ def _numpy_array(cls: Any, *_placeholder: Any) -> NumpyArray:
     return NumpyArray()
 
 
-def _detect_forward(cls: Any, attribute: str) -> None:
-    """``getattr`` as official segmentation files contain it, and nothing else."""
-    if (cls, attribute) != (InertClass("models.yolo", "Detect"), "forward"):
-        raise RefusedError(f"getattr of {describe(cls)} and {describe(attribute)}")
+def _namespace() -> Node:
+    return Node(NAMESPACE)
+
+
+def _attribute(owner: Any, name: Any) -> BoundMethod | None:
+    """``getattr`` as official files of segmentation and of fused models contain it, and nothing else."""
+    if type(owner) is InertClass and owner in _DETECT and name == "forward":
+        return None
+    if type(owner) is not Node or type(name) is not str or name not in ("forward", "forward_fuse"):
+        raise RefusedError(f"getattr of {describe(owner)} and {describe(name)}")
+    return BoundMethod(name)
+
+
+NAMESPACE = InertClass("argparse", "Namespace")  # the options of a training
+_DETECT = [
+    InertClass(module, "Detect") for module in ("models.yolo", "ultralytics.nn.modules", "ultralytics.nn.modules.head")
+]
 
 
 _NUMPY_CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
@@ -221,14 +241,16 @@ _FUNCTIONS = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("builtins", "set"): _set,
     ("__builtin__", "set"): _set,
-    ("builtins", "getattr"): _detect_forward,
-    ("__builtin__", "getattr"): _detect_forward,
+    ("builtins", "getattr"): _attribute,
+    ("__builtin__", "getattr"): _attribute,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): _size,
     ("torch", "device"): _device,
     ("_codecs", "encode"): _encode,
+    ("ultralytics.utils", "IterableSimpleNamespace"): _namespace,
+    ("ultralytics.yolo.utils", "IterableSimpleNamespace"): _namespace,
     ("numpy", "dtype"): _numpy_type,
     ("numpy.core.multiarray", "scalar"): _numpy_scalar,
     ("numpy._core.multiarray", "scalar"): _numpy_scalar,

@@ -14,13 +14,15 @@ YOLOV7 = {"DetectionModel": ("models.yolo", "Model"), "Detect": ("models.yolo", 
 ULTRALYTICS = {
     "DetectionModel": ("ultralytics.nn.tasks", "DetectionModel"),
     "Detect": ("ultralytics.nn.modules.head", "Detect"),
-    "Conv": ("ultralytics.nn.modules.conv", "Conv"),
+    "SPPF": ("ultralytics.nn.modules.block", "A2C2f"),
 }
+TASK = {"DetectionModel": ("ultralytics.nn.tasks", "PoseModel"), "Detect": ("ultralytics.nn.modules.head", "Pose")}
 PROJECTS = [
     (YOLOV7, r"a YOLOv7 model \(its head is IDetect\), refused: .* 'models\.yolo\.IDetect'"),
     ({**YOLOV7, "Detect": ("models.yolo", "IKeypoint")}, r"a YOLOv7 model \(its head is IKeypoint\)"),
     ({"SPPF": ("models.common", "SPPCSPC")}, "a YOLOv7 model, refused"),
-    (ULTRALYTICS, r"ultralytics package, .* \(its head is Detect\), refused: .* 'ultralytics\.nn\.tasks\.Det"),
+    (ULTRALYTICS, r"ultralytics package .* \(its head is Detect\), refused: .* 'ultralytics\.nn\.modules\.block\.A2"),
+    (TASK, r"a model for pose estimation, refused: .* 'ultralytics\.nn\.tasks\.PoseModel'"),
     ({"DetectionModel": ("ultralytics.yolo.nn.tasks", "DetectionModel")}, "a model of the ultralytics package"),
     ({"Detect": ("yolov6.models.effidehead", "Detect")}, r"a YOLOv6 model \(its head is Detect\)"),
     ({"Detect": ("yolox.models.yolo_head", "YOLOXHead")}, r"a YOLOX model \(its head is YOLOXHead\)"),
