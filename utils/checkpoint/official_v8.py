@@ -8,14 +8,7 @@ from torch import Tensor
 
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.container import OURS_OR_OFFICIAL
-from utils.checkpoint.content import (
-    FUSED,
-    Checkpoint,
-    check_names,
-    plain,
-    read_number,
-    read_state,
-)
+from utils.checkpoint.content import FUSED, Checkpoint, check_names, plain, read_number, read_state
 from utils.checkpoint.layers import OTHER_CODE, LayerFacts
 from utils.checkpoint.module_tree import (
     layer_facts,
@@ -112,21 +105,18 @@ def _read_head(layers: LayerFacts, state: dict[str, Tensor], path: Path) -> _Hea
     """Read the last layer. Raises: CheckpointError unless it is the Detect layer of this family."""
     rows = [name for name in layers if name.removeprefix("model.").isdecimal()]
     last = max(rows, key=lambda name: int(name.removeprefix("model.")), default="model")
-    box, classes = (state.get(f"{last}.{branch}.0.2.weight") for branch in ("cv2", "cv3"))
+    box, classes = (_outputs(state.get(f"{last}.{branch}.0.2.weight")) for branch in ("cv2", "cv3"))
     kind = layers[last][0]
-    if (
-        kind != "Detect"
-        or box is None
-        or classes is None
-        or box.ndim != 4
-        or classes.ndim != 4
-        or box.shape[0] % 4
-        or not box.numel()
-    ):
+    if kind != "Detect" or not box or not classes or box % 4:
         raise CheckpointError(
             f"{path}: its last layer, the {kind} {last}, is not a detection head of YOLOv8 or YOLO11", OTHER_CODE
         )
-    return _Head(nc=classes.shape[0], reg_max=box.shape[0] // 4, depthwise=f"{last}.cv3.0.0.0.conv.weight" in state)
+    return _Head(nc=classes, reg_max=box // 4, depthwise=f"{last}.cv3.0.0.0.conv.weight" in state)
+
+
+def _outputs(weight: Tensor | None) -> int:
+    """Return the output channels of a convolution, 0 for what is none."""
+    return weight.shape[0] if weight is not None and weight.ndim == 4 else 0
 
 
 def _training(options: Any, date: Any) -> dict[str, Any]:

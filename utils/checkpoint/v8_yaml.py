@@ -80,15 +80,13 @@ def _undo_exceptions(yaml: dict[str, Any], state: dict[str, Tensor], path: Path)
             f"{path}: a layer of {nc} channels was left unscaled, which the width multiple {width:g} cannot express",
             OTHER_CODE,
         )
-    for _, args, _ in rows:
-        width_asked = nc if args[0] == "nc" else args[0]
-        if type(width_asked) is int and width_asked > limit:
-            args[0] = int(limit)
+    if written > limit:
+        for _, args, _ in rows:
+            asked = nc if args[0] == "nc" else args[0]
+            args[0] = int(limit) if type(asked) is int and asked > limit else args[0]
+        yaml["scales"][yaml["scale"]][2] = written
     for args in unscaled:
         args[0] = written
-    if written > limit:
-        depth, width, _ = yaml["scales"][yaml["scale"]]
-        yaml["scales"][yaml["scale"]] = [depth, width, written]
 
 
 def _width_and_limit(yaml: dict[str, Any], path: Path) -> tuple[float, float]:

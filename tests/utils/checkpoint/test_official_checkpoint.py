@@ -128,12 +128,22 @@ def test_the_epsilon_of_the_norms_is_the_one_of_the_file(tmp_path):
         ("model.5.m", "MaxPool2d", {"kernel_size": 9}, "model.5.m has kernel_size 9"),
         ("model.6", "Upsample", {"mode": "bilinear"}, "model.6 has mode 'bilinear'"),
         ("model.2.m.0", "Bottleneck", {"add": False}, "model.2.m.0 has add False"),
+        ("model.5", "SPPF", {"n": 2, "add": False}, "model.5 has n 2 in the file but 3"),
+        ("model.5", "SPPF", {"n": 3, "add": True}, "model.5 has add True in the file but False"),
         ("model.0.act", "FReLU", {}, "model.0.act is a FReLU in the file but a SiLU here"),
     ],
 )
 def test_a_layer_that_computes_something_else_is_refused(path, kind, attributes, words):
     with pytest.raises(CheckpointError, match=words):
         adopt_layers(tiny_model(), {path: (kind, attributes)}, Path("x.pt"))
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "attributes"),
+    [("model.5", "SPPF", {"n": 3, "add": False}), ("model.5", "SPPF", {}), ("model.8", "Detect", {"stride": 8})],
+)
+def test_a_layer_that_computes_the_same_is_taken(path, kind, attributes):
+    adopt_layers(tiny_model(), {path: (kind, attributes)}, Path("x.pt"))
 
 
 def test_an_unknown_class_is_named(tmp_path):
