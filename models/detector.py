@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from models.backbones._weights import LoadReport, load_backbone_weights
 from models.build import MAX_PARAMETERS, REFUSALS, backbone_args, build_backbone, build_layer, count_parameters
+from models.keys import check_model_yaml
 from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
-from models.parse import Row, at, check_model_yaml, class_names, level_slots, read_model_yaml, read_rows, reduction_of
+from models.parse import Row, at, class_names, level_slots, read_model_yaml, read_rows, reduction_of
 from models.registry import Head
 from models.report import backbone_notes
 from models.wiring import Scaling, wire

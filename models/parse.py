@@ -1,8 +1,7 @@
 """Read a model YAML into checked rows: keys, names, slots. Names are looked up, never executed; nothing is built."""
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -14,7 +13,8 @@ from torch import nn
 import models.heads
 import models.layers  # noqa: F401 - importing both packages fills LAYERS
 from models.backbones import known_backbones, resolve_backbone
-from models.registry import LAYERS, NO_RECIPE, BackboneEntry, LayerEntry
+from models.keys import REQUIRED, is_count
+from models.registry import LAYERS, BackboneEntry, LayerEntry
 from utils.class_names import read_class_names
 from utils.errors import ConfigError
 from utils.files import find_file
@@ -25,7 +25,6 @@ MAX_REPEATS = 1000
 MAX_TEXT = 600  # characters of a message
 LISTS = "models/common.py lists the layers, python models/yolo.py --list-backbones the backbones"
 LEVELS = ("P1", "P2", "P3", "P4", "P5")  # the slots of a backbone row, strides 2 … 32
-REQUIRED = ("nc", "depth_multiple", "width_multiple", "anchors", "backbone", "head")
 
 TORCH_LAYERS = {
     "nn.BatchNorm2d": LayerEntry(nn.BatchNorm2d, "norm"),
@@ -70,79 +69,6 @@ def class_names(data: Mapping[str, Any]) -> dict[int, str]:
     """Return the names in a model's YAML data where it has one for each class, else the ids as text."""
     names = data.get("names") or {}
     return dict(names) if len(names) == data["nc"] else {index: str(index) for index in range(data["nc"])}
-
-
-def check_model_yaml(data: dict[str, Any]) -> None:
-    """Check the top level of a model YAML. Raises: ConfigError naming the key and its value."""
-    missing = [key for key in REQUIRED if key not in data]
-    if missing:
-        raise ConfigError(f"missing {', '.join(map(repr, missing))}", "add it; models/yolov5s.yaml is an example")
-    for key, value in data.items():
-        if key not in KEYS:
-            raise ConfigError(f"unknown key {key!r}", suggest(str(key), KEYS) or f"known: {', '.join(KEYS)}")
-        is_valid, meaning = KEYS[key]
-        if not is_valid(value):
-            raise ConfigError(f"{key}: {value!r} is not {meaning}", f"give {meaning}")
-    normalize, channels = data.get("normalize"), data.get("ch", 3)
-    if normalize and len(normalize["mean"]) != channels:
-        raise ConfigError(
-            f"normalize: {len(normalize['mean'])} numbers for {channels} channels", "give one number per channel"
-        )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_anchors(value: Any) -> bool:
-    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
-        return _is_count(value)
-    lengths = {len(row) for row in value}
-    pairs = len(lengths) == 1 and min(lengths) > 0 and min(lengths) % 2 == 0
-    return pairs and all(_is_positive(side) for row in value for side in row)
-
-
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 0
-
-
-def _is_normalization(value: Any) -> bool:
-    if not isinstance(value, dict) or set(value) != {"mean", "std"}:
-        return False
-    mean, std = value["mean"], value["std"]
-    lists = isinstance(mean, list) and isinstance(std, list) and len(mean) == len(std) > 0
-    return lists and all(map(_is_number, mean)) and all(map(_is_positive, std))
-
-
-COUNT = (_is_count, "a positive whole number")
-POSITIVE = (_is_positive, "a positive number")
-ROWS = (_is_rows, "a list of rows [from, number, module, args]")
-KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and what it must be
-    "nc": COUNT,
-    "depth_multiple": POSITIVE,
-    "width_multiple": POSITIVE,
-    "anchors": (_is_anchors, "a positive number, or for each level the same count of pairs of positive width, height"),
-    "backbone": ROWS,
-    "head": ROWS,
-    "activation": (lambda value: isinstance(value, str), "a text such as nn.SiLU()"),
-    "channel_multiple": COUNT,
-    "ch": COUNT,
-    "names": (lambda value: not value or isinstance(value, Mapping), "a list or mapping of class names"),
-    "inplace": (lambda value: isinstance(value, bool), "true or false"),  # of the reference; decides nothing here
-    "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),
-    "recipe": (
-        lambda value: value == NO_RECIPE or isinstance(value, Mapping),
-        "a mapping of training defaults, or none",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -208,7 +134,7 @@ def _read_row(index: int, raw: Any, behind_backbone: bool) -> Row:
     if not isinstance(raw, list) or len(raw) != 4:
         raise ConfigError(f"{raw!r} is not [from, number, module, args]", "write four parts: [-1, 1, Conv, [64, 3, 2]]")
     written, number, name, args = raw
-    if not _is_count(number) or number > MAX_REPEATS:
+    if not is_count(number) or number > MAX_REPEATS:
         raise ConfigError(
             f"number {number!r} is not a whole number from 1 to {MAX_REPEATS}", "give how often the row is repeated"
         )

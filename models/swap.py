@@ -13,7 +13,8 @@ from torch import nn
 from models.backbones import allow_user_file, known_backbones, resolve_backbone
 from models.build import backbone_args, build_backbone
 from models.detector import DetectionModel
-from models.parse import LEVELS, Row, at, check_model_yaml, level_slots, read_rows, reduction_of
+from models.keys import check_model_yaml
+from models.parse import LEVELS, Row, at, level_slots, read_rows, reduction_of
 from models.registry import NO_RECIPE
 from utils.errors import ConfigError
 from utils.imgsz import rounded_up

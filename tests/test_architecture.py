@@ -48,13 +48,14 @@ INSIDE_MODELS = {  # models.x may import these parts of models
     "heads": {"registry", "layers", "heads"},
     "backbones": {"registry", "layers", "backbones"},
     "common": {"layers", "heads", "registry"},
-    "parse": {"registry", "layers", "heads", "backbones"},
+    "keys": {"registry"},
+    "parse": {"registry", "layers", "heads", "backbones", "keys"},
     "wiring": {"registry", "layers", "parse"},
     "build": {"registry", "layers", "parse", "wiring"},
     "report": {"registry", "backbones", "build"},
     "summary": set(),
-    "detector": {"registry", "layers", "backbones", "parse", "wiring", "build", "report"},
-    "swap": {"registry", "backbones", "parse", "build", "detector"},
+    "detector": {"registry", "keys", "layers", "backbones", "parse", "wiring", "build", "report"},
+    "swap": {"registry", "keys", "backbones", "parse", "build", "detector"},
     "yolo": {"parse", "report", "summary", "detector", "swap"},
 }
 # ids of the code objects that may never be called, whatever they are called on

@@ -10,7 +10,8 @@ from golden_models import FOLDER, fill_random, fill_sine, random_image, sine_ima
 from torch import nn
 
 from models.detector import DetectionModel, Model, parse_model
-from models.parse import check_model_yaml, read_model_yaml
+from models.keys import check_model_yaml
+from models.parse import read_model_yaml
 from utils.errors import DataError
 
 SINE = {  # name → gain, rows, Σz, Σz², Σ(first map)²; first box; last box; float64, 64×64

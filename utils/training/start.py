@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from models.detector import DetectionModel
-from models.parse import at, check_model_yaml, read_model_yaml, read_rows
+from models.keys import check_model_yaml
+from models.parse import at, read_model_yaml, read_rows
 from models.registry import NO_RECIPE
 from models.swap import moved_rows, swap_backbone
 from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
