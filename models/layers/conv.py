@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.layers.reparam import fold_bn, fuse_submodules
+from models.layers.reparam import fold_bn, fold_transposed_bn, fuse_submodules
 from models.registry import register_layer
 
 Size = int | tuple[int, int] | list[int]  # one number, or height and width
@@ -78,6 +78,38 @@ class DWConv(Conv):
     ) -> None:
         groups = math.gcd(in_channels, out_channels)
         super().__init__(in_channels, out_channels, kernel, stride, None, groups, dilation, act)
+
+
+@register_layer("conv")
+class ConvTranspose(nn.Module):
+    """Transposed convolution, batch norm unless ``norm`` is false, activation; its own is SiLU in every model.
+
+    (B, C, H, W) → (B, out_channels, 2·H, 2·W) by default.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Size = 2,
+        stride: Size = 2,
+        padding: Size = 0,
+        norm: bool = True,
+        act: Activation = True,
+    ) -> None:
+        super().__init__()
+        self.conv_transpose = nn.ConvTranspose2d(in_channels, out_channels, kernel, stride, padding, bias=not norm)
+        self.bn: nn.Module = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.act = make_activation(act, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.conv_transpose(x)))
+
+    def fuse(self) -> None:
+        """Fold the norm into the convolution."""
+        if isinstance(self.bn, nn.BatchNorm2d):
+            self.conv_transpose, self.bn = fold_transposed_bn(self.conv_transpose, self.bn), nn.Identity()
+        fuse_submodules(self)
 
 
 @register_layer("conv")

@@ -6,27 +6,43 @@ Paper: CSPNet: A New Backbone that can Enhance Learning Capability of CNN, https
 import torch
 from torch import Tensor, nn
 
-from models.layers.conv import Conv
+from models.layers.conv import Conv, Size
 from models.layers.reparam import fold_concat_bn, fuse_submodules
-from models.registry import register_layer
+from models.registry import YOLOV8_LAYERS, register_layer
 
 
-@register_layer("conv")
-class Bottleneck(nn.Module):
-    """1×1 then 3×3 Conv, with a residual where the channels allow it."""
+@register_layer("conv", name="Bottleneck", table=YOLOV8_LAYERS)
+class KernelBottleneck(nn.Module):
+    """Two Convs of the given kernels, with a residual if asked for and the channels allow it."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, shortcut: bool = True, groups: int = 1, expansion: float = 0.5
+        self,
+        in_channels: int,
+        out_channels: int,
+        shortcut: bool = True,
+        groups: int = 1,
+        kernels: tuple[Size, Size] = (3, 3),
+        expansion: float = 0.5,
     ) -> None:
         super().__init__()
         hidden = int(out_channels * expansion)
-        self.cv1 = Conv(in_channels, hidden, 1, 1)
-        self.cv2 = Conv(hidden, out_channels, 3, 1, groups=groups)
+        self.cv1 = Conv(in_channels, hidden, kernels[0], 1)
+        self.cv2 = Conv(hidden, out_channels, kernels[1], 1, groups=groups)
         self.add = shortcut and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.cv2(self.cv1(x))
         return x + y if self.add else y
+
+
+@register_layer("conv")
+class Bottleneck(KernelBottleneck):
+    """1×1 then 3×3 Conv, with a residual if asked for and the channels allow it."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, shortcut: bool = True, groups: int = 1, expansion: float = 0.5
+    ) -> None:
+        super().__init__(in_channels, out_channels, shortcut, groups, (1, 3), expansion)
 
 
 @register_layer("conv")
@@ -58,6 +74,8 @@ class CrossConv(nn.Module):
 class BottleneckCSP(nn.Module):
     """The CSP block of the paper: both halves meet before one norm; its own activation is always SiLU."""
 
+    block: type[KernelBottleneck] = Bottleneck
+
     def __init__(
         self,
         in_channels: int,
@@ -75,7 +93,8 @@ class BottleneckCSP(nn.Module):
         self.cv4 = Conv(2 * hidden, out_channels, 1, 1)
         self.bn: nn.Module = nn.BatchNorm2d(2 * hidden)
         self.act = nn.SiLU()
-        self.m = nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, groups, 1.0) for _ in range(repeats)))
+        blocks = (self.block(hidden, hidden, shortcut, groups, expansion=1.0) for _ in range(repeats))
+        self.m = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         halves = (self.cv3(self.m(self.cv1(x))), self.cv2(x))
@@ -87,6 +106,13 @@ class BottleneckCSP(nn.Module):
             self.cv3, self.cv2 = fold_concat_bn([self.cv3, self.cv2], self.bn)
             self.bn = nn.Identity()
         fuse_submodules(self)
+
+
+@register_layer("csp", name="BottleneckCSP", table=YOLOV8_LAYERS)
+class KernelBottleneckCSP(BottleneckCSP):
+    """The same around two 3×3 Convs."""
+
+    block = KernelBottleneck
 
 
 class CSPBlock(nn.Module):

@@ -31,20 +31,33 @@ class SPP(nn.Module):
 
 @register_layer("conv")
 class SPPF(nn.Module):
-    """SPP with kernels k, 2k − 1 and 3k − 2 as a chain of k×k pools: the same values for less work."""
+    """SPP with kernels k, 2k − 1, 3k − 2 … as a chain of ``repeats`` k×k pools: the same values for less work.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 5) -> None:
+    A row that says ``repeats`` (YOLO26 does) has no activation behind its first convolution; without, there are three.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 5,
+        repeats: int | None = None,
+        shortcut: bool = False,
+    ) -> None:
         super().__init__()
         hidden = in_channels // 2
-        self.cv1 = Conv(in_channels, hidden, 1, 1)
-        self.cv2 = Conv(4 * hidden, out_channels, 1, 1)
+        self.repeats = 3 if repeats is None else repeats
+        self.cv1 = Conv(in_channels, hidden, 1, 1, act=repeats is None)
+        self.cv2 = Conv((self.repeats + 1) * hidden, out_channels, 1, 1)
         self.m = nn.MaxPool2d(kernel, stride=1, padding=kernel // 2)
+        self.add = shortcut and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [self.cv1(x)]
-        for _ in range(3):
+        for _ in range(self.repeats):
             maps.append(self.m(maps[-1]))
-        return self.cv2(torch.cat(maps, dim=1))
+        y = self.cv2(torch.cat(maps, dim=1))
+        return x + y if self.add else y
 
 
 @register_layer("conv")

@@ -5,9 +5,12 @@ functions that fold keep dtype and device, use the running statistics, and chang
 """
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+AnyConv = TypeVar("AnyConv", nn.Conv2d, nn.ConvTranspose2d)
 
 
 def bn_scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -39,6 +42,15 @@ def fold_affine(conv: nn.Conv2d, scale: Tensor, shift: Tensor) -> nn.Conv2d:
 
 
 @torch.no_grad()
+def fold_transposed_bn(conv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.ConvTranspose2d:
+    """Return one transposed convolution equal to ``bn(conv(x))`` in eval mode."""
+    scale, shift = bn_scale_shift(bn)
+    weight = conv.weight.unflatten(0, (conv.groups, -1))  # (g, I/g, O/g, kh, kw)
+    weight = (weight * scale.view(conv.groups, 1, -1, 1, 1)).flatten(0, 1)
+    return conv_like(conv, weight, shift if conv.bias is None else shift + conv.bias * scale)
+
+
+@torch.no_grad()
 def fold_bn_into_next(bn: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
     """Return one convolution equal to ``conv(bn(x))`` in eval mode; padding, which the norm does not see, would make it
     inexact.
@@ -52,18 +64,20 @@ def fold_bn_into_next(bn: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
 
 
 @torch.no_grad()
-def conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """Return a convolution with the geometry of ``conv`` and the given weight (O, I/g, kh, kw) and bias (O,)."""
-    fused = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        weight.shape[-2:],
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        device="meta",
-    )
+def conv_like(conv: AnyConv, weight: Tensor, bias: Tensor) -> AnyConv:
+    """Return a convolution with the geometry of ``conv`` and the given weight, (O, I/g, kh, kw) or if transposed
+    (I, O/g, kh, kw), and bias (O,).
+    """
+    geometry: dict[str, Any] = {
+        "stride": conv.stride,
+        "padding": conv.padding,
+        "dilation": conv.dilation,
+        "groups": conv.groups,
+    }
+    cls = nn.Conv2d
+    if conv.transposed:
+        cls, geometry["output_padding"] = nn.ConvTranspose2d, conv.output_padding
+    fused = cls(conv.in_channels, conv.out_channels, weight.shape[-2:], **geometry, device="meta")
     fused.weight = nn.Parameter(weight.contiguous(memory_format=_memory_format(conv.weight)), requires_grad=False)
     fused.bias = nn.Parameter(bias.clone(), requires_grad=False)
     return fused.train(conv.training)
