@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "golden"
 def fill_random(model: nn.Module) -> None:
     """Fill a model, in place, as for ``model_*.npz``: every tensor from a generator seeded by its key."""
     for key, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not key.endswith("anchors"):
+        if tensor.is_floating_point() and not key.endswith(("anchors", "dfl.conv.weight")):
             tensor.copy_(torch.from_numpy(_random(key, tuple(tensor.shape)).astype(np.float32)))
 
 
@@ -36,7 +36,7 @@ def fill_sine(module: nn.Module, gain: float) -> None:
     """Fill a float64 module, in place, with sines of a quadratic phase that starts at a checksum of the key."""
     norms = {name for name, part in module.named_modules() if isinstance(part, nn.BatchNorm2d)}
     for key, tensor in module.state_dict().items():
-        if not tensor.is_floating_point() or key.endswith("anchors"):
+        if not tensor.is_floating_point() or key.endswith(("anchors", "dfl.conv.weight")):
             continue
         j = np.arange(tensor.numel(), dtype=np.float64)
         x = np.sin(0.7 * j * j + zlib.crc32(key.encode()) % 1000).reshape(tuple(tensor.shape))
