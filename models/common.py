@@ -7,15 +7,7 @@ from models.layers.attention import C3TR, TransformerBlock, TransformerLayer
 from models.layers.c2f import C1, C2, C2f
 from models.layers.c3k2 import C3k, C3k2
 from models.layers.conv import Conv, ConvTranspose, DWConv, DWConvTranspose2d, Focus, autopad
-from models.layers.csp import (
-    C3,
-    Bottleneck,
-    BottleneckCSP,
-    C3x,
-    CrossConv,
-    KernelBottleneck,
-    KernelBottleneckCSP,
-)
+from models.layers.csp import C3, Bottleneck, BottleneckCSP, C3x, CrossConv, KernelBottleneck, KernelBottleneckCSP
 from models.layers.ghost import C3Ghost, GhostBottleneck, GhostConv
 from models.layers.mixconv import MixConv2d
 from models.layers.pooling import C3SPP, SPP, SPPF
