@@ -46,8 +46,8 @@ class AnchorFreeLoss(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         levels = [(*m.shape[2:4], stride) for m, stride in zip(maps, self.strides, strict=True)]
-        logits = torch.cat([m.flatten(2) for m in maps], dim=2)  # (B, 4R + nc, N)
-        centre, stride = (t.to(logits.device) for t in _points(levels))
+        logits = torch.cat([m.flatten(2).mT for m in maps], dim=1)  # (B, N, 4R + nc)
+        centre, stride = _points(levels, logits.device)
         found = self._assign(logits.detach(), targets, levels, centre * stride, stride)
 
         index = found.image, found.point, found.class_id
@@ -59,7 +59,7 @@ class AnchorFreeLoss(nn.Module):
         goal = found.box / scale  # (K, 4) cells
         goal[:, :2] -= centre[found.point]
         log_prob = sides.view(-1, 4, self.reg_max).log_softmax(dim=2)
-        iou = paired_iou(_box(_distances(log_prob.exp(), dim=2)), goal, "ciou")
+        iou = paired_iou(_box(_distances(log_prob.exp())), goal, "ciou")
         box = ((1 - iou) * found.score).sum()
         dfl = (distribution_focal(log_prob, _distances_to(goal)) * found.score).sum()
 
@@ -72,9 +72,9 @@ class AnchorFreeLoss(nn.Module):
         self, logits: Tensor, targets: Tensor, levels: Sequence[Level], centre: Tensor, stride: Tensor
     ) -> Assignment:
         """Decode the predictions of all points, ``centre (N, 2)`` in pixels, and assign the targets to them."""
-        sides, classes = logits.split((4 * self.reg_max, self.nc), dim=1)
-        prob = sides.unflatten(1, (4, self.reg_max)).float().softmax(dim=2)  # (B, 4, R, N)
-        boxes = _box(_distances(prob, dim=2).mT) * stride  # (B, N, 4) pixels, relative to the point
+        sides, classes = logits.split((4 * self.reg_max, self.nc), dim=2)
+        prob = sides.unflatten(2, (4, self.reg_max)).float().softmax(dim=3)  # (B, N, 4, R)
+        boxes = _box(_distances(prob)) * stride  # (B, N, 4) pixels, relative to the point
         boxes[..., :2] += centre
         return assign_points(boxes, classes, targets, levels, self.least_side)
 
@@ -92,10 +92,9 @@ def distribution_focal(log_prob: Tensor, distance: Tensor) -> Tensor:
     return -(log_prob.gather(2, bins) * share).sum(dim=2).mean(dim=1)
 
 
-def _distances(prob: Tensor, dim: int) -> Tensor:
-    """Return the expected bin of distributions along ``dim``."""
-    bins = torch.arange(prob.shape[dim], dtype=prob.dtype, device=prob.device)
-    return (prob * bins.view(-1, *[1] * (prob.ndim - 1 - dim % prob.ndim))).sum(dim=dim)
+def _distances(prob: Tensor) -> Tensor:
+    """Return the expected bins ``(...)`` of distributions ``(..., R)``."""
+    return (prob * torch.arange(prob.shape[-1], dtype=prob.dtype, device=prob.device)).sum(dim=-1)
 
 
 def _box(distances: Tensor) -> Tensor:
@@ -110,13 +109,13 @@ def _distances_to(box: Tensor) -> Tensor:
     return torch.cat((-low, high), dim=-1)
 
 
-def _points(levels: Sequence[Level]) -> tuple[Tensor, Tensor]:
+def _points(levels: Sequence[Level], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the points ``(N, 2)`` as x, y in cells of their level, and their strides ``(N, 1)``."""
     centres, strides = [], []
     for rows, columns, stride in levels:
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-        centres.append(torch.stack((x, y), dim=2).view(-1, 2) + 0.5)
-        strides.append(torch.full((rows * columns, 1), stride))
+        x, y = (torch.arange(count, device=device) + 0.5 for count in (columns, rows))
+        centres.append(torch.cartesian_prod(y, x).flip(1))
+        strides.append(torch.full((rows * columns, 1), stride, device=device))
     return torch.cat(centres), torch.cat(strides)
 
 
@@ -133,9 +132,9 @@ class _Pick(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.save_for_backward(logits, image, point, class_id)
         ctx.sides = sides
-        classes = logits[:, sides:]
+        classes = logits[..., sides:]
         background = F.softplus(classes.float()).sum()
-        return logits[image, :sides, point].float(), classes[image, class_id, point].float(), background
+        return logits[image, point, :sides].float(), classes[image, point, class_id].float(), background
 
     @staticmethod
     @once_differentiable
@@ -143,10 +142,10 @@ class _Pick(torch.autograd.Function):
         ctx: Any, rows: Tensor, positive: Tensor, background: Tensor
     ) -> tuple[Tensor | None, None, None, None, None]:
         logits, image, point, class_id = ctx.saved_tensors
-        classes = logits[:, ctx.sides :].float().sigmoid().mul_(background)
-        classes.index_put_((image, class_id, point), positive, accumulate=True)
+        classes = logits[..., ctx.sides :].float().sigmoid().mul_(background)
+        classes.index_put_((image, point, class_id), positive, accumulate=True)
         gradient = torch.empty_like(logits)
-        gradient[:, ctx.sides :] = classes
-        gradient[:, : ctx.sides] = 0
-        gradient[:, : ctx.sides].mT.index_put_((image, point), rows.to(logits.dtype), accumulate=True)
+        gradient[..., ctx.sides :] = classes
+        gradient[..., : ctx.sides] = 0
+        gradient[..., : ctx.sides].index_put_((image, point), rows.to(logits.dtype), accumulate=True)
         return gradient, None, None, None, None

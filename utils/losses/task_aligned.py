@@ -55,7 +55,7 @@ def assign_points(
 ) -> Assignment:
     """Match ``targets (T, 6)`` [image index, class, cx, cy, w, h in 0–1] with the points of all levels at once.
 
-    ``boxes (B, N, 4)`` cxcywh in pixels and ``logits (B, nc, N)`` are the predictions of the points. Candidates of a
+    ``boxes (B, N, 4)`` cxcywh in pixels and ``logits (B, N, nc)`` are the predictions of the points. Candidates of a
     target are the points inside it, its sides taken as ``least_side`` pixels where they are shorter. It chooses the
     ``top_k`` of the highest metric. A point that several choose goes to the one that overlaps most with its prediction,
     among all that could have chosen it. The best point of a target has to score the target's largest overlap, its
@@ -126,7 +126,7 @@ def _measure(
     predicted = boxes.reshape(-1, 4)
     chunks = zip(target.split(CHUNK), slot.split(CHUNK), strict=True)
     overlap = torch.cat([paired_iou(box[t], predicted[s], "ciou") for t, s in chunks]).nan_to_num(0).clamp(min=0)
-    score = logits[image[target], class_id[target], point].float().sigmoid()
+    score = logits[image[target], point, class_id[target]].float().sigmoid()
     metric = (score**SCORE_POWER * overlap**OVERLAP_POWER).nan_to_num(0)
     return _Pairs(target, point, slot, overlap, metric)
 
