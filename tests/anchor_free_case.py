@@ -26,14 +26,15 @@ def golden_case(name: str) -> tuple[dict[str, np.ndarray], list[Tensor]]:
 
 
 def decode(maps: list[Tensor], strides: tuple[float, ...], reg_max: int) -> tuple[Tensor, Tensor]:
-    """Return boxes ``(B, N, 4)`` xyxy in pixels and class logits ``(B, N, nc)``, one point after the other."""
+    """Return boxes ``(B, N, 4)`` xyxy in pixels and class logits ``(B, N, nc)``."""
     boxes, logits = [], []
     for m, stride in zip(maps, strides, strict=True):
-        for y in range(m.shape[2]):
-            for x in range(m.shape[3]):
-                bins = m[:, : 4 * reg_max, y, x].reshape(-1, 4, reg_max).softmax(dim=2)
-                left, top, right, bottom = (bins * torch.arange(reg_max)).sum(dim=2).unbind(dim=1)
-                corners = x + 0.5 - left, y + 0.5 - top, x + 0.5 + right, y + 0.5 + bottom
-                boxes.append(torch.stack(corners, dim=1) * stride)
-                logits.append(m[:, 4 * reg_max :, y, x])
-    return torch.stack(boxes, dim=1), torch.stack(logits, dim=1)
+        sides = m[:, : 4 * reg_max].split(reg_max, dim=1)
+        bins = torch.arange(reg_max)[:, None, None]
+        left, top, right, bottom = ((side.softmax(dim=1) * bins).sum(dim=1) for side in sides)  # (B, H, W)
+        y, x = (torch.arange(count) + 0.5 for count in m.shape[2:])
+        y = y[:, None]
+        corners = torch.stack((x - left, y - top, x + right, y + bottom), dim=3) * stride
+        boxes.append(corners.flatten(1, 2))
+        logits.append(m[:, 4 * reg_max :].permute(0, 2, 3, 1).flatten(1, 2))
+    return torch.cat(boxes, dim=1), torch.cat(logits, dim=1)

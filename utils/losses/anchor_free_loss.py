@@ -45,25 +45,26 @@ class AnchorFreeLoss(nn.Module):
         self.least_side = self.strides[:2][-1]  # pixels; smaller targets are enlarged to it to find points
 
     def forward(self, maps: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+        # Assignment: which points have to predict which target
         levels = [(*m.shape[2:4], stride) for m, stride in zip(maps, self.strides, strict=True)]
         logits = torch.cat([m.flatten(2).mT for m in maps], dim=1)  # (B, N, 4R + nc)
         centre, stride = _points(levels, logits.device)
         found = self._assign(logits.detach(), targets, levels, centre * stride, stride)
 
+        # Class term: all points against zero; target · logit is all that a target adds to its cross-entropy
         index = found.image, found.point, found.class_id
         sides, positive, background = _Pick.apply(logits, 4 * self.reg_max, *index)
-        total_score = found.score.sum().clamp(min=1)
-        cls = background - (positive * found.score).sum()  # target · logit is all that a target adds to its BCE
+        cls = background - (positive * found.score).sum()
 
-        scale = stride[found.point]  # (K, 1)
-        goal = found.box / scale  # (K, 4) cells
+        # Box terms of the chosen points, in cells relative to the point
+        goal = found.box / stride[found.point]  # (K, 4)
         goal[:, :2] -= centre[found.point]
         log_prob = sides.view(-1, 4, self.reg_max).log_softmax(dim=2)
         iou = paired_iou(_box(_distances(log_prob.exp())), goal, "ciou")
         box = ((1 - iou) * found.score).sum()
         dfl = (distribution_focal(log_prob, _distances_to(goal)) * found.score).sum()
 
-        gains = self.gains
+        gains, total_score = self.gains, found.score.sum().clamp(min=1)
         terms = torch.stack((box * gains.box, cls * gains.cls, dfl * gains.dfl)) / total_score
         return terms.sum() * len(logits), terms.detach()
 
@@ -80,7 +81,7 @@ class AnchorFreeLoss(nn.Module):
 
 
 def distribution_focal(log_prob: Tensor, distance: Tensor) -> Tensor:
-    """Return the cross-entropy ``(K,)`` of ``log_prob (K, 4, R)`` against ``distance (K, 4)`` in bins, mean of the sides.
+    """Return the cross-entropy ``(K,)`` of ``log_prob (K, 4, R)`` against ``distance (K, 4)`` in bins, mean over sides.
 
     A distance between two bins asks for both, in proportion of its nearness; one outside is moved to the nearest end.
     """
@@ -120,10 +121,11 @@ def _points(levels: Sequence[Level], device: torch.device) -> tuple[Tensor, Tens
 
 
 class _Pick(torch.autograd.Function):
-    """Return of ``logits (B, sides + nc, N)``, in float32, all that the loss needs, so that one gradient is filled:
+    """Return what the loss reads of ``logits (B, N, sides + nc)``, in float32.
 
-    the side channels of chosen points ``(K, sides)``, the logits of their classes ``(K,)``, and the cross-entropy of
-    all class logits against zero, summed. Plain indexing would fill and add a gradient of full size for each.
+    These are the side channels of chosen points ``(K, sides)``, the logits of their classes ``(K,)``, and the sum of
+    the cross-entropies of all class logits against zero. Plain indexing would fill a gradient of full size for each
+    and add them; here all go into one.
     """
 
     @staticmethod

@@ -122,7 +122,7 @@ def dense_loss(maps: list[Tensor], targets: Tensor, least_side: float) -> Tensor
     return torch.stack((7.5 * box_sum, 0.5 * cls_sum, 1.5 * dfl_sum)) / total_score
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("least_side", [16.0, 0.0])
 def test_terms_and_gradients_equal_a_plain_dense_calculation(seed, least_side):
     ours, plain = ([m.requires_grad_() for m in small_maps(seed)] for _ in range(2))
