@@ -42,22 +42,29 @@ class TrainBatches:
         return -(-len(self.store) // self.batch_size)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
+        # what is on the pictures, and where
         epoch, batch = key
         positions = range(len(self.store))[batch * self.batch_size : (batch + 1) * self.batch_size]
         own = self._epoch_order(epoch)[positions.start : positions.stop]
         composition = self._compose(own, epoch, batch, positions)
         objects = place_objects(composition.layout, self.labels, self.polygons)
+
+        # objects copied within their pictures
         copies, augment = Copies.none(), self.augment.at(epoch)
         if augment.copy_paste and self.polygons is not None:
             turn = np.arange(len(composition.sample)) >= len(positions)  # of a sample's pictures
             indices = 2 * (positions.start + composition.sample) + turn
             rngs = [generator(self.seed, epoch, index, Stream.PASTE) for index in indices.tolist()]
             objects, copies = copy_paste(composition.layout, objects, augment.copy_paste, rngs)
+
+        # pixels; where two pictures make a sample, the share of the first is drawn
         first_share = np.ones(len(positions))  # of a sample's first picture
         for sample in composition.sample[len(positions) :].tolist():
             first_share[sample] = generator(self.seed, epoch, positions[sample], Stream.MIXUP).beta(*MIXUP_BETA)
         drawing = plan_drawing(composition, copies, self.store.stored_sizes)
         pixels = self._painter.paint(drawing, composition.sample, first_share, self.store.load)
+
+        # colours and other changes of the finished samples, one by one
         labels = picture_labels(composition, objects)
         for slot, position in enumerate(positions):
             rng = generator(self.seed, epoch, position, Stream.TRANSFORMS)

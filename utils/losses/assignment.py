@@ -40,11 +40,13 @@ def assign_targets(targets: Tensor, anchors: Tensor, grids: Sequence[tuple[int, 
     anchor of which neither width nor height differs from its own by a factor of ``anchor_t`` or more. In each such
     level it takes the cell of its centre and, along either axis, the neighbour that is nearer, if the grid has one.
     """
+    # which anchors of a level have about the shape of a target
     extent = anchors.new_tensor([(columns, rows) for rows, columns in grids])[:, None]  # (L, 1, 2) as x, y
     centre, size = targets[:, 2:4] * extent, targets[:, 4:6] * extent  # (L, T, 2)
     ratio = size[:, None] / anchors[:, :, None]  # (L, A, T, 2)
     similar = torch.maximum(ratio, 1 / ratio).amax(dim=-1) < anchor_t  # (L, A, T)
 
+    # which neighbour cells also learn this box: left or right, above or below, whichever is nearer
     from_end = extent - centre
     near_start = (centre % 1 < 0.5) & (centre > 1)
     near_end = (from_end % 1 < 0.5) & (from_end > 1)
@@ -52,11 +54,14 @@ def assign_targets(targets: Tensor, anchors: Tensor, grids: Sequence[tuple[int, 
     matched = steps.mT[:, :, None] & similar[:, None]  # (L, 5, A, T)
     level, step, anchor, target = matched.nonzero(as_tuple=True)
 
+    # the cell of every match
     centre = centre[level, target]
     cell = (centre + anchors.new_tensor(_STEPS)[step]).trunc()
     cell = torch.minimum(cell.clamp(min=0), extent[level, 0] - 1)  # a centre at 1.0 belongs to the last cell
     column, row = cell.long().unbind(dim=-1)
     image, class_id = targets[target, :2].long().unbind(dim=-1)
+
+    # one number for every anchor of every cell, to find matches that share it
     side = max(max(grid) for grid in grids)
     slot = image  # becomes one number for image, level, anchor, row and column
     for index, count in ((level, len(grids)), (anchor, anchors.shape[1]), (row, side), (column, side)):

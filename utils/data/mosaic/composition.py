@@ -49,6 +49,7 @@ def compose(
     ``own`` (B,) are their images and ``mosaics`` (B, 4) the images of their mosaics, if they become one; second
     mosaics take images from ``pool``. ``sizes`` (N, 2) [w, h] of all images on a canvas.
     """
+    # which samples are mosaics, and which get a second one mixed in
     decisions, tables = np.split(numbers, [len(DECISIONS)], 1)
     tables = tables.reshape(len(own), 2, -1)
     is_mosaic = decisions[:, MOSAIC] < augment.mosaic
@@ -57,9 +58,12 @@ def compose(
     sample = np.concatenate([np.arange(len(own)), mixed])
     table = np.concatenate([tables[:, 0], tables[mixed, 1]])  # (P, …)
 
+    # the four images of every mosaic: own and partners in random order, or four of the pool for a second one
     order = np.argsort(table[first, ORDER], 1)
     picked = pool[(table[len(own) :, PICK] * len(pool)).astype(int)]
     images = np.concatenate([np.take_along_axis(mosaics[first], order, 1), picked])
+
+    # where they lie
     pictures = np.concatenate([first, np.arange(len(own), len(sample))])
     centres = np.floor((0.5 + table[pictures, CENTRE]) * side)
     layout = merge(
@@ -68,6 +72,8 @@ def compose(
         letterbox_layout(own[single], sizes[own[single]], side),
         single,
     )
+
+    # how each canvas is warped into its picture
     low, high = warp_ranges(augment.degrees, augment.translate, augment.scale, augment.shear, augment.perspective)
     draws = low + (high - low) * table[:, WARP]
     canvas = np.repeat(layout.canvas[:, None], 2, 1)

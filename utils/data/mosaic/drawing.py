@@ -37,6 +37,7 @@ class Drawing:
 
 def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndarray) -> Drawing:
     """Plan how images of ``stored_sizes`` (N, 2) [w, h] become pictures."""
+    # tiles: from the stored image to the canvas, and from there to the picture; what of it the canvas shows
     layout = composition.layout
     stored = stored_sizes[layout.image]
     scale, origin = layout.size / stored, np.round(layout.origin - 0.1)  # whole pixels, as letterbox places an image
@@ -47,6 +48,7 @@ def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndar
     visible = np.concatenate([-origin / scale, (canvas[:, None] - origin) / scale], 1)
     visible = visible.clip(0, np.tile(stored, 2))
 
+    # copies: the same with a mirrored canvas between, and only the part around the object's outline
     tile = copies.tile
     mirror = np.tile(np.diag([-1.0, 1.0, 1.0]), (len(tile), 1, 1))
     mirror[:, 0, 2] = canvas[tile]
@@ -59,6 +61,8 @@ def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndar
         np.concatenate([visible, np.concatenate(extent, 1)]),
         composition.side,
     )
+
+    # the strokes of each picture that are seen, tiles first
     picture = np.concatenate([layout.picture, layout.picture[tile]])
     by_picture = np.argsort(picture, kind="stable")
     by_picture = by_picture[strokes.seen[by_picture]]

@@ -36,7 +36,7 @@ class Ragged:
     def rows(self, lists: np.ndarray) -> np.ndarray:
         """Return the positions in ``values`` of the chosen lists' items, list after list."""
         lengths = self.lengths[lists]
-        ends = np.cumsum(lengths)
+        ends = np.cumsum(lengths)  # where each list ends in the result; its k-th item is moved by one constant
         return np.arange(ends[-1] if len(ends) else 0) + np.repeat(self.starts[lists] - ends + lengths, lengths)
 
     def take(self, lists: np.ndarray) -> "Ragged":

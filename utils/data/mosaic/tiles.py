@@ -1,4 +1,15 @@
-"""Where the images of a batch lie before the random warp: four on the canvas of a mosaic, or one in a letterbox."""
+"""Where the images of a batch lie before the random warp: four on the canvas of a mosaic, or one in a letterbox.
+
+A mosaic's canvas has twice the side of a picture; its tiles meet at a random point of the inner half:
+
+    +---------+------------+
+    |       0 | 1          |
+    |    own  |            |   0  touches the centre with its bottom right corner
+    +---------c------------+   1  with its bottom left one
+    |       2 | 3          |   2  with its top right one
+    |         |            |   3  with its top left one
+    +---------+------------+
+"""
 
 from dataclasses import dataclass
 
@@ -47,9 +58,13 @@ def partners(own: np.ndarray, images: int, pool: int, rng: np.random.Generator) 
     The pool is ``own`` and pool - 1 times as many images drawn from all; every one of its pool · B images comes into
     4 / pool mosaics, never twice into the same. With pool 4 the partners are independent draws. A batch of fewer than
     four images uses pool 4.
+
+    Pool 2, own = a b c d, drawn = p q r s: tiles 0 and 2 take the ring of own, 1 and 3 that of drawn; 0 and 1 as they
+    are, 2 and 3 turned, by 3 and 1 places say: the mosaics are (a p b s), (b q c p), (c r d q), (d s a r).
     """
     count = len(own)
     pool = pool if count >= TILES else TILES
+    # rings of B images, and by how many places each of the four tiles turns the one that it takes from
     rings = np.concatenate([own[None], rng.integers(0, images, (pool - 1, count))])  # (pool, B)
     turns = np.concatenate([np.zeros(pool, int), rng.permutation(np.arange(1, max(count, TILES)))[: TILES - 1]])
     chosen = [np.roll(rings[tile % pool], turns[tile]) for tile in range(TILES)]
@@ -59,6 +74,7 @@ def partners(own: np.ndarray, images: int, pool: int, rng: np.random.Generator) 
 def mosaic_layout(images: np.ndarray, sizes: np.ndarray, centres: np.ndarray, side: int) -> Layout:
     """Return M mosaics of ``images`` (M, 4), each ``sizes`` (M, 4, 2) [w, h] large, that meet at ``centres`` (M, 2)."""
     count = len(images)
+    # the corner of each tile that touches the centre decides where its top left corner is
     origin = np.repeat(centres[:, None].astype(float), TILES, 1)
     origin[:, [0, 2], 0] -= sizes[:, [0, 2], 0]
     origin[:, [0, 1], 1] -= sizes[:, [0, 1], 1]
@@ -102,15 +118,19 @@ def place_objects(layout: Layout, labels: Ragged, polygons: Ragged | None) -> Ob
 
     ``labels``: rows [class, cx, cy, w, h] 0–1 of each data-set image; ``polygons``: points 0–1 of each label row.
     """
+    # the label rows of every tile, and what moves them onto its canvas
     rows = labels.rows(layout.image)
     tile = np.repeat(np.arange(len(layout.image)), labels.lengths[layout.image])
     size, origin, limit = layout.size[tile], layout.origin[tile], layout.canvas[layout.picture[tile], None]
+    # boxes as corners in canvas pixels
     label = labels.values[rows].astype(np.float64)
     centre, half = label[:, 1:3], label[:, 3:5] / 2
     corners = np.concatenate([size * (centre - half) + origin, size * (centre + half) + origin], 1)
     boxes = np.clip(corners, 0, limit)
     if polygons is None:
         return Objects(label[:, 0], boxes, None, tile)
+
+    # outlines likewise, point by point
     outlines = polygons.take(rows)
     points = np.repeat(np.arange(len(rows)), outlines.lengths)
     placed = np.clip(outlines.values * size[points] + origin[points], 0, limit[points])

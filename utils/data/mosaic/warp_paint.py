@@ -36,15 +36,20 @@ class Strokes:
 
 def plan_strokes(forward: np.ndarray, visible: np.ndarray, side: int) -> Strokes:
     """Plan painting the rectangles ``visible`` (T, 4) xyxy of T images through ``forward`` into side × side pixels."""
+    # pixels of the picture that the rectangle reaches
     corners = transform_points(visible[:, CORNERS].reshape(-1, 4, 2), forward)
     target = np.ceil(np.concatenate([corners.min(1), corners.max(1)], 1) - 0.5).clip(0, side)  # by pixel centres
     behind = _depth(forward, visible).min(1) <= 0  # perspective so strong that a corner lies behind the camera
     target[behind] = (0, 0, side, side)
+
+    # pixels of the image that are needed for those; with perspective, all that are visible
     source = np.concatenate([np.round(visible[:, :2]), np.round(visible[:, 2:])], 1)
     flat = ~forward[:, 2, :2].any(1)
     needed = transform_points(target[flat][:, CORNERS].reshape(-1, 4, 2), np.linalg.inv(forward[flat]))
     low, high = np.floor(needed.min(1)) - MARGIN, np.ceil(needed.max(1)) + MARGIN
     source[flat] = np.concatenate([np.maximum(source[flat, :2], low), np.minimum(source[flat, 2:], high)], 1)
+
+    # how to paint it
     straight = flat & (forward[:, 0, 1] == 0) & (forward[:, 1, 0] == 0)
     scale = np.sqrt(np.abs(np.linalg.det(forward[:, :2, :2])))
     shrink = 2 ** np.floor(np.log2(1 / np.minimum(scale, 1)))
