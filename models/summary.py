@@ -59,12 +59,27 @@ def count_flops(model: nn.Module, imgsz: int = 640) -> int:
 
     On the meta device only shapes are propagated, so the real size costs next to nothing.
     """
-    state = {key: value.to("meta") for key, value in (*model.named_parameters(), *model.named_buffers())}
+    state = _meta_state(model)
     dtype = next(iter(state.values())).dtype
     image = torch.empty(1, model.yaml["ch"], imgsz, imgsz, dtype=dtype, device="meta")
     with _eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        functional_call(model, state, image)
+        functional_call(model, state, image, tie_weights=False)
     return counter.get_total_flops()
+
+
+def _meta_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a model on the meta device, those of a module that stands in several places once.
+
+    ``functional_call`` would put such a module back with the tensors that it was called with, were it named twice.
+    """
+    return {
+        f"{prefix}.{key}".lstrip("."): value.to("meta")
+        for prefix, module in model.named_modules()
+        for key, value in (
+            *module.named_parameters(recurse=False, remove_duplicate=False),
+            *module.named_buffers(recurse=False, remove_duplicate=False),
+        )
+    }
 
 
 @contextmanager
