@@ -29,7 +29,7 @@ def main(cfg: DetectConfig) -> Path:
     device = select_device(cfg.device)
     source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride)
     weights = cfg.weights or newest_weights()
-    backend = load_backend(weights, device, cfg.backbone)
+    backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
     predict = build_predictor(cfg, backend, device)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 

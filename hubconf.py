@@ -3,8 +3,9 @@
 model = torch.hub.load("path/to/this/clone", "custom", path="best.pt", source="local")
 model = torch.hub.load("path/to/this/clone", "yolov5s", pretrained=False, classes=10, source="local")
 
-``yolov5s`` stands for the name of any file in models/ and models/hub. ``custom``, and the official names with their own
-80 classes, return a detector that takes images of any kind (``utils.load``); otherwise it is the bare model, to train.
+``yolov5s`` stands for the name of any model that a file in models/ or models/hub describes, such as ``yolov8n``.
+``custom``, and the official names with their own 80 classes, return a detector that takes images of any kind
+(``utils.load``); otherwise it is the bare model, to train.
 """
 
 import sys
@@ -44,10 +45,11 @@ def _create(
     if pretrained and (channels, classes) == (3, OFFICIAL_CLASSES):
         return custom(_weights(name), autoshape, _verbose, device)
     from models.detector import DetectionModel
-    from utils.checkpoint.load import load_checkpoint, transfer
+    from utils.checkpoint.load import load_checkpoint
+    from utils.checkpoint.transfer import transfer
     from utils.device import select_device
 
-    model = DetectionModel(_yamls()[name], ch=channels, nc=classes)
+    model = DetectionModel(_models()[name], ch=channels, nc=classes)
     if pretrained:
         transfer(model, load_checkpoint(_weights(name)).state, exclude=("anchor",))
     return model.to(select_device(str(device or "")))
@@ -65,8 +67,13 @@ def _weights(name: str) -> str:
     return str(found)
 
 
-def _yamls() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((ROOT / "models").glob("**/*.yaml"))}
+def _models() -> dict[str, Path]:
+    """Return the path that each name stands for; where a file has several sizes, that path with a letter in it."""
+    _check_packages()
+    from models.scales import model_names
+
+    sizes = {name: path.with_name(f"{name}.yaml") for name, path in model_names()}
+    return {path.stem: path for path in sorted((ROOT / "models").glob("**/yolo*.yaml"))} | sizes
 
 
 def _check_packages() -> None:
@@ -81,10 +88,10 @@ def _check_packages() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _yamls():
+    if not name.startswith("_") and name in _models():
         return partial(_create, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_yamls()]
+    return [*globals(), *_models()]

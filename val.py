@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("val")
 
-NO_LOSSES = (0.0, 0.0, 0.0)  # of box, objectness and class, which only a training knows
+NO_LOSSES = (0.0, 0.0, 0.0)  # in the place of the three of a training, as YOLOv5's run returns them
 MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 
@@ -34,7 +34,7 @@ def main(cfg: ValConfig) -> "Evaluation":
 
     device = select_device(cfg.device)
     weights = Path(cfg.weights or newest_weights())
-    backend = load_backend(weights, device, cfg.backbone)
+    backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
     data = load_data_spec(cfg.data or backend.trained.default_data(), required=(cfg.task,))
     names = agreed_names(backend.names, data, cfg.single_cls)
     loader = build_loader(cfg, data, backend)

@@ -22,7 +22,7 @@ def build_layer(row: Row, call: Call, activation: ActivationFactory | None, budg
     """Return the module of a layer row. Raises: ConfigError before anything of more than ``budget`` is allocated."""
 
     def make() -> nn.Module:
-        copies = [row.entry.cls(*call.args) for _ in range(call.copies)]
+        copies = [row.entry.cls(*call.args, **call.keywords) for _ in range(call.copies)]
         module = nn.Sequential(*copies) if call.copies > 1 else copies[0]
         if activation:
             set_activation(module, activation)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.backbones._weights import LoadReport, load_backbone_weights
 from models.build import MAX_PARAMETERS, REFUSALS, backbone_args, build_backbone, build_layer, count_parameters
+from models.dialects import dialect_of
 from models.keys import check_model_yaml
 from models.layers.activation import parse_activation
 from models.layers.normalize import Normalize
@@ -70,17 +71,22 @@ class DetectionModel(nn.Module):
         anchors: float | None = None,
         *,
         load_backbone: bool = True,
+        source: str = "",
     ) -> None:
         """Build from a YAML file or its content; ``ch`` gives way to the YAML, ``nc`` and ``anchors`` go before it.
 
-        ``load_backbone=False`` ignores the weights that a backbone row names. Raises: ConfigError naming file and row.
+        ``load_backbone=False`` ignores the weights that a backbone row names; ``source`` is what to call the YAML in
+        messages. Raises: ConfigError naming file and row.
         """
         super().__init__()
-        self.yaml, source = read_model_yaml(cfg)
+        self.yaml, found = read_model_yaml(cfg)
+        source = source or found
         self.yaml["ch"] = self.yaml.get("ch", ch)
         if nc and nc != self.yaml.get("nc"):
             log.info("%s: nc %s becomes %d", source, self.yaml.get("nc"), nc)
             self.yaml["nc"] = nc
+        if anchors and not dialect_of(self.yaml).has_anchors:
+            raise ConfigError(f"{source}: anchors={anchors}, but its head has none", "leave anchors out")
         if anchors:
             self.yaml["anchors"] = round(anchors)
         with at(source):

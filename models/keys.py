@@ -4,19 +4,24 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from models.dialects import dialect_of
 from models.registry import NO_RECIPE
 from utils.errors import ConfigError
 from utils.registry import suggest
 
-REQUIRED = ("nc", "depth_multiple", "width_multiple", "anchors", "backbone", "head")
-
 
 def check_model_yaml(data: dict[str, Any]) -> None:
     """Check the top level of a model YAML. Raises: ConfigError naming the key and its value."""
-    missing = [key for key in REQUIRED if key not in data]
+    dialect = dialect_of(data)
+    missing = [key for key in dialect.required if key not in data]
     if missing:
-        raise ConfigError(f"missing {', '.join(map(repr, missing))}", "add it; models/yolov5s.yaml is an example")
+        or_else = ", or write [nc] in the row of the head" if missing == ["anchors"] else ""
+        raise ConfigError(
+            f"missing {', '.join(map(repr, missing))}", f"add it{or_else}; {dialect.example} is an example"
+        )
     for key, value in data.items():
+        if key in OTHER_TASKS:
+            raise ConfigError(f"{key}: a model for {OTHER_TASKS[key]}", "give the YAML of a detection model")
         if key not in KEYS:
             raise ConfigError(f"unknown key {key!r}", suggest(str(key), KEYS) or f"known: {', '.join(KEYS)}")
         is_valid, meaning = KEYS[key]
@@ -61,6 +66,16 @@ def _is_normalization(value: Any) -> bool:
     return lists and all(map(_is_number, mean)) and all(map(_is_positive, std))
 
 
+def _is_scales(value: Any) -> bool:
+    """Return whether it is letter → [depth, width, max_channels]."""
+    if not isinstance(value, dict) or not value or not all(isinstance(key, str) and key for key in value):
+        return False
+    return all(
+        isinstance(sizes, list) and len(sizes) == 3 and all(map(_is_positive, sizes)) for sizes in value.values()
+    )
+
+
+OTHER_TASKS = {"kpt_shape": "pose estimation", "text_model": "text prompts", "custom_llm": "text prompts"}
 COUNT = (is_count, "a positive whole number")
 POSITIVE = (_is_positive, "a positive number")
 ROWS = (_is_rows, "a list of rows [from, number, module, args]")
@@ -69,6 +84,11 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and
     "depth_multiple": POSITIVE,
     "width_multiple": POSITIVE,
     "anchors": (_is_anchors, "a positive number, or for each level the same count of pairs of positive width, height"),
+    "scales": (_is_scales, "a mapping from a letter to [depth, width, max_channels], positive numbers"),
+    "scale": (lambda value: value is None or isinstance(value, str), "a letter of 'scales'"),
+    "reg_max": (lambda value: is_count(value) and value > 1, "a whole number from 2: bins for a side of a box"),
+    "class_width": COUNT,  # of the anchor-free head's class branch, kept from the weights that it started from
+    "end2end": (lambda value: not value, "false, because heads that need no NMS are not built"),
     "backbone": ROWS,
     "head": ROWS,
     "activation": (lambda value: isinstance(value, str), "a text such as nn.SiLU()"),

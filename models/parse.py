@@ -13,17 +13,22 @@ from torch import nn
 import models.heads
 import models.layers  # noqa: F401 - importing both packages fills LAYERS
 from models.backbones import known_backbones, resolve_backbone
-from models.keys import REQUIRED, is_count
+from models.dialects import Dialect, dialect_of
+from models.keys import is_count
 from models.registry import LAYERS, BackboneEntry, LayerEntry
+from models.scales import choose_scale, find_model_yaml
 from utils.class_names import read_class_names
 from utils.errors import ConfigError
-from utils.files import find_file
 from utils.registry import suggest
 from utils.yaml_file import read_yaml
 
 MAX_REPEATS = 1000
 MAX_TEXT = 600  # characters of a message
 LISTS = "models/common.py lists the layers, python models/yolo.py --list-backbones the backbones"
+HEADS = ("head", "anchor_free_head")  # wirings of what ends a model
+# Behind a backbone row, "from" counts slots:
+#     slot  0   1   2    3    4    5      6 …
+#           P1  P2  P3   P4   P5   row 1  row 2 …   levels of stride 2 4 8 16 32 that the backbone has not stay empty
 LEVELS = ("P1", "P2", "P3", "P4", "P5")  # the slots of a backbone row, strides 2 … 32
 
 TORCH_LAYERS = {
@@ -49,20 +54,31 @@ def at(place: str) -> Iterator[None]:
 
 
 def read_model_yaml(cfg: Mapping | str | Path) -> tuple[dict[str, Any], str]:
-    """Return a copy of the model's YAML data, and what to call it in errors; a bare name is searched in ``models``."""
+    """Return a copy of the model's YAML data, its scale chosen, and what to call it in errors.
+
+    A bare name is searched in ``models``; ``yolov8s`` is scale s of ``yolov8.yaml``.
+    """
     if isinstance(cfg, Mapping):
-        data, source = copy.deepcopy(dict(cfg)), "model"
+        data, source, letter = copy.deepcopy(dict(cfg)), "model", ""
     else:
-        path = find_file(cfg, "models", (".yaml", ".yml"))
+        path, letter = find_model_yaml(cfg)
         data, source = read_yaml(path, text_keys=("names",)), str(path)
     if not isinstance(data, dict):
-        raise ConfigError(f"{source}: not a model YAML", f"it needs the keys {', '.join(REQUIRED)}")
+        raise ConfigError(f"{source}: not a model YAML", f"it needs the keys {', '.join(dialect_of({}).required)}")
+    data = choose_scale(_renamed(data), source, letter)
     if data.get("names"):
         data["names"] = read_class_names(data["names"], source)
         if not isinstance(cfg, Mapping) and len(data["names"]) != data.get("nc"):
             what = f"nc is {data.get('nc')!r}, but names has {len(data['names'])} classes"
             raise ConfigError(f"{source}: {what}", "correct nc, or remove names: training takes those of the data set")
     return data, source
+
+
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data with our names for keys that YAMLs saved by other programs have."""
+    data = {key: value for key, value in data.items() if key != "yaml_file"}  # where it came from
+    channels = data.pop("channels", None)
+    return data if channels is None else {"ch": channels} | data
 
 
 def class_names(data: Mapping[str, Any]) -> dict[int, str]:
@@ -89,8 +105,12 @@ class Row:
         return isinstance(self.entry, BackboneEntry)
 
     @property
+    def is_head(self) -> bool:
+        return not self.is_backbone and self.entry.wiring in HEADS
+
+    @property
     def reads_list(self) -> bool:
-        return not self.is_backbone and self.entry.wiring in ("concat", "head")
+        return not self.is_backbone and self.entry.wiring in ("concat", *HEADS)
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -106,15 +126,16 @@ class Row:
 def read_rows(data: Mapping[str, Any], source: str) -> list[Row]:
     """Return the checked rows of backbone and head. Raises: ConfigError naming the row."""
     rows: list[Row] = []
+    dialect = dialect_of(data)
     for index, raw in enumerate([*data["backbone"], *data["head"]]):
         with at(f"{source}: row {index}"):
-            rows.append(_read_row(index, raw, behind_backbone=bool(rows) and rows[0].is_backbone))
-    found = [row.index for row in rows if not row.is_backbone and row.entry.wiring == "head"]
+            rows.append(_read_row(index, raw, dialect, behind_backbone=bool(rows) and rows[0].is_backbone))
+    found = [row.index for row in rows if row.is_head]
     if found != [len(rows) - 1]:
         stands = f"row {', '.join(map(str, found))}" if found else "none"
         raise ConfigError(
             f"{source}: the last row must be the one head, found {stands} of {len(rows)} rows",
-            "end 'head' with one row such as [[17, 20, 23], 1, Detect, [nc, anchors]]",
+            f"end 'head' with one row such as [[17, 20, 23], 1, Detect, {dialect.head_args}]",
         )
     return rows
 
@@ -130,7 +151,7 @@ def reduction_of(slot: int) -> int:
     return 2 ** (slot + 1)
 
 
-def _read_row(index: int, raw: Any, behind_backbone: bool) -> Row:
+def _read_row(index: int, raw: Any, dialect: Dialect, behind_backbone: bool) -> Row:
     if not isinstance(raw, list) or len(raw) != 4:
         raise ConfigError(f"{raw!r} is not [from, number, module, args]", "write four parts: [-1, 1, Conv, [64, 3, 2]]")
     written, number, name, args = raw
@@ -140,7 +161,8 @@ def _read_row(index: int, raw: Any, behind_backbone: bool) -> Row:
         )
     if not isinstance(args, list):
         raise ConfigError(f"args {args!r} is not a list", f"write [{args}]")
-    entry = find_layer(name)
+    entry = find_layer(name, dialect)
+    dialect.check_head(str(name), args)
     if isinstance(entry, BackboneEntry):
         return _read_backbone_row(index, raw, entry)
     slot = index + len(LEVELS) - 1 if behind_backbone else index
@@ -152,11 +174,11 @@ def _read_row(index: int, raw: Any, behind_backbone: bool) -> Row:
     return row
 
 
-def find_layer(name: Any) -> LayerEntry | BackboneEntry:
+def find_layer(name: Any, dialect: Dialect) -> LayerEntry | BackboneEntry:
     """Return the layer or backbone that a row calls ``name``. Raises: ConfigError with the closest names."""
     name = str(name)
-    if name in LAYERS:
-        return LAYERS.get(name)
+    if entry := dialect.layer(name):
+        return entry
     entry = TORCH_LAYERS.get(name) or resolve_backbone(name)
     if entry is None:
         hint = suggest(name, chain(LAYERS, TORCH_LAYERS, *known_backbones().values()))

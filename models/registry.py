@@ -54,6 +54,12 @@ class Head(Protocol):
     def decode(self, maps: Sequence[Tensor]) -> Tensor:
         """Return predictions in ``layout``, in pixels of the image and probabilities, at least float32."""
 
+    def take_classes(self, state: Mapping[str, Tensor], nc: int, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Copy from the ``state`` of a head for ``nc`` classes what it knows of boxes and, (theirs, ours), of classes.
+
+        Return False, and copy nothing, where it is of another kind or width.
+        """
+
 
 @dataclass(frozen=True)
 class LayerEntry:

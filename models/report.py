@@ -4,7 +4,6 @@ import copy
 import fnmatch
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -120,15 +119,15 @@ def _with_random_norms(model: nn.Module, images: Tensor, generator: torch.Genera
     return model.eval()
 
 
-def build_all(paths: list[Path], build: Callable[[Path], nn.Module]) -> None:
-    """Build the model of each YAML and log its size. Raises: ConfigError after the last one if any failed."""
+def build_all(names: list[str], build: Callable[[str], nn.Module]) -> None:
+    """Build each model and log its size. Raises: ConfigError after the last one if any failed."""
     failed = 0
-    for path in paths:
+    for name in names:
         try:
-            size = count_parameters(build(path))
-            log.info("%-28s %s parameters", path.name, f"{size:,}")
+            size = count_parameters(build(name))
+            log.info("%-28s %s parameters", name, f"{size:,}")
         except UserError as error:
             failed += 1
             log.error("%s", error)
     if failed:
-        raise ConfigError(f"{failed} of {len(paths)} model YAMLs cannot be built", "mend those named above")
+        raise ConfigError(f"{failed} of {len(names)} models cannot be built", "mend those named above")

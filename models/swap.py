@@ -1,6 +1,7 @@
-"""Put another backbone under the neck and head of a model YAML."""
+"""Put another backbone under the neck of a model YAML, or another head on it."""
 
 import copy
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -13,14 +14,21 @@ from torch import nn
 from models.backbones import allow_user_file, known_backbones, resolve_backbone
 from models.build import backbone_args, build_backbone
 from models.detector import DetectionModel
+from models.dialects import dialect_of
 from models.keys import check_model_yaml
 from models.parse import LEVELS, Row, at, level_slots, read_rows, reduction_of
 from models.registry import NO_RECIPE
 from utils.errors import ConfigError
+from utils.head_names import ANCHOR
 from utils.imgsz import rounded_up
 from utils.registry import suggest
+from utils.runs import ROOT
+from utils.yaml_file import read_yaml
+
+log = logging.getLogger(__name__)
 
 PYRAMIDS = ("SPP", "SPPF")  # rows that belong to the neck in spirit, though YAMLs list them under the backbone
+ANCHORS_PER_LEVEL = 3  # where YOLOv5 has none for the levels
 PROBE_SIZE = 512  # px; side of the virtual image that tells the strides of the rows
 DEEPEST = reduction_of(len(LEVELS) - 1)  # stride of the last level that a backbone row has
 
@@ -63,6 +71,53 @@ def swap_backbone(
         _bind_size(data, row, imgsz)
     _on_meta(data)  # refuses what does not work at that size
     return data
+
+
+def swap_head(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return a copy of a model YAML's content with the head of a ``kind`` (see ``utils.head_names``) on its neck.
+
+    YOLOv5's head gets the anchors of YOLOv5 where it has a row of them for each level, else a number of them, which
+    AutoAnchor fits. Raises: ConfigError for a YAML that is wrong.
+    """
+    data = copy.deepcopy(dict(data))
+    check_model_yaml(data)
+    if dialect_of(data).has_anchors == (kind == ANCHOR):
+        return data
+    rows = read_rows(data, "model")
+    if kind == ANCHOR:
+        data["anchors"] = _anchors_for(_level_strides(data, rows))
+        args = ["nc", "anchors"]
+        if "scales" not in data:  # YOLOv5's language wants them written
+            data = {"depth_multiple": 1.0, "width_multiple": 1.0} | data
+    else:
+        del data["anchors"]
+        args = ["nc"]
+    data["head"][-1][3] = args
+    _tell_of_other_layers(rows, read_rows(data, "model"))
+    return data
+
+
+def _tell_of_other_layers(before: Sequence[Row], after: Sequence[Row]) -> None:
+    """Say which rows mean other layers, because a head without 'scales' decides in which language a YAML is written."""
+    changed = sorted({row.name for row, new in zip(before[:-1], after[:-1], strict=True) if row.entry != new.entry})
+    if changed:
+        log.warning("with this head, rows of %s are other layers: 3×3 convolutions for 1×1 or back", ", ".join(changed))
+
+
+def _level_strides(data: Mapping[str, Any], rows: Sequence[Row]) -> list[Fraction]:
+    """Return the stride of each map that the head reads."""
+    by_slot = {row.slot: stride for row, stride in zip(rows, row_strides(data, rows), strict=True)}
+    by_slot |= {slot: Fraction(reduction_of(slot)) for slot in level_slots(rows)}
+    return [by_slot[slot] for slot in rows[-1].sources]
+
+
+def _anchors_for(strides: Sequence[Fraction]) -> list[list[float]] | int:
+    """Return YOLOv5's anchors for levels of these strides, or how many a level gets."""
+    known = read_yaml(ROOT / "models/hub/anchors.yaml")
+    for anchors in (known["P5_640"], known["P6_640"]):
+        if list(strides) == [8 * 2**level for level in range(len(anchors))]:
+            return anchors
+    return ANCHORS_PER_LEVEL
 
 
 def moved_rows(data: Mapping[str, Any]) -> dict[int, int] | None:
@@ -144,7 +199,7 @@ def row_strides(data: Mapping[str, Any], rows: Sequence[Row]) -> list[Fraction]:
     sides = [0] * len(rows)
 
     def note(index: int, output: torch.Tensor) -> None:
-        sides[index] = output.shape[-1]
+        sides[index] = (output[-1] if isinstance(output, list) else output).shape[-1]  # of a backbone the coarsest
 
     for row, module in zip(rows[:-1], model.model, strict=False):
         module.register_forward_hook(lambda _, inputs, output, index=row.index: note(index, output))

@@ -3,12 +3,16 @@
 import ast
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from models.dialects import dialect_of
 from models.layers.activation import parse_activation
 from models.parse import MAX_REPEATS, Row
 from utils.errors import ConfigError
+
+DEPTHWISE_HEAD = ("C3k2", "A2C2f", "C2fCIB")  # rows of YOLO11 and later, whose heads have depthwise class branches
+C3K_SCALES = ("m", "l", "x")
 
 
 @dataclass(frozen=True)
@@ -18,20 +22,35 @@ class Scaling:
     width: float
     depth: float
     multiple: int  # of which channels are
-    outputs: int  # A·(5 + nc) channels of a map, which are never scaled
     names: dict[str, Any]  # what a string argument may stand for
+    limit: float = math.inf  # most channels, before scaling
+    outputs: int = 0  # A·(5 + nc) channels of a map, which YOLOv5 never scales
+    scale: str = ""  # the letter
+    head: Mapping[str, Any] = field(default_factory=dict)  # what the anchor-free head takes besides nc
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Scaling":
-        """Read the top level of a checked model YAML."""
-        anchors, nc = data["anchors"], data["nc"]
-        per_cell = anchors if isinstance(anchors, int) else len(anchors[0]) // 2
+        """Read the top level of a checked model YAML, and what its rows decide together."""
+        dialect = dialect_of(data)
+        names = {"nc": data["nc"], "None": None, "True": True, "False": False}
+        depth, width, limit = (data.get("depth_multiple", 1.0), data.get("width_multiple", 1.0), math.inf)
+        outputs = 0
+        if "scales" in data:
+            depth, width, limit = data["scales"][data["scale"]]
+        if dialect.has_anchors:
+            anchors = names["anchors"] = data["anchors"]
+            per_cell = anchors if isinstance(anchors, int) else len(anchors[0]) // 2
+            outputs = 0 if dialect.is_yolov8 else per_cell * (5 + data["nc"])
+        is_depthwise = any(row[2] in DEPTHWISE_HEAD for row in (*data["backbone"], *data["head"]))
         return cls(
-            width=data["width_multiple"],
-            depth=data["depth_multiple"],
+            width=width,
+            depth=depth,
             multiple=data.get("channel_multiple", 8),
-            outputs=per_cell * (5 + nc),
-            names={"nc": nc, "anchors": anchors, "None": None, "True": True, "False": False},
+            names=names,
+            limit=limit,
+            outputs=outputs,
+            scale=data.get("scale") or "",
+            head={key: data[key] for key in ("reg_max", "class_width") if key in data} | {"depthwise": is_depthwise},
         )
 
     def channels(self, args: list) -> int:
@@ -43,14 +62,14 @@ class Scaling:
             )
         if wanted == self.outputs:
             return wanted
-        return math.ceil(wanted * self.width / self.multiple) * self.multiple
+        return math.ceil(min(wanted, self.limit) * self.width / self.multiple) * self.multiple
 
     def repeats(self, number: int) -> int:
         """Return how often a row is repeated."""
         scaled = max(round(number * self.depth), 1) if number > 1 else number
         if scaled > MAX_REPEATS:
             raise ConfigError(
-                f"{number} repeats × depth_multiple {self.depth} are more than {MAX_REPEATS}", "lower one of the two"
+                f"{number} repeats × depth {self.depth} are more than {MAX_REPEATS}", "lower one of the two"
             )
         return scaled
 
@@ -76,6 +95,7 @@ class Call:
     args: list
     copies: int
     out_channels: int
+    keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
 def wire(row: Row, inputs: list[int], scaling: Scaling) -> Call:
@@ -118,6 +138,17 @@ def _head(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call
     return Call([*args, inputs], 1, 0)
 
 
+def _anchor_free_head(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    return Call([args[0], inputs], 1, 0, scaling.head)
+
+
+def _c3k2(args: list, inputs: list[int], repeats: int, scaling: Scaling) -> Call:
+    """The larger scales have C3k blocks inside, whatever the row says."""
+    if scaling.scale in C3K_SCALES:
+        args = [args[0], True, *args[2:]]
+    return _csp(args, inputs, repeats, scaling)
+
+
 def _gain(args: list) -> int:
     gain = args[0] if args else 2
     if not isinstance(gain, int) or gain < 1:
@@ -134,4 +165,6 @@ WIRINGS: dict[str, Callable[[list, list[int], int, Scaling], Call]] = {
     "contract": _contract,
     "expand": _expand,
     "head": _head,  # (…, list of c1)
+    "anchor_free_head": _anchor_free_head,  # (nc, list of c1, reg_max=…, depthwise=…)
+    "c3k2": _c3k2,  # as csp
 }

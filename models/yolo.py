@@ -2,6 +2,7 @@
 
 python models/yolo.py --cfg yolov5s.yaml                  # its rows, parameters and FLOPs
 python models/yolo.py --cfg yolov5s.yaml --backbone NAME  # the same with another backbone
+python models/yolo.py --cfg yolov5s --head anchor-free    # or with the head of YOLOv8
 python models/yolo.py --list-backbones emo                # names, channels, strides, parameters
 python models/yolo.py --test                              # build every model YAML
 """
@@ -20,15 +21,16 @@ from typing import Any
 import torch
 
 from models.detector import DetectionModel, Model, parse_model
-from models.parse import read_model_yaml
+from models.parse import at, read_model_yaml
 from models.report import build_all, fuse_check, list_backbones
+from models.scales import model_names
 from models.summary import fused_line, layer_times, summary_table
-from models.swap import swap_backbone
+from models.swap import swap_backbone, swap_head
 from utils.command import run_command
 from utils.config import option
 from utils.device import select_device
+from utils.head_names import HEAD_HELP, HEADS
 from utils.imgsz import fit_imgsz
-from utils.runs import ROOT
 
 __all__ = ["DetectionModel", "Model", "parse_model"]  # users import them from here
 
@@ -41,6 +43,7 @@ class SummaryConfig:
 
     cfg: str = option("yolov5s.yaml", help="model YAML: a path, or a name below models/")
     backbone: str = option("", help="put this backbone under its neck: a name, timm/NAME, torchvision/NAME, file.py:f")
+    head: str | None = option(None, help=HEAD_HELP, choices=HEADS)
     imgsz: int = option(640, help="side of the image that FLOPs and times are for, pixels", aliases=("--img",), low=32)
     batch_size: int = option(1, help="images in the batch that is timed", low=1)
     device: str = option("", help="cpu or a GPU index; empty = the first GPU, else the CPU")
@@ -53,7 +56,7 @@ class SummaryConfig:
 def main(cfg: SummaryConfig) -> None:
     """Print the table of a model and what fusing leaves of it."""
     if cfg.test:
-        build_all(sorted(ROOT.glob("models/**/yolo*.yaml")), partial(DetectionModel, load_backbone=False))
+        build_all([name for name, _ in model_names()], partial(DetectionModel, load_backbone=False))
         return
     if cfg.list_backbones is not None:
         log.info("\n".join(list_backbones(cfg.list_backbones)))
@@ -72,11 +75,13 @@ def main(cfg: SummaryConfig) -> None:
 
 
 def described(cfg: SummaryConfig) -> dict[str, Any] | str:
-    """Return the model YAML, or its content with the backbone that was asked for."""
-    if not cfg.backbone:
+    """Return the model YAML, or its content with the backbone and the head that were asked for."""
+    if not cfg.backbone and not cfg.head:
         return cfg.cfg
-    data, _ = read_model_yaml(cfg.cfg)
-    return swap_backbone(data, cfg.backbone, imgsz=(cfg.imgsz, cfg.imgsz))
+    data, source = read_model_yaml(cfg.cfg)
+    with at(source):
+        data = swap_head(data, cfg.head) if cfg.head else data
+        return swap_backbone(data, cfg.backbone, imgsz=(cfg.imgsz, cfg.imgsz)) if cfg.backbone else data
 
 
 if __name__ == "__main__":

@@ -48,15 +48,17 @@ INSIDE_MODELS = {  # models.x may import these parts of models
     "heads": {"registry", "layers", "heads"},
     "backbones": {"registry", "layers", "backbones"},
     "common": {"layers", "heads", "registry"},
-    "keys": {"registry"},
-    "parse": {"registry", "layers", "heads", "backbones", "keys"},
-    "wiring": {"registry", "layers", "parse"},
+    "dialects": {"registry"},
+    "keys": {"registry", "dialects"},
+    "scales": set(),
+    "parse": {"registry", "layers", "heads", "backbones", "dialects", "keys", "scales"},
+    "wiring": {"registry", "layers", "dialects", "parse"},
     "build": {"registry", "layers", "parse", "wiring"},
     "report": {"registry", "backbones", "build"},
     "summary": set(),
-    "detector": {"registry", "keys", "layers", "backbones", "parse", "wiring", "build", "report"},
-    "swap": {"registry", "keys", "backbones", "parse", "build", "detector"},
-    "yolo": {"parse", "report", "summary", "detector", "swap"},
+    "detector": {"registry", "dialects", "keys", "layers", "backbones", "parse", "wiring", "build", "report"},
+    "swap": {"registry", "keys", "dialects", "backbones", "parse", "build", "detector"},
+    "yolo": {"parse", "scales", "report", "summary", "detector", "swap"},
 }
 # ids of the code objects that may never be called, whatever they are called on
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "breakpoint", "print"}

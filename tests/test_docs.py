@@ -18,17 +18,18 @@ import pytest
 import torch
 
 from models.detector import DetectionModel
+from models.scales import model_names
 from models.summary import summary_line
 from utils.data.shapes.dataset import draw_picture
 from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
-TUTORIAL, MIGRATION, FUSING, MODELS = (
-    ROOT / f"docs/{name}.md" for name in ("add-a-backbone", "migrate", "fusing", "models")
+TUTORIAL, HEAD, MIGRATION, FUSING, MODELS = (
+    ROOT / f"docs/{name}.md" for name in ("add-a-backbone", "add-a-head", "migrate", "fusing", "models")
 )
-PAGES = [README, CHINESE, TUTORIAL, MIGRATION, FUSING, MODELS]
-RUN = [README, TUTORIAL, MIGRATION, FUSING]  # the pages whose commands are run, with -m slow
+PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS]
+RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING]  # the pages whose commands are run, with -m slow
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
     CONTRIBUTING: "its commands run these very tests",
@@ -74,7 +75,7 @@ def prose(page: Path) -> str:
 @pytest.fixture
 def clone(tmp_path):
     """Return a copy of the clone with a smaller embedded data set, and what the README takes as given: an own data set,
-    an own backbone (the tutorial's), an official checkpoint, and for its Python lines best.pt and street.jpg.
+    an own backbone (the tutorial's), official checkpoints, and for its Python lines best.pt and street.jpg.
     """
     clone = tmp_path / "clone"
     outside = shutil.ignore_patterns(".*", "__pycache__", "runs", "datasets")
@@ -92,6 +93,7 @@ def clone(tmp_path):
     (clone / "my_backbone.py").write_text(blocks(TUTORIAL)[0].text, encoding="utf-8")
     for name in ("yolov5s.pt", "best.pt"):
         shutil.copy(ROOT / "tests/golden/official_format.pt", clone / name)
+    shutil.copy(ROOT / "tests/golden/v8/official_format_v8.pt", clone / "yolov8n.pt")
     write_image(clone / "street.jpg", draw_picture("val", 0)[0])
     return clone
 
@@ -136,6 +138,13 @@ def test_the_tutorial_ends_with_a_trained_detector(clone):
     run_page(TUTORIAL, clone, skipped=SLOW)
 
     assert (clone / "runs/train/mobilenet/weights/best.pt").is_file()
+
+
+@pytest.mark.timeout(600)
+def test_the_page_on_heads_ends_with_a_trained_detector(clone):
+    run_page(HEAD, clone, skipped=SLOW)
+
+    assert (clone / "runs/train/centre/weights/best.pt").is_file()
 
 
 @pytest.mark.slow
@@ -214,17 +223,18 @@ def test_the_make_targets_exist_and_the_first_command_is_the_one_of_make_train()
 
 
 def table_of_models() -> dict[str, list[str]]:
-    """Return model YAML → parameters and GFLOPs in training form, then fused, latency, mAP50 and mAP50-95."""
-    rows = re.findall(r"^\| `(models/\S+\.yaml)` \| [^|]+ \| (.+) \|$", MODELS.read_text(), re.MULTILINE)
+    """Return model YAML or name → parameters and GFLOPs in training form, then fused, latency, mAP50 and mAP50-95."""
+    rows = re.findall(r"^\| `(\S+)` \| [^|]+ \| (.+) \|$", MODELS.read_text(), re.MULTILINE)
     return {file: figures.split(" | ") for file, figures in rows}
 
 
 @pytest.mark.parametrize(
-    "file", [file if "yolov5n" in file else pytest.param(file, marks=pytest.mark.slow) for file in table_of_models()]
+    "file",
+    [file if re.search(r"\dn", file) else pytest.param(file, marks=pytest.mark.slow) for file in table_of_models()],
 )
 def test_the_table_of_models_has_the_printed_figures(file):
     with torch.device("meta"):
-        model = DetectionModel(ROOT / file)
+        model = DetectionModel(file)
 
     printed = summary_line(model) + summary_line(model.fuse())
     assert re.findall(r"([\d,.]+) (?:parameters|GFLOPs)", printed) == table_of_models()[file][:4]
@@ -232,11 +242,13 @@ def test_the_table_of_models_has_the_printed_figures(file):
 
 def test_the_table_of_models_is_complete_and_has_the_measured_figures():
     with MODELS.with_suffix(".csv").open(newline="", encoding="utf-8") as file:
-        measured = {f"models/{row['model']}.yaml": row for row in csv.DictReader(file)}
+        measured = {row["model"]: row for row in csv.DictReader(file)}
 
-    assert sorted(table_of_models()) == sorted(f"models/{path.name}" for path in (ROOT / "models").glob("*.yaml"))
+    assert sorted(Path(file).stem for file in table_of_models()) == sorted(
+        name for name, path in model_names() if path.parent == ROOT / "models"
+    )
     for file, figures in table_of_models().items():
-        assert figures[4:] == [measured[file][key] or "–" for key in ("latency_ms", "map50", "map")]
+        assert figures[4:] == [measured[Path(file).stem][key] or "–" for key in ("latency_ms", "map50", "map")]
 
 
 def test_both_readmes_have_the_same_structure_blocks_and_names():

@@ -25,6 +25,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
     ("utils/backends/onnx.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--backbone"): "val detect export",
+    ("utils/backends/pt.py", "--layout"): "val detect",  # the others give none
+    ("utils/checkpoint/onnx_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
     ("utils/training/session.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",

@@ -153,3 +153,17 @@ def make_data(folder):
         (folder / f"labels/{index}.txt").write_text(f"{index} 0.5 0.5 0.4 0.4\n")
     write_yaml(folder / "pets.yaml", {"train": "images", "val": "images", "names": ["cat", "dog", "eel"]})
     return folder / "pets.yaml"
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("yolov8n", 3_157_200), ("yolov8n-p2", 3_354_144)])
+def test_a_size_of_a_yaml_with_several_is_a_model_of_the_hub(name, parameters):
+    model = getattr(hubconf, name)(pretrained=False)
+
+    assert name in dir(hubconf)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_a_yaml_that_describes_no_model_is_no_model_of_the_hub():
+    assert "anchors" not in dir(hubconf)
+    with pytest.raises(AttributeError, match="no attribute 'anchors'"):
+        hubconf.anchors  # noqa: B018

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from models.build import count_parameters
+from models.scales import find_model_yaml, model_names
 from models.summary import count_flops
 from models.yolo import DetectionModel
 from utils.benchmark.latency import measure_latencies
@@ -36,12 +37,23 @@ IMGSZ, WARMUP, RUNS = 640, 2, 10  # of the latencies
 HEADINGS = ("model", "map50", "map", "latency_ms", "machine")
 TITLES = "model | backbone | parameters | GFLOPs | fused: parameters | GFLOPs | latency (ms) | mAP50 | mAP50-95"
 MACHINE = ("CPU", "PyTorch")  # what a latency depends on
+FAMILIES = {"yolov5": "YOLOv5", "yolov8": "YOLOv8", "yolo11": "YOLO11"}  # how names start → whose backbone it is
 
 
 def models() -> list[str]:
-    """Return the names of the model YAMLs: YOLOv5's own by size, then each family by size."""
-    names = (path.stem for path in (ROOT / "models").glob("*.yaml"))
-    return sorted(names, key=lambda name: (name[len("yolov5n") :], "nsmlx".index(name[len("yolov5")])))
+    """Return the names of the models of models/ by family, each with its own backbone first, then by size."""
+
+    def place(name: str) -> tuple[int, str, int]:
+        family, letter, rest = name[: len("yolov5")], name[len("yolov5")], name[len("yolov5n") :]
+        return list(FAMILIES).index(family), rest, "nsmlx".index(letter)
+
+    return sorted((name for name, path in model_names() if path.parent == ROOT / "models"), key=place)
+
+
+def file_of(name: str) -> str:
+    """Return what the table calls a model: its file, or its name where the file holds several sizes."""
+    path, _ = find_model_yaml(name)
+    return f"models/{name}.yaml" if path.stem == name else name
 
 
 def read_results() -> dict[str, dict[str, Any]]:
@@ -66,7 +78,7 @@ def measure_accuracy(chosen: list[str]) -> None:
     for name in [name for name in chosen if not results[name]["map"]]:
         log.info("\n%s", name)
         with tempfile.TemporaryDirectory() as folder:
-            cfg = replace(SCHEDULE, cfg=f"models/{name}.yaml")
+            cfg = replace(SCHEDULE, cfg=name)
             figures = accuracy(train(train_config(cfg, OWN, Path(folder))))
         note(name, **{key: f"{value:.3f}" for key, value in figures.items()})
 
@@ -75,7 +87,7 @@ def measure_latency() -> None:
     """Time every model as it is deployed, on one image."""
     images = torch.rand(1, 3, IMGSZ, IMGSZ).to(memory_format=torch.channels_last)
     for name in models():
-        model = DetectionModel(ROOT / f"models/{name}.yaml").eval().fuse().to(memory_format=torch.channels_last)
+        model = DetectionModel(name).eval().fuse().to(memory_format=torch.channels_last)
         [latency] = measure_latencies([model], images, WARMUP, RUNS)
         note(name, latency_ms=f"{latency.p50_ms:.1f}", machine=machine())
         log.info("%s: %.1f ms", name, latency.p50_ms)
@@ -90,11 +102,11 @@ def table() -> list[str]:
     lines = [f"| {TITLES} |", "|---|---" + "|--:" * 7 + "|"]
     for name, row in read_results().items():
         with torch.device("meta"):
-            model = DetectionModel(ROOT / f"models/{name}.yaml")
-        backbone = f"`{model.rows[0].name}`" if model.backbone else "YOLOv5"
+            model = DetectionModel(name)
+        backbone = f"`{model.rows[0].name}`" if model.backbone else FAMILIES[name[: len("yolov5")]]
         sizes = [*_sizes(model), *_sizes(model.fuse())]
         measured = [row[key] or NOTHING for key in ("latency_ms", "map50", "map")]
-        lines.append(f"| {' | '.join([f'`models/{name}.yaml`', backbone, *sizes, *measured])} |")
+        lines.append(f"| {' | '.join([f'`{file_of(name)}`', backbone, *sizes, *measured])} |")
     return lines
 
 

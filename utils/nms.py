@@ -17,6 +17,7 @@ from utils.predictions import Predictions
 MAX_CANDIDATES = 30_000  # per image, as in the reference; candidates with lower confidence do not count
 BLOCK = 1024  # candidates that are suppressed at once, and length of the first prefix
 MAX_PAIRED = 64  # candidates of a class up to which comparing all pairs costs less than a call of the kernel
+DETECT_IOU = {True: 0.45, False: 0.7}  # has objectness → threshold, of YOLOv5 and of YOLOv8
 ROUNDING = 1e-5  # of an IoU, with much to spare
 
 
@@ -44,7 +45,7 @@ nms = _kernel()
 def non_max_suppression(
     predictions: Predictions,
     conf_thres: float = 0.25,
-    iou_thres: float = 0.45,
+    iou_thres: float | None = None,
     classes: Sequence[int] | None = None,
     agnostic: bool = False,
     multi_label: bool = False,
@@ -55,8 +56,11 @@ def non_max_suppression(
     The confidence of a box in a class is its score, times its objectness where the predictions have one. A box is a
     candidate where that exceeds ``conf_thres``: once, with its best class, or with ``multi_label`` once for each such
     class. ``classes`` keeps only these class ids; with ``agnostic``, boxes suppress those of other classes too.
+    ``iou_thres`` None is what the family of the head is known with, 0.45 or, without objectness, 0.7.
     Raises: ConfigError for a threshold outside 0–1.
     """
+    if iou_thres is None:
+        iou_thres = DETECT_IOU[predictions.layout.has_objectness]
     for name, value in (("conf_thres", conf_thres), ("iou_thres", iou_thres)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} is {value}", "choose a value from 0 to 1")
@@ -85,9 +89,12 @@ def _ranked_blocks(rows: Tensor, best: Tensor, select: Callable[[Tensor, Tensor]
     """
     done, prefix, size = 0, BLOCK, BLOCK
     while done < MAX_CANDIDATES:
+        # the rows whose bound reaches that of the prefix-th; none but they can hold the candidates that come next
         complete = prefix >= len(rows)
         floor = None if complete else best.kthvalue(len(best) - prefix + 1).values
         candidates = select(rows if complete else rows[best >= floor], floor)
+
+        # those not yet handed out, best first, in growing blocks
         order = candidates[:, 4].argsort(descending=True, stable=True)[done:MAX_CANDIDATES]
         while len(order):
             yield candidates.index_select(0, order[:size])

@@ -6,7 +6,7 @@ Papers: FCOS: Fully Convolutional One-Stage Object Detection, https://arxiv.org/
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,15 @@ class AnchorFreeDetect(nn.Module):
 
     layout = B4CN
 
-    def __init__(self, nc: int, in_channels: Sequence[int], reg_max: int = 16, depthwise: bool = False) -> None:
+    def __init__(
+        self,
+        nc: int,
+        in_channels: Sequence[int],
+        reg_max: int = 16,
+        depthwise: bool = False,
+        class_width: int | None = None,
+    ) -> None:
+        """``class_width`` is that of the class branch; it follows the first level and ``nc`` where None."""
         super().__init__()
         if nc < 1:
             raise ConfigError(f"nc {nc}: the head needs a class", "give the number of classes, 1 or more")
@@ -55,7 +63,7 @@ class AnchorFreeDetect(nn.Module):
         self.reg_max = reg_max
         self.nl = len(in_channels)
         box_width = max(16, in_channels[0] // 4, SIDES * reg_max)  # both follow the first level
-        class_width = max(in_channels[0], min(nc, 100))
+        class_width = class_width or max(in_channels[0], min(nc, 100))
         class_branch = _depthwise_branch if depthwise else _branch
         self.cv2 = nn.ModuleList(_branch(channels, box_width, SIDES * reg_max) for channels in in_channels)
         self.cv3 = nn.ModuleList(class_branch(channels, class_width, nc) for channels in in_channels)
@@ -87,6 +95,23 @@ class AnchorFreeDetect(nn.Module):
             centre = (cell_centres(x).to(y.dtype) + (after - before) / 2) * stride
             columns.append(torch.cat((centre, (before + after) * stride, scores.sigmoid()), dim=1))
         return torch.cat(columns, dim=2)
+
+    @torch.no_grad()
+    def take_classes(self, state: Mapping[str, Tensor], nc: int, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Copy the classes ``pairs`` (theirs, ours) from the ``state`` of a head for ``nc``; a box knows no class."""
+        theirs, ours = torch.tensor(pairs, dtype=torch.long).view(-1, 2).T
+        own = {f"cv3.{key}": value for key, value in self.cv3.state_dict().items() if key.split(".")[1] == "2"}
+        if any(key not in state or state[key].shape != (nc, *own[key].shape[1:]) for key in own):
+            return False
+        for key, value in own.items():
+            value[ours] = state[key].to(value)[theirs]
+        return True
+
+
+def class_width_of(state: Mapping[str, Tensor]) -> int | None:
+    """Return the width of the class branch in the ``state`` of such a head, None where it is of another kind."""
+    weight = state.get("cv3.0.2.weight")
+    return None if weight is None or weight.ndim != 4 else weight.shape[1]
 
 
 def cell_centres(x: Tensor) -> Tensor:

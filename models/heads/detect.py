@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,21 @@ class Detect(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         return [self._split(conv(x)) for conv, x in zip(self.m, features, strict=True)]
+
+    @torch.no_grad()
+    def take_classes(self, state: Mapping[str, Tensor], nc: int, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Copy boxes, objectness and the classes ``pairs`` (theirs, ours) from the ``state`` of a head for ``nc``."""
+        first, rows = self.layout.channels(0), self.layout.channels(nc)
+        theirs, ours = torch.tensor(pairs, dtype=torch.long).view(-1, 2).T + first
+        own = {f"m.{key}": value for key, value in self.m.state_dict().items()}
+        if any(key not in state or state[key].shape != (self.na * rows, *own[key].shape[1:]) for key in own):
+            return False
+        for key, value in own.items():
+            value = value.view(self.na, self.no, -1)  # (A, 5 + nc, …)
+            other = state[key].to(value).view(self.na, rows, -1)
+            value[:, :first] = other[:, :first]
+            value[:, ours] = other[:, theirs]
+        return True
 
     def _split(self, x: Tensor) -> Tensor:
         """View (B, A·no, H, W) as (B, A, H, W, no)."""

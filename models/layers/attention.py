@@ -45,14 +45,5 @@ class TransformerBlock(nn.Module):
 class C3TR(CSPBlock):
     """CSP block around transformer layers; ``shortcut`` and ``groups`` keep the places of C3's arguments."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        repeats: int = 1,
-        shortcut: bool = True,
-        groups: int = 1,
-        expansion: float = 0.5,
-    ) -> None:
-        super().__init__(in_channels, out_channels, expansion)
-        self.m = TransformerBlock(self.hidden, self.hidden, 4, repeats)
+    def inner(self, width: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        return TransformerBlock(width, width, 4, repeats)

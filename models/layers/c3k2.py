@@ -1,4 +1,4 @@
-"""C2f blocks whose parts are narrow bottlenecks, C3 blocks of any kernel, or bottlenecks with attention.
+"""C2f blocks whose parts are narrow bottlenecks, C3 blocks of 3×3 Convs, or bottlenecks with attention.
 
 Paper: CSPNet: A New Backbone that can Enhance Learning Capability of CNN, https://arxiv.org/abs/1911.11929
 """
@@ -15,24 +15,14 @@ BLOCKS_OF_C3K = 2  # in each part of a C3k2 that is a C3k
 
 @register_layer("csp")
 class C3k(CSPBlock):
-    """CSP block of bottlenecks with two ``kernel``×``kernel`` Convs."""
+    """CSP block of bottlenecks with two 3×3 Convs."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        repeats: int = 1,
-        shortcut: bool = True,
-        groups: int = 1,
-        expansion: float = 0.5,
-        kernel: int = 3,
-    ) -> None:
-        super().__init__(in_channels, out_channels, expansion)
-        block = (self.hidden, self.hidden, shortcut, groups, (kernel, kernel), 1.0)
-        self.m = nn.Sequential(*(KernelBottleneck(*block) for _ in range(repeats)))
+    def inner(self, width: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        blocks = (KernelBottleneck(width, width, shortcut, groups, expansion=1.0) for _ in range(repeats))
+        return nn.Sequential(*blocks)
 
 
-@register_layer("csp")
+@register_layer("c3k2")
 class C3k2(C2fBlock):
     """C2f block of C3k if ``c3k``, else of bottlenecks that are narrower inside, with attention behind if asked for."""
 

@@ -116,14 +116,27 @@ class KernelBottleneckCSP(BottleneckCSP):
 
 
 class CSPBlock(nn.Module):
-    """What the C3 family shares: half of the channels pass through ``m``, which a subclass sets, half around it."""
+    """What the C3 family shares: half of the channels pass through ``m``, which a subclass makes, half around it."""
 
-    def __init__(self, in_channels: int, out_channels: int, expansion: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        repeats: int = 1,
+        shortcut: bool = True,
+        groups: int = 1,
+        expansion: float = 0.5,
+    ) -> None:
         super().__init__()
-        self.hidden = int(out_channels * expansion)
-        self.cv1 = Conv(in_channels, self.hidden, 1, 1)
-        self.cv2 = Conv(in_channels, self.hidden, 1, 1)
-        self.cv3 = Conv(2 * self.hidden, out_channels, 1)
+        hidden = int(out_channels * expansion)
+        self.cv1 = Conv(in_channels, hidden, 1, 1)
+        self.cv2 = Conv(in_channels, hidden, 1, 1)
+        self.cv3 = Conv(2 * hidden, out_channels, 1)
+        self.m = self.inner(hidden, repeats, shortcut, groups)
+
+    def inner(self, width: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        """Return what half of the channels pass through, (B, width, H, W) → the same."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), dim=1))
@@ -133,33 +146,13 @@ class CSPBlock(nn.Module):
 class C3(CSPBlock):
     """CSP block of bottlenecks."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        repeats: int = 1,
-        shortcut: bool = True,
-        groups: int = 1,
-        expansion: float = 0.5,
-    ) -> None:
-        super().__init__(in_channels, out_channels, expansion)
-        width = self.hidden
-        self.m = nn.Sequential(*(Bottleneck(width, width, shortcut, groups, 1.0) for _ in range(repeats)))
+    def inner(self, width: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        return nn.Sequential(*(Bottleneck(width, width, shortcut, groups, 1.0) for _ in range(repeats)))
 
 
 @register_layer("csp")
 class C3x(CSPBlock):
     """CSP block of cross convolutions."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        repeats: int = 1,
-        shortcut: bool = True,
-        groups: int = 1,
-        expansion: float = 0.5,
-    ) -> None:
-        super().__init__(in_channels, out_channels, expansion)
-        width = self.hidden
-        self.m = nn.Sequential(*(CrossConv(width, width, 3, 1, groups, 1.0, shortcut) for _ in range(repeats)))
+    def inner(self, width: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        return nn.Sequential(*(CrossConv(width, width, 3, 1, groups, 1.0, shortcut) for _ in range(repeats)))

@@ -61,14 +61,5 @@ class GhostBottleneck(nn.Module):
 class C3Ghost(CSPBlock):
     """CSP block of ghost bottlenecks; ``shortcut`` and ``groups`` keep the places of C3's arguments."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        repeats: int = 1,
-        shortcut: bool = True,
-        groups: int = 1,
-        expansion: float = 0.5,
-    ) -> None:
-        super().__init__(in_channels, out_channels, expansion)
-        self.m = nn.Sequential(*(GhostBottleneck(self.hidden, self.hidden) for _ in range(repeats)))
+    def inner(self, width: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        return nn.Sequential(*(GhostBottleneck(width, width) for _ in range(repeats)))

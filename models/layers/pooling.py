@@ -74,5 +74,9 @@ class C3SPP(CSPBlock):
         groups: int = 1,
         expansion: float = 0.5,
     ) -> None:
-        super().__init__(in_channels, out_channels, expansion)
-        self.m = SPP(self.hidden, self.hidden, kernels)
+        super().__init__(in_channels, out_channels, repeats, shortcut, groups, expansion)
+        hidden = int(out_channels * expansion)
+        self.m = SPP(hidden, hidden, kernels)
+
+    def inner(self, width: int, repeats: int, shortcut: bool, groups: int) -> nn.Module:
+        return nn.Identity()  # which kernels is not known yet

@@ -81,9 +81,29 @@ def foreign(request, folder):
     ("command", "config", "flags"),
     [(detect, DetectConfig, ["--source", "images"]), (val, ValConfig, ["--data", "pets.yaml"])],
 )
+def test_a_file_that_another_program_wrote_for_yolov8_runs(
+    foreign, command, config, flags, folder, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(sys, "argv", ["x", "--weights", foreign, "--imgsz", "64", *flags])
+
+    with pytest.raises(SystemExit) as end:
+        run_command(command.main, config)
+
+    assert end.value.code == 0
+    assert "results in" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "flags"),
+    [(detect, DetectConfig, ["--source", "images"]), (val, ValConfig, ["--data", "pets.yaml"])],
+)
 def test_a_file_of_another_layout_ends_with_its_name_and_code_2(
     foreign, command, config, flags, folder, monkeypatch, capsys
 ):
+    proto = onnx.load(foreign)
+    helper.set_model_props(proto, {"stride": "32", "task": "detect", "names": "{0: 'cat', 1: 'dog', 2: 'eel'}"})
+    onnx.save(proto, foreign)
     monkeypatch.setattr(sys, "argv", ["x", "--weights", foreign, *flags])
 
     with pytest.raises(SystemExit) as end:
@@ -91,7 +111,7 @@ def test_a_file_of_another_layout_ends_with_its_name_and_code_2(
 
     assert end.value.code == 2
     message = capsys.readouterr().err
-    assert "(B, 4 + classes, N) of YOLOv8" in message
+    assert "neither (B, N, 5 + 3), YOLOv5's, nor (B, 4 + 3, N), YOLOv8's" in message
     assert "\nfix: " in message
     assert not (folder / "runs").exists()
 

@@ -106,7 +106,7 @@ def test_a_wrong_row_is_named(tmp_path, row, text):
         ({"normalize": {"mean": [0.5], "std": [0]}}, "normalize: "),
         ({"normalize": {"mean": [0.5, 0.5], "std": [1, 1]}}, "normalize: 2 numbers for 3 channels"),
         ({"widht_multiple": 1}, "unknown key 'widht_multiple'\nfix: did you mean width_multiple"),
-        ({"depth_multiple": 1000}, "row 1: 2 repeats × depth_multiple 1000 are more than 1000"),
+        ({"depth_multiple": 1000}, "row 1: 2 repeats × depth 1000 are more than 1000"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, change, text):

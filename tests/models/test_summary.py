@@ -64,6 +64,29 @@ def test_flops_of_one_convolution_are_counted_by_hand():
     assert count_flops(DetectionModel(data), 32) == 2 * (256 * 8 * 27 + 256 * 6 * 8)
 
 
+class SharedTwice(nn.Module):
+    """A convolution that stands in two places, whose weight a third module has too."""
+
+    def __init__(self):
+        super().__init__()
+        self.yaml = {"ch": 3}
+        self.first = self.second = nn.Conv2d(3, 3, 1, bias=False)
+        self.tied = nn.Conv2d(3, 3, 1, bias=False)
+        self.tied.weight = self.first.weight
+
+    def forward(self, images):
+        return self.tied(self.second(self.first(images)))
+
+
+def test_flops_of_shared_modules_are_counted_and_their_tensors_stay_in_memory():
+    model = SharedTwice()
+    weight = model.first.weight
+
+    assert count_flops(model, 10) == 3 * 2 * 3 * 3 * 10 * 10
+    assert model.first.weight is model.tied.weight is weight
+    assert weight.device.type == "cpu"
+
+
 def test_every_row_is_timed_and_no_hook_stays(model):
     times = layer_times(model.eval(), torch.rand(1, 3, 64, 64), runs=2)
 
@@ -117,10 +140,10 @@ def test_building_all_names_every_failure_and_continues(tmp_path, caplog):
     good, bad = ROOT / "models/yolov5n.yaml", tmp_path / "bad.yaml"
     bad.write_text("nc: 1\n")
 
-    with pytest.raises(ConfigError, match="1 of 2 model YAMLs"):
+    with pytest.raises(ConfigError, match="1 of 2 models"):
         build_all([bad, good], DetectionModel)
 
-    assert f"{bad}: missing 'depth_multiple'" in caplog.text
+    assert f"{bad}: missing 'backbone', 'head'" in caplog.text
     assert "1,872,157 parameters" in caplog.text
 
 

@@ -7,18 +7,25 @@ import numpy as np
 import pytest
 import torch
 from golden_models import FOLDER, fill_random, random_image
-from yolov8_rows import RowModel
 
-from models.layers.reparam import fuse_submodules
+from models.detector import DetectionModel
+from models.parse import read_model_yaml
+from models.summary import count_flops
+from models.swap import swap_head
+from utils.checkpoint.load import load_model
 
 SIZES = json.loads((FOLDER / "v8" / "sizes.json").read_text(encoding="utf-8"))
-NAMES = [name for name in SIZES if name.startswith(("yolov8", "yolo11"))]
+NAMES = [name for name in SIZES if name.startswith("yolo")]
 
 
 def build(name):
-    """Build ``yolov8s-p2``: layout yolov8-p2, letter s."""
-    stem, dash, rest = name.partition("-")
-    return RowModel(stem[:-1] + dash + rest, stem[-1]).eval()
+    """Build the model that the reference calls ``name``; its yolov5 and yolov3 have the anchor-free head."""
+    if name.startswith("yolov3"):
+        return DetectionModel(swap_head(read_model_yaml(name)[0], "anchor-free"))
+    if name.startswith("yolov5"):
+        size, dash, levels = name.partition("-")
+        name = f"{size}u{dash}{levels}"
+    return DetectionModel(name)
 
 
 def size(module):
@@ -40,17 +47,37 @@ def rows(predictions, idx):
 def test_a_model_has_the_parameters_and_keys_of_the_reference_row_by_row(name):
     with torch.device("meta"):
         model = build(name)
+    expected = SIZES[name]
 
-        assert [size(row) for row in model.model] == SIZES[name]["per_row"]
-        assert size(model) == SIZES[name]["params"]
-        assert len(model.state_dict()) == SIZES[name]["keys"]
-        fuse_submodules(model)
-        assert size(model) == SIZES[name]["fused"]
+    assert [size(row) for row in model.model] == expected["per_row"]
+    assert size(model) == expected["params"]
+    assert len(model.state_dict()) == expected["keys"]
+    assert model.save == expected["save"]
+    assert count_flops(model, 640) / 1e9 == pytest.approx(expected["gflops"], rel=2e-3)
+    assert size(model.fuse()) == expected["fused"]
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "yolov8n-p2", "yolov8n-p6", "yolov3-tiny", "yolo11n"])
+def test_a_model_has_the_strides_of_the_reference(name):
+    assert build(name).stride.tolist() == SIZES[name]["stride"]
+
+
+SEED = {"n": 15_336_640, "s": 19_932_672, "m": 27_950_080, "l": 37_605_888, "x": 51_083_456}
+UNREAD_NORM = 2 * 96  # of the level P2, which no row reads and which is not built here
+
+
+@pytest.mark.parametrize("letter", SEED)
+def test_the_fasternet_yaml_has_the_size_of_the_tutorial(letter):
+    with torch.device("meta"):
+        model = DetectionModel(f"models/yolov8{letter}-fasternet.yaml")
+
+    assert size(model) == SEED[letter] - UNREAD_NORM
+    assert model.save == [2, 3, 5, 8, 11, 14, 17]
 
 
 @pytest.fixture(scope="module")
 def golden():
-    model = build("yolov8n")
+    model = build("yolov8n").eval()
     fill_random(model)
     return model, np.load(FOLDER / "v8" / "model_yolov8n.npz")
 
@@ -76,8 +103,7 @@ def test_fused_outputs_equal_the_golden_figures(golden):
     model, figures = golden
     assert model.model[-1].stride.tolist() == figures["stride"].tolist()
 
-    fused = copy.deepcopy(model)
-    fuse_submodules(fused)
+    fused = copy.deepcopy(model).fuse()
 
     with torch.no_grad():
         predictions, _ = fused(random_image(128, 192))
@@ -98,9 +124,7 @@ def test_outputs_that_differ_from_cell_to_cell_equal_the_golden_figures(golden):
 
 def test_a_model_of_an_official_file_has_its_keys_and_outputs():
     figures = np.load(FOLDER / "v8" / "official_format_v8_out.npz")
-    model = RowModel("tiny", "n", nc=6).eval()
-    fill_random(model)
-    model.half().float()  # the file holds float16
+    model = load_model(FOLDER / "v8" / "official_format_v8.pt")
 
     with torch.no_grad():
         predictions, _ = model(random_image(128, 192))

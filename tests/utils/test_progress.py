@@ -11,7 +11,7 @@ from utils import progress
 from utils.progress import Bar, progress_bar
 from utils.training.epoch import line
 
-TEXT = line("299/299", "12.3G", ["0.0123", "0.0456", "1.23e-05"], 1234, 1280)
+TEXT = line(("box", "obj", "cls"), "299/299", "12.3G", ["0.0123", "0.0456", "1.23e-05"], 1234, 1280)
 
 
 class Terminal:

@@ -16,11 +16,14 @@ def known_suffixes() -> list[str]:
     return sorted(f".{name}" for name in modules if name != __name__.rpartition(".")[2])
 
 
-def load_backend(weights: str | Path, device: str | torch.device = "cpu", backbone: str = "") -> Backend:
+def load_backend(
+    weights: str | Path, device: str | torch.device = "cpu", backbone: str = "", layout: str = ""
+) -> Backend:
     """Return the backend of a weights file; ``backbone`` is the command line's (see ``pt.load_trained``).
 
-    Raises: ConfigError for an unknown suffix, a package that is not installed or a ``backbone`` that the file does not
-    need, CheckpointError for a bad file.
+    ``layout`` is a name in ``utils.predictions.LAYOUTS``, for an exported file that does not tell which it has.
+    Raises: ConfigError for an unknown suffix, a package that is not installed, a ``backbone`` or ``layout`` that the
+    file does not need, CheckpointError for a bad file.
     """
     path = Path(weights)
     suffix = path.suffix.lower()
@@ -30,7 +33,7 @@ def load_backend(weights: str | Path, device: str | torch.device = "cpu", backbo
         module = importlib.import_module(f"utils.backends.{suffix[1:]}")
     except ModuleNotFoundError as error:
         raise ConfigError(f"{path}: {suffix} files need {error.name}", f"pip install {error.name}") from error
-    return module.load(path, torch.device(device), backbone)
+    return module.load(path, torch.device(device), backbone, layout)
 
 
 def _listed() -> str:

@@ -1,4 +1,4 @@
-"""Run an ONNX file of YOLOv5's layout, output (B, N, 5 + nc), in ONNX Runtime; other layouts are refused by name."""
+"""Run an ONNX file in ONNX Runtime: ours, or of another program that writes YOLOv5's or YOLOv8's layout."""
 
 import logging
 from collections.abc import Sequence
@@ -12,42 +12,36 @@ import torch
 from torch import Tensor
 
 from utils.checkpoint.onnx_file import EXPORT_AGAIN, OnnxFile, read_facts, read_onnx
+from utils.checkpoint.onnx_layout import Shape, ambiguous, fitting, holds_nms, other_layout, possible_layouts
 from utils.errors import CheckpointError, ConfigError
 from utils.imgsz import MAX_IMGSZ
-from utils.predictions import BN5C, Predictions
+from utils.predictions import Layout, Predictions
 
 log = logging.getLogger(__name__)
 
 INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 OUTPUT_TYPES = (*INPUT_TYPES, "tensor(double)")
 MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
-ENDS_IN_NMS = frozenset(("NonMaxSuppression", "TopK"))
-_OTHER_PROGRAM = "run it with the program that wrote it; read here is (B, N, 5 + classes), as export.py writes it"
-
-Shape = Sequence[int | str | None]  # an open size has a name or none
+_OTHER_PROGRAM = "run it with the program that wrote it; read here is what export.py writes"
 
 
 class OnnxBackend:
     """An ONNX Runtime session; a batch that is larger than the file's is run in parts."""
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, path: Path, device: torch.device, layout: str = "") -> None:
         self.path, self.device = path, device
         file = read_onnx(path)
         self.session = _session(file, device)
         self.input = _check_input(self.session.get_inputs(), path)
         self.output = _check_outputs(self.session.get_outputs(), path)
-        facts = read_facts(file)
+        facts = self.facts = read_facts(file)
         self.stride, self.names, self.trained = facts.stride, facts.names, facts.trained
         if facts.verification:
             log.info("%s: largest differences from PyTorch when it was exported: %s", path, facts.verification)
-        self.is_foreign = bool(facts.task or file.operators & ENDS_IN_NMS)
         batch, _channels, height, width = self.input.shape
         self.fixed_batch = batch if isinstance(batch, int) else None
         self.fixed_size = (height, width) if isinstance(height, int) else None
-        if self.output.shape:  # empty where the file does not say
-            self._check_layout(self.output.shape)
-        if not self.output.shape or not isinstance(self.output.shape[2], int):
-            self._try()
+        self.layout = self._find_layout(possible_layouts(facts, layout))
 
     def __call__(self, images: Tensor) -> Predictions:
         if self.fixed_size not in (None, tuple(images.shape[2:])):
@@ -59,7 +53,8 @@ class OnnxBackend:
         array = images.cpu().numpy().astype(INPUT_TYPES[self.input.type], order="C", copy=False)
         size = self.fixed_batch or len(array)
         parts = [self._run(array[start : start + size], size) for start in range(0, len(array), size)]
-        return Predictions(torch.from_numpy(np.concatenate(parts)).float().to(self.device), BN5C)
+        self._check_layout(parts[0].shape, [self.layout])
+        return Predictions(torch.from_numpy(np.concatenate(parts)).float().to(self.device), self.layout)
 
     def _run(self, array: np.ndarray, size: int) -> np.ndarray:
         """Return the predictions of at most ``size`` images; missing ones are filled up with zeros."""
@@ -73,31 +68,47 @@ class OnnxBackend:
             raise CheckpointError(
                 f"{self.path}: ONNX Runtime cannot run it on images {shape}: {_reason(error)}", EXPORT_AGAIN
             ) from error
-        self._check_layout(found.shape)
         if len(found) != size:
             raise CheckpointError(f"{self.path}: gives {len(found)} results for {size} images", EXPORT_AGAIN)
         return found[:count]
 
-    def _check_layout(self, shape: Shape) -> None:
-        """Raises: CheckpointError where an output, declared or given, is not (B, N, 5 + nc), saying what it is."""
-        other = other_layout(shape, len(self.names), self.is_foreign)
-        if other:
+    def _find_layout(self, layouts: Sequence[Layout]) -> Layout:
+        """Return the layout of the output. Raises: CheckpointError, ConfigError where it can be more than one."""
+        shape = self.output.shape  # empty where the file does not say
+        if shape:
+            layouts = self._check_layout(shape, layouts)
+        if not shape or len(layouts) > 1 or not isinstance(shape[layouts[0].channel_axis], int):
+            for cells in (2, 3) if self.fixed_size is None else (2,):  # numbers that agree by chance differ then
+                shape = self._try(cells * self.stride).shape
+                layouts = self._check_layout(shape, layouts)
+        if len(layouts) > 1:
+            raise ambiguous(str(self.path), shape, len(self.names))
+        return layouts[0]
+
+    def _check_layout(self, shape: Shape, layouts: Sequence[Layout]) -> list[Layout]:
+        """Return those ``layouts`` that an output, declared or given, can have.
+
+        Raises: CheckpointError where it has none of them, saying what it is.
+        """
+        nc = len(self.names)
+        possible = [] if holds_nms(shape, nc, self.facts) else fitting(layouts, shape, nc)
+        if not possible:
             shown = " × ".join(map(str, shape))
-            raise CheckpointError(
-                f"{self.path}: its output is {shown} with {len(self.names)} classes: {other}", _OTHER_PROGRAM
-            )
+            what = f"{self.path}: its output is {shown} with {nc} classes: {other_layout(shape, nc, self.facts)}"
+            raise CheckpointError(what, _OTHER_PROGRAM)
+        return possible
 
-    def _try(self) -> None:
-        """Run zeros: what the file leaves open shows only in a result."""
-        height, width = self.fixed_size or (2 * self.stride, 4 * self.stride)
+    def _try(self, side: int) -> np.ndarray:
+        """Run zeros of side × 2·side: what the file leaves open shows only in a result."""
+        height, width = self.fixed_size or (side, 2 * side)
         size = self.fixed_batch or 1
-        self._run(np.zeros((size, 3, height, width), INPUT_TYPES[self.input.type]), size)
+        return self._run(np.zeros((size, 3, height, width), INPUT_TYPES[self.input.type]), size)
 
 
-def load(path: Path, device: torch.device, backbone: str = "") -> OnnxBackend:
+def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> OnnxBackend:
     if backbone:
         raise ConfigError(f"--backbone {backbone}: {path} holds its backbone already", "leave --backbone out")
-    return OnnxBackend(path, device)
+    return OnnxBackend(path, device, layout)
 
 
 def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSession:
@@ -143,28 +154,7 @@ def _check_outputs(outputs: Sequence[Any], path: Path) -> Any:
     """Return the predictions among the outputs. Raises: CheckpointError where they are not those of a detector."""
     if not outputs or outputs[0].type not in OUTPUT_TYPES or len(outputs[0].shape) not in (0, 3):
         found = f"{outputs[0].name!r:.40} {outputs[0].type} {outputs[0].shape}" if outputs else "missing"
-        raise CheckpointError(f"{path}: its output is {found} instead of (B, N, 5 + classes)", _OTHER_PROGRAM)
+        raise CheckpointError(f"{path}: its output is {found} instead of boxes with scores", _OTHER_PROGRAM)
     if any(len(output.shape) == 4 for output in outputs[1:]):
         raise CheckpointError(f"{path}: it also gives masks, as segmentation models do", _OTHER_PROGRAM)
     return outputs[0]
-
-
-def other_layout(shape: Shape, nc: int, is_foreign: bool) -> str:
-    """Return how a shape that is not (B, N, 5 + nc) is called; empty for one that is or may be.
-
-    Numbers can agree by chance: (B, 4 + nc, N) with as many boxes as columns, (B, N, 6) with one class. There the file
-    is YOLOv5's unless it ``is_foreign``: names a task, as newer programs do, or holds an operator of NMS.
-    """
-    if len(shape) != 3:
-        return f"{len(shape)} dimensions instead of 3"
-    _, rows, columns = shape
-    fits = columns == 5 + nc and not is_foreign
-    if rows == 4 + nc and not fits:
-        return "the layout (B, 4 + classes, N) of YOLOv8 and its relatives, without objectness"
-    if columns == 6 and not fits:
-        return "the layout (B, N, 6) of files that hold NMS already"
-    if columns == 5 + nc or not isinstance(columns, int):
-        return ""
-    if rows == 5 + nc:
-        return "YOLOv5's rows and columns exchanged"
-    return f"{columns} columns instead of 5 + {nc}"

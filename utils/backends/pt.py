@@ -19,6 +19,7 @@ class PyTorchBackend:
         self.device, self.trained = device, trained
         self.model = model.fuse().to(device, memory_format=torch.channels_last)
         self.names = self.model.names
+        self.layout = self.model.head.layout
         self.stride = self.model.size_multiple
         self.fixed_size = self.model.fixed_size
 
@@ -27,7 +28,9 @@ class PyTorchBackend:
         return self.model.predict(images.to(self.device, memory_format=torch.channels_last))
 
 
-def load(path: Path, device: torch.device, backbone: str = "") -> PyTorchBackend:
+def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> PyTorchBackend:
+    if layout:
+        raise ConfigError(f"--layout {layout}: {path} tells its layout itself", "leave --layout out")
     return PyTorchBackend(*load_trained(path, backbone), device)
 
 

@@ -24,6 +24,7 @@ class Row:
     """What was measured of one backbone; None = not measured. The fields are the headings of leaderboard.csv."""
 
     backbone: str
+    head: str = ""  # of --heads; empty where the model has its own
     map50: float | None = None
     map: float | None = None  # mAP@0.5:0.95
     parameters: int | None = None
@@ -41,6 +42,10 @@ class Row:
     remark: str = ""  # why something could not be measured
     source: str = ""  # fingerprint of the user's own file that the backbone is in
     finished: bool = False  # False: interrupted or failed, to be measured again
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.backbone, self.head
 
     @property
     def order(self) -> tuple:
@@ -63,6 +68,7 @@ def _pair(first: str, second: str, form: str, unit: float = 1) -> Callable[[Row]
 
 COLUMNS: dict[str, Callable[[Row], str]] = {  # heading of the Markdown table → cell
     "backbone": lambda row: markdown_cell(row.backbone),
+    "head": lambda row: row.head,
     "mAP50": _number("map50", ".3f"),
     "mAP50-95": _number("map", ".3f"),
     "parameters, training / fused (M)": _pair("parameters", "parameters_fused", ".2f", 1e6),
@@ -82,16 +88,16 @@ class Leaderboard:
     def __init__(self, folder: Path, settings: dict[str, Any], notes: list[str], rows: list[Row]) -> None:
         """``notes`` are the lines above the table, which say what its figures mean."""
         self.folder, self.settings, self.notes = folder, settings, notes
-        self.rows = {row.backbone: row for row in rows}
+        self.rows = {row.key: row for row in rows}
 
-    def has(self, backbone: str, source: str = "") -> bool:
+    def has(self, backbone: str, head: str = "", source: str = "") -> bool:
         """True when the row is finished and the backbone's file, if it has one, is the same as then."""
-        row = self.rows.get(backbone)
+        row = self.rows.get((backbone, head))
         return row is not None and row.finished and row.source == source
 
     def add(self, row: Row) -> None:
-        """Put a row in, in the place of an earlier one of the same backbone, and write all files anew."""
-        self.rows[row.backbone] = row
+        """Put a row in, in the place of an earlier one of the same backbone and head, and write all files anew."""
+        self.rows[row.key] = row
         self.save()
 
     def ordered(self) -> list[Row]:
@@ -99,7 +105,8 @@ class Leaderboard:
 
     def markdown(self) -> str:
         """Return the notes and the table, its columns aligned."""
-        columns = {k: v for k, v in COLUMNS.items() if k != "remark" or any(row.remark for row in self.rows.values())}
+        empty = {name for name in ("head", "remark") if not any(getattr(row, name) for row in self.rows.values())}
+        columns = {heading: cell for heading, cell in COLUMNS.items() if heading not in empty}
         lines = [list(columns), *([cell(row) for cell in columns.values()] for row in self.ordered())]
         return "\n".join(markdown_table(self.notes, lines))
 
@@ -111,7 +118,7 @@ class Leaderboard:
         headings = [field.name for field in fields(Row) if field.name not in ("source", "finished")]
         write_csv(self.folder / "leaderboard.csv", headings, rows)
         shown = [row for row in self.ordered() if row.map is not None and row.fused_p50_ms is not None]
-        candidates = [Candidate(row.backbone, row.fused_p50_ms, row.map) for row in shown]
+        candidates = [Candidate(" ".join(filter(None, row.key)), row.fused_p50_ms, row.map) for row in shown]
         if candidates:
             plot_pareto(candidates, self.folder / "pareto.png", self.notes)
 

@@ -17,7 +17,7 @@ from models.build import count_parameters
 from models.parse import read_model_yaml
 from models.registry import adamw
 from models.summary import count_flops
-from models.swap import swap_backbone
+from models.swap import swap_backbone, swap_head
 from utils.benchmark.latency import measure_latencies
 from utils.configs.benchmark import OWN, BenchmarkConfig
 from utils.configs.train import TrainConfig
@@ -74,10 +74,12 @@ def measure_backbone(
 def train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainConfig:
     """Write the model YAML with the backbone in it and a recipe, and return how to train it."""
     data, _ = read_model_yaml(cfg.cfg)
+    for head in cfg.heads:
+        data = swap_head(data, head)
     recipe = data.get("recipe") or ({} if cfg.hyp else RECIPE)
     if backbone != OWN:
         data = swap_backbone(data, backbone, weights=cfg.backbone_weights == "auto", imgsz=(cfg.imgsz, cfg.imgsz))
-    name = injective_name(backbone)
+    name = "-".join((injective_name(backbone), *cfg.heads))
     path = run_dir / f"{name}.yaml"
     write_yaml(path, data | {"recipe": recipe})
     shared = {

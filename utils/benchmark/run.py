@@ -3,7 +3,8 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +31,29 @@ Measure = Callable[[BenchmarkConfig, str, Path], Iterator[dict[str, Any]]]
 
 
 def run_benchmark(cfg: BenchmarkConfig, measure: Measure) -> Leaderboard:
-    """Measure every backbone that has no finished row yet, and return the leaderboard.
+    """Measure every backbone, with every head of ``cfg.heads``, that has no finished row yet; return the leaderboard.
 
-    ``measure(cfg, backbone, folder)`` yields figures by the names of :class:`Row`, in a process of its own: peak
-    memory is that of one backbone, and neither a crash nor a full memory ends the rest.
-    Raises: ConfigError for a wrong setting at once, and at the end when no backbone could be measured.
+    ``measure(cfg, backbone, folder)``, whose ``cfg`` has one head at most, yields figures by the names of
+    :class:`Row`, in a process of its own: peak memory is that of one backbone, and neither a crash nor a full memory
+    ends the rest. Raises: ConfigError for a wrong setting at once, and at the end when nothing could be measured.
     """
     board = open_leaderboard(cfg.project, cfg.name, benchmark_settings(cfg), benchmark_notes(cfg))
-    backbones = list(dict.fromkeys(cfg.backbones))
-    for number, backbone in enumerate(backbones, 1):
+    wanted = list(dict.fromkeys(product(cfg.backbones, cfg.heads or ("",))))
+    for number, (backbone, head) in enumerate(wanted, 1):
         source = _source(backbone)
-        if board.has(backbone, source):
+        if board.has(backbone, head, source):
             continue
-        log.info("\n[%d/%d] %s", number, len(backbones), backbone)
-        figures: dict[str, Any] = {"backbone": backbone, "source": source}
+        name = " ".join(filter(None, (backbone, head)))
+        log.info("\n[%d/%d] %s", number, len(wanted), name)
+        figures: dict[str, Any] = {"backbone": backbone, "head": head, "source": source}
         try:
-            for more in isolated(measure, cfg, backbone, board.folder):
+            for more in isolated(measure, replace(cfg, heads=(head,) if head else ()), backbone, board.folder):
                 figures |= more
         except IsolatedError as error:
             figures["remark"] = str(error)
-            log.error("%s failed: %s", backbone, error)
+            log.error("%s failed: %s", name, error)
         board.add(Row(**figures))
-    if not any(board.rows[backbone].finished for backbone in backbones):
+    if not any(board.rows[key].finished for key in wanted):
         raise ConfigError("no backbone could be measured", f"the remarks in {board.folder} say why")
     return board
 
@@ -71,7 +73,7 @@ def benchmark_settings(cfg: BenchmarkConfig) -> dict[str, Any]:
     model, _ = read_model_yaml(cfg.cfg)
     spec = load_data_spec(cfg.data)
     hyp = Path(cfg.hyp)
-    others = ("backbones", "reparam", "batches", "project", "name")
+    others = ("backbones", "heads", "reparam", "batches", "project", "name")
     flags = {key: value for key, value in asdict(cfg).items() if key not in others}
     return {
         **flags,

@@ -11,7 +11,7 @@ from utils.checkpoint.content import Checkpoint
 from utils.checkpoint.tables import describe
 from utils.errors import CheckpointError
 from utils.imgsz import MAX_IMGSZ
-from utils.predictions import Predictions
+from utils.predictions import Layout, Predictions
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Backend(Protocol):
     stride: int  # image sides must be multiples of it
     fixed_size: tuple[int, int] | None  # height and width, where the file takes one size only
     trained: TrainingFacts
+    layout: Layout  # of its predictions
 
     def __call__(self, images: Tensor) -> Predictions:
         """Return what is in ``images`` (B, 3, H, W) in 0–1, in their pixels, float32."""

@@ -1,12 +1,12 @@
-"""Load weights files, ours and official ones, as data or as a model; transfer tensors between models."""
+"""Load weights files, ours and official ones, as data or as a model."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from models.detector import DetectionModel
+from models.heads.detect import Detect
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.container import OURS_OR_OFFICIAL
 from utils.checkpoint.content import FUSED, START_FROM_STATE, Checkpoint, read_state
@@ -17,29 +17,28 @@ from utils.checkpoint.tables import RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError, ConfigError
 
 
-def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:
-    """Return a checkpoint, ours or an official one of YOLOv5 or YOLOv8, as plain data and tensors; nothing executes.
-
-    ``use_ema`` prefers the moving average that an unfinished official training stores beside its model.
-    Raises: CheckpointError when the file is missing, damaged, foreign or inconsistent.
-    """
+def load_weights(path: str | Path, use_ema: bool = True) -> Checkpoint | dict[str, Tensor]:
+    """Return a checkpoint as ``load_checkpoint`` does, or the tensors of a file that is nothing but a state_dict."""
     archive = Archive(path)
-    if _bare_state(archive.root) is not None:
-        raise CheckpointError(
-            f"{path}: weights without a model description (a bare state_dict)",
-            START_FROM_STATE,
-        )
+    bare = _bare_state(archive.root)
+    if bare is not None:
+        return read_state(archive, bare)
     try:
         return read_native(archive) if is_native(archive.root) else read_official(archive, use_ema)
     except RefusedError as reason:
         raise CheckpointError(f"{path}: refused: it contains {reason}", OURS_OR_OFFICIAL) from reason
 
 
-def load_bare_state(path: str | Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a file that is nothing but a state_dict, None for any other. Raises: CheckpointError."""
-    archive = Archive(path)
-    bare = _bare_state(archive.root)
-    return None if bare is None else read_state(archive, bare)
+def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:
+    """Return a checkpoint, ours or an official one of YOLOv5 or YOLOv8, as plain data and tensors; nothing executes.
+
+    ``use_ema`` prefers the moving average that an unfinished official training stores beside its model.
+    Raises: CheckpointError when the file is missing, damaged, foreign or inconsistent.
+    """
+    found = load_weights(path, use_ema)
+    if isinstance(found, dict):
+        raise CheckpointError(f"{path}: weights without a model description (a bare state_dict)", START_FROM_STATE)
+    return found
 
 
 def load_model(path: str | Path) -> DetectionModel:
@@ -58,21 +57,6 @@ def build_model(checkpoint: Checkpoint) -> DetectionModel:
     adopt_layers(model, checkpoint.layers, checkpoint.path)
     model.names = checkpoint.names
     return model.eval()
-
-
-def transfer(model: nn.Module, state: dict[str, Tensor], exclude: Iterable[str] = ()) -> tuple[int, int]:
-    """Copy every tensor whose key and shape are the model's; return (tensors copied, tensors of the model).
-
-    Keys that contain one of ``exclude`` are left alone.
-    """
-    own, exclude = model.state_dict(), tuple(exclude)
-    chosen = {
-        key: value
-        for key, value in state.items()
-        if key in own and value.shape == own[key].shape and not any(part in key for part in exclude)
-    }
-    model.load_state_dict(chosen, strict=False)
-    return len(chosen), len(own)
 
 
 def _bare_state(root: Any) -> dict[str, TensorRecord] | None:
@@ -102,6 +86,8 @@ def _check_fit(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 def _head_note(head: nn.Module, theirs: Tensor | None, ours: Tensor | None) -> str:
     """Return what a last convolution (A·outputs, …) of another width says: forks predict angles, points, masks too."""
+    if not isinstance(head, Detect):
+        return ""
     last = [value for conv in head.m for value in conv.state_dict().values()]
     if (
         theirs is None

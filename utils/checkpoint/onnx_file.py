@@ -19,11 +19,13 @@ from google.protobuf.message import DecodeError, Message
 from utils.checkpoint.container import other_kind
 from utils.checkpoint.facts import TrainingFacts, read_data, read_imgsz
 from utils.errors import CheckpointError
+from utils.predictions import LAYOUTS
 
 MAX_METADATA = 2**20  # characters; 10,000 classes have room
 MAX_STRIDE = 1024
 EXPORT_AGAIN = "export the model again with export.py"
 TASKS = ("", "detect")
+ENDS_IN_NMS = frozenset(("NonMaxSuppression", "TopK"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class OnnxFacts:
     names: dict[int, str]
     task: str  # what other programs say that the model is for
     trained: TrainingFacts
+    layout: str  # of the output, a name in ``utils.predictions.LAYOUTS``; "" in files of other programs
+    suppresses: bool  # holds an operator of NMS
     verification: str  # the differences from PyTorch that its export measured, "" where it does not say
 
 
@@ -69,6 +73,8 @@ def read_facts(file: OnnxFile) -> OnnxFacts:
         stride=_stride(metadata, path),
         names=_names(metadata, path),
         task=task,
+        layout=_layout(metadata, path),
+        suppresses=bool(file.operators & ENDS_IN_NMS),
         trained=TrainingFacts(read_data(metadata.get("data"), path), _imgsz(metadata, path), is_export=True),
         verification=_verification(metadata, path),
     )
@@ -120,6 +126,13 @@ def _stride(metadata: dict[str, str], path: Path) -> int:
     if not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_STRIDE:
         raise CheckpointError(f"{path}: its metadata name the stride {text[:20]!r}", EXPORT_AGAIN)
     return int(text)
+
+
+def _layout(metadata: dict[str, str], path: Path) -> str:
+    name = metadata.get("layout", "")
+    if name and name not in LAYOUTS:
+        raise CheckpointError(f"{path}: its metadata name the layout {name[:20]!r}", EXPORT_AGAIN)
+    return name
 
 
 def _names(metadata: dict[str, str], path: Path) -> dict[int, str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from utils.config import option
 from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, SEED, WORKERS
+from utils.head_names import HEADS
 
 OWN = "own"  # what stands for the model as its YAML has it
 
@@ -15,6 +16,9 @@ class BenchmarkConfig:
     backbones: tuple[str, ...] = option(
         (OWN, "repvit_m0_9", "emo_1m", "fasternet_t0", "repvgg_a0", "timm/mobilenetv4_conv_small"),
         help="registered names, timm/NAME, torchvision/NAME, file.py:builder, or 'own' for the model as it is",
+    )
+    heads: tuple[str, ...] = option(
+        (), help="put each of these heads on each model, a row for each; without it the head of --cfg", choices=HEADS
     )
     reparam: tuple[str, ...] = option(
         (), help="compare the training form of these backbones with the deployed one instead, over --batches"

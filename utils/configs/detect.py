@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.configs.shared import BACKBONE_HELP, DEVICE, IMGSZ, NAME_HELP, SHARE, WEIGHTS_HELP
+from utils.configs.shared import BACKBONE_HELP, DEVICE, IMGSZ, LAYOUT_HELP, NAME_HELP, SHARE, WEIGHTS_HELP
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,7 @@ class DetectConfig:
     """Every flag of ``python detect.py``."""
 
     weights: str = option("", help=WEIGHTS_HELP)
+    layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
     backbone: str = option("", help=BACKBONE_HELP)
     source: str = option(
         "", help="image, video, folder, glob in quotes, or .txt list of these; without it data/images of the clone"
@@ -19,7 +20,12 @@ class DetectConfig:
         None, help="height width, or one number for both; without it that of the training or export", **IMGSZ
     )
     conf_thres: float = option(0.25, help="least confidence", **SHARE)
-    iou_thres: float = option(0.45, help="overlap from which the less confident of two boxes is dropped", **SHARE)
+    iou_thres: float | None = option(
+        None,
+        help="overlap from which the less confident of two boxes is dropped; without it 0.45, or 0.7 after an "
+        "anchor-free head",
+        **SHARE,
+    )
     max_det: int = option(1000, help="detections per image", low=1)
     classes: tuple[int, ...] | None = option(None, help="keep only these class ids", low=0)
     agnostic_nms: bool = option(False, help="boxes of different classes suppress each other")

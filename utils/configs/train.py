@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from utils.config import option
 from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
+from utils.head_names import HEAD_HELP, HEADS
 
 
 @dataclass(frozen=True)
@@ -11,13 +12,18 @@ class TrainConfig:
     """Every flag of ``python train.py``."""
 
     cfg: str = option("", help="model YAML; without it the model of --weights, or models/yolov5s-emo.yaml")
-    weights: str = option("", help="checkpoint to start from (ours or an official YOLOv5 .pt); empty = from scratch")
+    weights: str = option(
+        "", help="checkpoint to start from, ours or an official .pt of YOLOv5, YOLOv8 or YOLO11; empty = from scratch"
+    )
     backbone: str = option(
         "", help="put this backbone into the model: a registered name, timm/NAME, torchvision/NAME or file.py:builder"
     )
+    head: str | None = option(None, help=HEAD_HELP, choices=HEADS)
     backbone_weights: str = option("none", help="pretrained weights of --backbone: auto, none, a path or a URL")
     data: str = option("data/shapes.yaml", help="data-set YAML")
-    hyp: str = option("", help="hyper-parameter YAML; without it the data set's own, or hyp.scratch-low.yaml")
+    hyp: str = option(
+        "", help="hyper-parameter YAML; without it the data set's own, or the head's: hyp.scratch-low or hyp.yolov8"
+    )
     recipe: bool = option(True, help="take the training defaults of the model YAML, or of the family of --backbone")
     epochs: int = option(100, help="passes over the training images", low=1)
     batch_size: int = option(16, help="images per batch", **BATCH_SIZE)

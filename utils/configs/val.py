@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.configs.shared import BACKBONE_HELP, BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SHARE, WEIGHTS_HELP, WORKERS
+from utils.configs.shared import (
+    BACKBONE_HELP,
+    BATCH_SIZE,
+    DEVICE,
+    IMGSZ,
+    LAYOUT_HELP,
+    NAME_HELP,
+    SHARE,
+    WEIGHTS_HELP,
+    WORKERS,
+)
 
 
 @dataclass(frozen=True)
@@ -11,6 +21,7 @@ class ValConfig:
     """Every flag of ``python val.py``."""
 
     weights: str = option("", help=WEIGHTS_HELP)
+    layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
     backbone: str = option("", help=BACKBONE_HELP)
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
     task: str = option("val", help="images to use", choices=("train", "val", "test"))
@@ -21,7 +32,12 @@ class ValConfig:
     conf_thres: float = option(
         0.001, help="least confidence; above 0.001 the mAP can be far too high, and COCO's is given too", **SHARE
     )
-    iou_thres: float = option(0.6, help="overlap from which the less confident of two boxes is dropped", **SHARE)
+    iou_thres: float | None = option(
+        None,
+        help="overlap from which the less confident of two boxes is dropped; without it 0.6, or 0.7 after an "
+        "anchor-free head",
+        **SHARE,
+    )
     max_det: int = option(300, help="detections per image", low=1)
     device: str = option("", **DEVICE)
     workers: int = option(8, **WORKERS)

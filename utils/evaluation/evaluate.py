@@ -3,8 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,8 +27,16 @@ COLUMNS = "%22s%7s%10s%9s%9s%9s%10s"  # under 80
 HEADER = COLUMNS % ("Class", "Images", "Instances", "P", "R", "mAP50", "mAP50-95")
 ROW = "%s%7i%10i%9.3g%9.3g%9.3g%10.3g"
 
-# every candidate counts for the average precision, which wants low confidences and all classes of a box
-VAL_NMS = partial(non_max_suppression, conf_thres=0.001, iou_thres=0.6, max_det=300, multi_label=True)
+VAL_IOU = {True: 0.6, False: 0.7}  # has objectness → threshold, of YOLOv5 and of YOLOv8
+
+
+def val_nms(
+    predictions: Predictions, iou_thres: float | None = None, conf_thres: float = 0.001, **options: Any
+) -> list[Tensor]:
+    """Suppress for an average precision, for which every candidate counts: low confidences, all classes of a box."""
+    if iou_thres is None:
+        iou_thres = VAL_IOU[predictions.layout.has_objectness]
+    return non_max_suppression(predictions, conf_thres, iou_thres, multi_label=True, **options)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def evaluate(
     *,
     names: Mapping[int, str],
     device: torch.device,
-    nms: Callable[..., list[Tensor]] = VAL_NMS,
+    nms: Callable[..., list[Tensor]] = val_nms,
     loss: Loss | None = None,
     single_cls: bool = False,
     observers: Sequence[Observer] = (),

@@ -14,7 +14,7 @@ from utils.data.scan.scan import scan_dataset
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError
 from utils.evaluation.coco import is_coco
-from utils.evaluation.evaluate import VAL_NMS, Observer
+from utils.evaluation.evaluate import Observer, val_nms
 from utils.evaluation.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
 
@@ -84,4 +84,4 @@ def build_nms(cfg: ValConfig) -> Callable[..., list[Tensor]]:
             "line to recall 1, which makes 0.55 of one object found in ten; COCO's rule, given below, makes 0.11 of it",
             option,
         )
-    return partial(VAL_NMS, conf_thres=cfg.conf_thres, iou_thres=cfg.iou_thres, max_det=cfg.max_det)
+    return partial(val_nms, conf_thres=cfg.conf_thres, iou_thres=cfg.iou_thres, max_det=cfg.max_det)

@@ -40,6 +40,7 @@ from utils.export.trace import (
     trace,
     with_fixed_shape,
 )
+from utils.predictions import B4CN
 from utils.runs import atomic_write
 from utils.text import counted
 
@@ -218,6 +219,8 @@ def _describe(proven: Verified, model: nn.Module, shape: tuple[int, ...], data: 
         "input": _expected_input(model),
         "verification": json.dumps([asdict(comparison) for comparison in proven.comparisons]),
     }
+    if model.head.layout == B4CN:  # what readers of YOLOv8's files look for
+        metadata |= {"task": "detect", "batch": str(shape[0]), "channels": str(shape[1])}
     onnx.helper.set_model_props(proven.graph, metadata | ({"data": data} if data else {}))
 
 

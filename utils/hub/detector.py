@@ -23,7 +23,7 @@ from utils.errors import ConfigError
 from utils.hub.pictures import Picture, names_of, read_pictures
 from utils.hub.results import Results
 from utils.imgsz import MAX_IMGSZ, rounded_up
-from utils.nms import non_max_suppression
+from utils.nms import DETECT_IOU, non_max_suppression
 from utils.predictions import Predictions
 from utils.stopwatch import Stopwatch
 
@@ -33,28 +33,33 @@ SHORT_NAMES = {"size": "imgsz", "conf_thres": "conf", "iou_thres": "iou", "agnos
 SETTINGS = ("conf", "iou", "classes", "agnostic", "multi_label", "max_det", "amp")
 
 
-def load(weights: str | Path, device: str | torch.device = "", backbone: str = "", **settings: Any) -> "Detector":
+def load(
+    weights: str | Path, device: str | torch.device = "", backbone: str = "", layout: str = "", **settings: Any
+) -> "Detector":
     """Return the detector of a weights file: a checkpoint, ours or an official one, or an exported file.
 
     ``device`` is cpu, mps or the index of a GPU; empty, the first GPU, else the CPU. ``backbone`` is file.py:builder
-    for a checkpoint that needs a file of yours, which is run. ``settings`` are those of :class:`Detector`.
+    for a checkpoint that needs a file of yours, which is run; ``layout``, BN5C or B4CN, is for an .onnx file that does
+    not tell that of its output. ``settings`` are those of :class:`Detector`.
     Raises: CheckpointError, ConfigError.
     """
     chosen = device if isinstance(device, torch.device) else select_device(str(device))
-    return Detector(load_backend(weights, chosen, backbone), chosen, **settings)
+    return Detector(load_backend(weights, chosen, backbone, layout), chosen, **settings)
 
 
 class Detector(nn.Module):
     """Finds objects in images of any kind. Its settings are attributes, which a call may override:
 
-    conf         least confidence (0.25); iou: overlap from which the less confident of two boxes is dropped (0.45)
+    conf         least confidence (0.25); iou: overlap from which the less confident of two boxes is dropped (0.45, or
+                 0.7 after an anchor-free head)
     classes      keep only these class ids (all); agnostic: boxes of different classes suppress each other (no)
     multi_label  several classes for a box (no); max_det: detections per image (1000); amp: mixed precision (no)
     """
 
     def __init__(self, backend: Backend, device: torch.device, **settings: Any) -> None:
         super().__init__()
-        self.conf, self.iou, self.classes, self.max_det = 0.25, 0.45, None, 1000
+        self.conf, self.iou = 0.25, DETECT_IOU[backend.layout.has_objectness]
+        self.classes, self.max_det = None, 1000
         self.agnostic = self.multi_label = self.amp = False
         self.backend, self.names, self.stride = backend, dict(backend.names), backend.stride
         self.model = getattr(backend, "model", None)  # a module, so that to(), cpu() and half() reach it

@@ -3,7 +3,8 @@
 Paper of the distributions: Generalized Focal Loss, https://arxiv.org/abs/2006.04388
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from utils.boxes import cxcywh_to_xyxy, paired_iou
+from utils.hyper import hyper, take
+from utils.losses._contract import register_loss
 from utils.losses.task_aligned import Assignment, Level, assign_points
 
 
@@ -20,9 +23,9 @@ from utils.losses.task_aligned import Assignment, Level, assign_points
 class AnchorFreeGains:
     """Gains of the terms; nothing scales them."""
 
-    box: float = 7.5
-    cls: float = 0.5
-    dfl: float = 1.5
+    box: float = hyper(7.5, 0, math.inf)
+    cls: float = hyper(0.5, 0, math.inf)
+    dfl: float = hyper(1.5, 0, math.inf)
 
 
 class AnchorFreeLoss(nn.Module):
@@ -78,6 +81,12 @@ class AnchorFreeLoss(nn.Module):
         boxes = _box(_distances(prob)) * stride  # (B, N, 4) pixels, relative to the point
         boxes[..., :2] += centre
         return assign_points(boxes, classes, targets, levels, self.least_side)
+
+
+@register_loss("AnchorFreeDetect", AnchorFreeGains, file="hyp.yolov8.yaml")
+def anchor_free_loss(head: nn.Module, hyp: Mapping[str, Any], imgsz: int) -> AnchorFreeLoss:
+    """Return the loss; neither the size of the images nor the number of classes scales its gains."""
+    return AnchorFreeLoss(head.stride, head.nc, head.reg_max, take(AnchorFreeGains, hyp))
 
 
 def distribution_focal(log_prob: Tensor, distance: Tensor) -> Tensor:

@@ -75,22 +75,26 @@ class DetectionLoss(nn.Module):
         self.balance = [4.0, 1.0, 0.4] if levels == 3 else [4.0, 1.0, 0.25, 0.06, *[0.02] * levels][:levels]
 
     def forward(self, maps: Sequence[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+        # the logits of matched cells, and all objectness logits
         grids = [tuple(m.shape[2:4]) for m in maps]
         matches = assign_targets(targets.cpu(), self.anchors, grids, self.gains.anchor_t).to(maps[0].device)
         cells = (matches.image, matches.anchor, matches.row, matches.column)
         cells = list(zip(*(index.split(matches.per_level) for index in cells), strict=True))
         picked = [_Pick.apply(m, *cell) for m, cell in zip(maps, cells, strict=True)]
 
+        # box term, and with it what objectness has to say: the overlap reached
         rows = torch.cat([row for row, _ in picked]).float()  # (M, 5 + nc)
         iou = paired_iou(_decode(rows[:, :4], matches.anchor_size), matches.box, "ciou")
         box = ((1 - iou) * matches.share).sum()
 
+        # objectness term over all cells; where several matches share a cell the last one counts
         goals = iou.detach().clamp(min=0)[matches.last].split(matches.per_level)
         obj = box.new_zeros(())
         for (_, logits), cell, goal, balance in zip(picked, cells, goals, self.balance, strict=True):
             target = torch.zeros(logits.shape, device=logits.device).index_put_(cell, goal)  # (B, A, H, W)
             obj = obj + balance * self._cross_entropy(logits.float(), target, self.gains.obj_pw).mean()
 
+        # class term
         cls = self._class_loss(rows[:, 5:], matches) if self.nc > 1 else torch.zeros_like(obj)
         terms = torch.stack((box * self.gains.box, obj * self.gains.obj, cls * self.gains.cls))
         return terms.sum() * len(maps[0]), terms.detach()

@@ -3,6 +3,8 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -14,7 +16,6 @@ from utils.training.session import Session
 
 log = logging.getLogger(__name__)
 
-EDGE, LOSS, END = "%7s%7s", "%9s", "%7s%6s"  # of a line; with three losses, percent and time left they fit into 80
 REFRESH_S = 0.2  # reading the losses more often would make a GPU wait
 BATCHES_DRAWN = 3
 
@@ -26,7 +27,7 @@ def train_epoch(session: Session, epoch: int) -> list[float]:
     for module in s.frozen:
         module.eval()
     s.train_loader.set_epoch(epoch)
-    header = line("Epoch", "Memory", [f"{term}_loss" for term in s.loss.terms], "Boxes", "Size")
+    header = line(s.loss.terms, "Epoch", "Memory", titles(s.loss.terms), "Boxes", "Size")
     log.info("\n%s", f"{header}  {s.pace.left(epoch)}".rstrip())
     with progress_bar(s.train_loader) as progress:
         return _train_batches(s, epoch, progress)
@@ -70,9 +71,20 @@ def _finite(means: list[float], index: int) -> list[float]:
 def _line(session: Session, epoch: int, means: list[float], batch) -> str:
     name = f"{epoch}/{session.cfg.epochs - 1}"
     losses = [f"{mean:.3g}" for mean in means]
-    return line(name, f"{memory_gb(session.device):.3g}G", losses, len(batch.targets), batch.images.shape[-1])
+    memory = f"{memory_gb(session.device):.3g}G"
+    return line(session.loss.terms, name, memory, losses, len(batch.targets), batch.images.shape[-1])
 
 
-def line(epoch: str, memory: str, losses: list[str], boxes: int | str, size: int | str) -> str:
-    """Return the columns of the progress bar, or their titles."""
-    return (EDGE + LOSS * len(losses) + END) % (epoch, memory, *losses, boxes, size)
+def titles(terms: Sequence[str]) -> list[str]:
+    """Return what the columns of a loss are called."""
+    return [f"{term}_loss" for term in terms]
+
+
+def line(terms: Sequence[str], *cells: Any) -> str:
+    """Return epoch, memory, the parts of the loss, boxes and size in columns, or the titles of these.
+
+    With three losses of short names, percent, count and time left fit into 80 characters.
+    """
+    epoch, memory, losses, boxes, size = cells
+    width = max(9, *(len(title) + 1 for title in titles(terms)))
+    return f"{epoch:>7}{memory:>7}{''.join(f'{loss:>{width}}' for loss in losses)}{boxes:>7}{size:>6}"

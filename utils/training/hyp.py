@@ -46,7 +46,7 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
             raise ConfigError(f"{path}: unknown key {key!r}", suggest(str(key), known) or "remove it")
     missing = _missing(raw, known)
     own = hyper_fields(*loss.hyper)
-    if missing and set(missing) <= own.keys() and _is_for_another_loss(raw, loss):
+    if set(missing) <= own.keys() and _is_for_another_loss(raw, loss):
         raw = {key: value for key, value in raw.items() if key not in own}
         defaults = {key: item.default for key, item in own.items() if not item.metadata["optional"]}
         shown = ", ".join(f"{key} {value:g}" for key, value in defaults.items())
@@ -54,6 +54,8 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
         raw |= defaults
     elif missing:
         raise ConfigError(f"{path}: keys are missing: {', '.join(missing)}", f"copy them from {loss.file}")
+    elif unused := [key for key in raw if key in foreign]:
+        log.info("%s: not used with this head: %s", Path(path).name, ", ".join(unused))
     return {key: checked(path, key, raw.get(key), item) for key, item in known.items()}
 
 
@@ -62,8 +64,14 @@ def _missing(raw: Mapping[str, Any], known: Mapping[str, Field]) -> list[str]:
 
 
 def _is_for_another_loss(raw: Mapping[str, Any], loss: LossEntry) -> bool:
-    others = (LOSSES.get(head) for head in LOSSES)
-    return any(other is not loss and not _missing(raw, hyper_fields(*other.hyper)) for other in others)
+    """Return whether a file has all gains of another loss, and of this one none but what both call by one name."""
+    own = _required(loss)
+    others = [_required(LOSSES.get(head)) for head in LOSSES if LOSSES.get(head) is not loss]
+    return any(other <= raw.keys() and not (own - other and own <= raw.keys()) for other in others)
+
+
+def _required(loss: LossEntry) -> set[str]:
+    return {key for key, item in hyper_fields(*loss.hyper).items() if not item.metadata["optional"]}
 
 
 def checked(path: str | Path, key: str, value: Any, item: Field) -> Any:

@@ -115,7 +115,7 @@ def build_session(cfg: TrainConfig) -> Session:
         model=model,
         frozen=frozen,
         ema=ema,
-        loss=build_loss(model.head, hyp, imgsz).to(device),
+        loss=build_loss(model.head, hyp, imgsz),
         stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16),
         schedule=_schedule(optimizer, cfg, hyp, steps, batch_size),
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),

@@ -1,7 +1,8 @@
 """Choose and build the model of a training run: its description, its starting weights, its anchors."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import torch
 from torch import Tensor
 
 from models.detector import DetectionModel
+from models.dialects import dialect_of
+from models.heads.anchor_free import AnchorFreeDetect, class_width_of
 from models.keys import check_model_yaml
 from models.parse import at, read_model_yaml, read_rows
 from models.registry import NO_RECIPE
-from models.swap import moved_rows, swap_backbone
-from utils.checkpoint.load import load_bare_state, load_checkpoint, transfer
+from models.swap import moved_rows, swap_backbone, swap_head
+from utils.checkpoint.load import load_checkpoint, load_weights
+from utils.checkpoint.transfer import below, carry_classes, same_classes, transfer
 from utils.configs.train import TrainConfig
 from utils.data.scan.scan_result import ScanResult
 from utils.errors import CheckpointError, ConfigError
@@ -22,6 +26,7 @@ from utils.training.autoanchor import box_sizes, check_anchors
 log = logging.getLogger(__name__)
 
 DEFAULT_CFG = "models/yolov5s-emo.yaml"
+NAMED_ROWS = 6  # of a message
 CHANNELS = 3  # red, green, blue
 BACKBONE_KEYS = "model.0."  # of a backbone row in a state dict
 BACKBONE_WEIGHTS = {"auto": True, "none": False}  # what --backbone-weights says besides a path or a URL
@@ -29,10 +34,11 @@ BACKBONE_WEIGHTS = {"auto": True, "none": False}  # what --backbone-weights says
 
 @dataclass(frozen=True)
 class Start:
-    """The tensors of --weights, and the model YAML that they belong to, None for a bare state dict."""
+    """The tensors of --weights, the model YAML that they belong to, None for a bare state dict, and its classes."""
 
     state: dict[str, Tensor]
     yaml: dict[str, Any] | None
+    names: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,6 @@ class ModelPlan:
     source: str
     head: type  # of its last row
     start: "Start | None" = None
-    is_file: bool = False  # ``source`` is the file that holds just ``data``
     keeps_anchors: bool = False  # take the anchors of ``start`` too
     names_weights: bool = False  # --backbone-weights was given
 
@@ -55,35 +60,47 @@ class ModelPlan:
 
 
 def plan_model(cfg: TrainConfig) -> ModelPlan:
-    """Return the model of --cfg, else of the checkpoint, else the default, with --backbone put in."""
+    """Return the model of --cfg, else of the checkpoint, else the default, with --backbone and --head put in."""
     start = _read_start(cfg.weights, needs_yaml=not cfg.cfg) if cfg.weights else None
     from_checkpoint = start is not None and not cfg.cfg
-    data, source = (start.yaml, cfg.weights) if from_checkpoint else read_model_yaml(cfg.cfg or DEFAULT_CFG)
-    names_weights = cfg.backbone_weights != "none"
-    if not cfg.backbone:
-        if names_weights:
-            fix = "name the backbone, or the weights in the model YAML"
-            raise ConfigError("--backbone-weights needs --backbone", fix)
-        with at(source):
-            check_model_yaml(data | {"nc": 1, "anchors": 1})  # which the data set and the hyper-parameters may overrule
-        head = read_rows(data, source)[-1].entry.cls  # a wrong row is told before the data set is drawn or scanned
-        return ModelPlan(data, source, head, start, is_file=not from_checkpoint, keeps_anchors=from_checkpoint)
-    weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
+    given, source = (start.yaml, cfg.weights) if from_checkpoint else read_model_yaml(cfg.cfg or DEFAULT_CFG)
     with at(source):
-        swapped = swap_backbone(data, cfg.backbone, weights=weights, imgsz=(cfg.imgsz, cfg.imgsz))
-    is_same = from_checkpoint and swapped == data
-    start = _with_moved_rows(start) if start else None
-    source = f"{source} with {cfg.backbone}"
-    head = read_rows(swapped, source)[-1].entry.cls
-    return ModelPlan(swapped, source, head, start, keeps_anchors=is_same, names_weights=names_weights)
+        _check(given)
+        data = _altered(given, cfg)
+    source = " with ".join(filter(None, (source, cfg.backbone, cfg.head and f"head {cfg.head}")))
+    return ModelPlan(
+        data,
+        source,
+        head=read_rows(data, source)[-1].entry.cls,  # a wrong row is told before the data set is drawn or scanned
+        start=_with_moved_rows(start) if start and cfg.backbone else start,
+        keeps_anchors=from_checkpoint and data == given,
+        names_weights=cfg.backbone_weights != "none",
+    )
+
+
+def _check(data: dict[str, Any]) -> None:
+    """Raises: ConfigError for a wrong key, but for those that the data set and the hyper-parameters may overrule."""
+    anchors = {"anchors": 1} if dialect_of(data).has_anchors else {}
+    check_model_yaml(data | {"nc": 1} | anchors)
+
+
+def _altered(data: dict[str, Any], cfg: TrainConfig) -> dict[str, Any]:
+    """Return the content of a model YAML with the head and the backbone of the command line."""
+    if cfg.backbone_weights != "none" and not cfg.backbone:
+        fix = "name the backbone, or the weights in the model YAML"
+        raise ConfigError("--backbone-weights needs --backbone", fix)
+    if cfg.head:
+        data = swap_head(data, cfg.head)
+    if cfg.backbone:
+        weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
+        data = swap_backbone(data, cfg.backbone, weights=weights, imgsz=(cfg.imgsz, cfg.imgsz))
+    return data
 
 
 def _read_start(path: str, needs_yaml: bool) -> Start:
     """Return what --weights starts from; only where the model comes from elsewhere a bare state dict will do."""
-    if not needs_yaml and (bare := load_bare_state(path)) is not None:
-        return Start(bare, None)
-    checkpoint = load_checkpoint(path, use_ema=False)
-    return Start(checkpoint.state, checkpoint.yaml)
+    found = load_checkpoint(path, use_ema=False) if needs_yaml else load_weights(path, use_ema=False)
+    return Start(found, None) if isinstance(found, dict) else Start(found.state, found.yaml, found.names)
 
 
 def _with_moved_rows(start: Start) -> Start:
@@ -96,7 +113,7 @@ def _with_moved_rows(start: Start) -> Start:
         prefix, row, rest = key.split(".", 2)
         if int(row) in moved:
             state[f"{prefix}.{moved[int(row)]}.{rest}"] = value
-    return Start(state, start.yaml)
+    return replace(start, state=state)
 
 
 def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -> DetectionModel:
@@ -105,11 +122,7 @@ def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -
     ``anchors`` is the hyper-parameter: anchors per level to be fitted, in place of those of the YAML.
     """
     options = {"nc": len(names), "anchors": anchors, "load_backbone": plan.start is None}
-    if plan.is_file:
-        model = DetectionModel(plan.source, **options)
-    else:
-        with at(plan.source):
-            model = DetectionModel(plan.data, **options)
+    model = DetectionModel(plan.data | _kept_width(plan, len(names)), source=plan.source, **options)
     if model.yaml["ch"] != CHANNELS:
         raise ConfigError(
             f"{plan.source}: 'ch: {model.yaml['ch']}', but images are read with {CHANNELS} channels", "remove 'ch'"
@@ -122,6 +135,18 @@ def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -
     if model.load_report:
         log.info("\n".join(model.load_report.lines()))
     return model
+
+
+def _kept_width(plan: ModelPlan, nc: int) -> dict[str, int]:
+    """Return the key of the model YAML by which a head for another number of classes keeps its inner layers.
+
+    The anchor-free head would have a class branch of another width, and nothing of the old one would fit.
+    """
+    if plan.start is None or "class_width" in plan.data or (plan.start.yaml or {}).get("nc") in (None, nc):
+        return {}
+    last = len(plan.data["backbone"]) + len(plan.data["head"]) - 1
+    width = class_width_of(below(plan.start.state, f"model.{last}."))
+    return {"class_width": width} if width and plan.head is AnchorFreeDetect else {}
 
 
 def _start_from(model: DetectionModel, plan: ModelPlan, exclude: tuple[str, ...]) -> None:
@@ -139,13 +164,34 @@ def _start_from(model: DetectionModel, plan: ModelPlan, exclude: tuple[str, ...]
         model.set_normalization(plan.start.yaml.get("normalize"))
     elif model.load_backbone():
         exclude = (*exclude, BACKBONE_KEYS)
-    matched, total = transfer(model, state, exclude)
-    if matched == 0:
+    copied, total = transfer(model, state, exclude), len(model.state_dict())
+    if not copied:
         raise CheckpointError(f"none of the tensors of --weights fits {plan.source}", "give the --cfg they belong to")
     has_random_backbone = model.backbone is not None and not fills_backbone and not model.load_report
-    level = logging.WARNING if has_random_backbone or matched <= total / 2 else logging.INFO
+    level = logging.WARNING if has_random_backbone or len(copied) <= total / 2 else logging.INFO
     note = "; the backbone starts from random weights" if has_random_backbone else ""
-    log.log(level, "transferred %d of %d tensors from --weights%s", matched, total, note)
+    left = _rows_without(model, copied, exclude) if not has_random_backbone else ""
+    log.log(level, "transferred %d of %d tensors from --weights%s%s", len(copied), total, left, note)
+    _carry_classes(model, plan.start)
+
+
+def _rows_without(model: DetectionModel, copied: set[str], exclude: Sequence[str]) -> str:
+    """Say which rows lack some of the tensors that were wanted."""
+    own = (key for key in model.state_dict() if key.startswith("model.") and not any(part in key for part in exclude))
+    rows = sorted({int(key.split(".")[1]) for key in own if key not in copied})
+    named = ", ".join(f"row {row} {model.rows[row].name}" for row in rows[:NAMED_ROWS])
+    more = f" and {len(rows) - NAMED_ROWS} more" if len(rows) > NAMED_ROWS else ""
+    return f"; not all of {named}{more}" if rows else ""
+
+
+def _carry_classes(model: DetectionModel, start: Start) -> None:
+    """Give the head what --weights knows of the classes that both call by the same name."""
+    pairs = same_classes(start.names, model.names)
+    if start.names == model.names or not carry_classes(model, start.state, len(start.names), pairs):
+        return
+    found = ", ".join(model.names[ours] for _, ours in pairs[:NAMED_ROWS]) or "none"
+    more = " …" if len(pairs) > NAMED_ROWS else ""
+    log.info("classes that --weights knows by name: %d of %d: %s%s", len(pairs), len(model.names), found, more)
 
 
 @torch.no_grad()

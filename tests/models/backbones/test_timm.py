@@ -255,9 +255,9 @@ def test_models_of_our_own_backbones_import_neither_timm_nor_torchvision():
 def test_a_wrong_name_is_answered_without_importing_a_library():
     """To import timm takes seconds; the names of its models are read from its files."""
     code = (
-        "import sys; from models.parse import find_layer; from utils.errors import ConfigError\n"
+        "import sys; from models.parse import dialect_of, find_layer; from utils.errors import ConfigError\n"
         "for name in sys.argv[1:]:\n"
-        "    try: sys.exit(f'{name}: {find_layer(name)}')\n"
+        "    try: sys.exit(f'{name}: {find_layer(name, dialect_of({}))}')\n"
         "    except ConfigError: pass\n"
         "sys.exit(bool({'timm', 'torchvision'} & sys.modules.keys()))"
     )

@@ -120,7 +120,7 @@ def test_names_may_be_json_or_python_literals(folder, tmp_path, names):
         ({"names": "{0: 'a', 1: 'b', -2: 'c'}"}, "no table of names"),
         ({"names": "['a'" + "+'a'" * 100_000 + "]"}, "no table of names"),
         ({"names": "{0: 'a', 1: 'b', 3: 'c'}"}, "3 class names are not numbered 0 to 2"),
-        ({"names": "{0: 'a', 1: 'b'}"}, "output is batch × anchors × 8 with 2 classes: 8 columns instead of 5"),
+        ({"names": "{0: 'a', 1: 'b'}"}, "output is batch × anchors × 8 with 2 classes: neither"),
         ({"imgsz": "big"}, "name the image size 'big'"),
         ({"imgsz": "1e999"}, "image size is inf instead of pixels from 1"),
         ({"imgsz": "[64, 64, 64]"}, "image size is 64 64 64 instead of"),

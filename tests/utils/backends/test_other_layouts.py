@@ -1,4 +1,4 @@
-"""An ONNX file whose output is not (B, N, 5 + nc) is refused by name, however its shapes are written."""
+"""The layout of an ONNX file's output is told by its metadata or sizes; what is no known one is refused by name."""
 
 import numpy as np
 import onnx
@@ -7,10 +7,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from utils.backends.choose import load_backend
-from utils.backends.onnx import other_layout
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, ConfigError
 
-V8, NMS, EXCHANGED = "of YOLOv8", "hold NMS already", "rows and columns exchanged"
+NMS, EXCHANGED, NEITHER = "hold NMS already", "layout exchanged", "neither"
 
 
 def constant_detector(path, result, *, declared, nc=3, images=(1, 3, 64, 64), more=(), node=(), **metadata):
@@ -42,16 +41,11 @@ OPEN = ("b", 3, "h", "w")
 @pytest.mark.parametrize(
     ("result", "declared", "images", "words"),
     [
-        ((1, 7, 84), (1, 7, 84), (1, 3, 64, 64), V8),
-        ((1, 7, 84), ("b", 7, "n"), OPEN, V8),
-        ((1, 7, 84), ("b", "c", "n"), OPEN, V8),  # found out by running it
-        ((1, 7, 84), ("b", "c", "n"), (1, 3, 64, 64), V8),
-        ((1, 7, 84), None, (1, 3, 64, 64), V8),
         ((1, 300, 6), (1, 300, 6), (1, 3, 64, 64), NMS),
         ((1, 300, 6), ("b", "n", "c"), OPEN, NMS),
         ((1, 8, 252), (1, 8, 252), (1, 3, 64, 64), EXCHANGED),
-        ((1, 252, 40), (1, 252, 40), (1, 3, 64, 64), r"40 columns instead of 5 \+ 3"),
-        ((1, 252, 7), ("b", "n", "c"), OPEN, r"7 columns instead of 5 \+ 3"),
+        ((1, 252, 40), (1, 252, 40), (1, 3, 64, 64), NEITHER),
+        ((1, 252, 7), ("b", "n", "c"), OPEN, EXCHANGED),
         ((252, 8), None, OPEN, "instead of"),
         ((1, 3, 84, 8), None, OPEN, "instead of"),
     ],
@@ -64,6 +58,51 @@ def test_another_layout_is_named_when_the_file_is_opened(tmp_path, result, decla
     assert error.value.fix
 
 
+@pytest.mark.parametrize(
+    ("result", "declared", "images", "layout"),
+    [
+        ((1, 7, 84), (1, 7, 84), (1, 3, 64, 64), "B4CN"),
+        ((1, 7, 84), ("b", 7, "n"), OPEN, "B4CN"),
+        ((1, 7, 84), ("b", "c", "n"), OPEN, "B4CN"),  # found out by running it
+        ((1, 7, 84), ("b", "c", "n"), (1, 3, 64, 64), "B4CN"),
+        ((1, 7, 84), None, (1, 3, 64, 64), "B4CN"),
+        ((1, 252, 8), (1, 252, 8), (1, 3, 64, 64), "BN5C"),
+        ((1, 252, 8), ("b", "n", "c"), OPEN, "BN5C"),
+        ((1, 252, 8), None, OPEN, "BN5C"),
+    ],
+)
+def test_the_layout_is_told_by_the_sizes(tmp_path, result, declared, images, layout):
+    backend = load_backend(constant_detector(tmp_path / "x.onnx", result, declared=declared, images=images))
+
+    assert backend.layout.name == layout
+    assert backend(torch.zeros(1, 3, 64, 64)).scores.shape == (1, max(result), 3)
+
+
+def test_numbers_that_agree_by_chance_ask_for_the_flag(tmp_path):
+    path = constant_detector(tmp_path / "x.onnx", (1, 7, 8), declared=(1, 7, 8))
+
+    with pytest.raises(ConfigError, match="can be") as error:
+        load_backend(path)
+
+    assert "--layout BN5C or --layout B4CN" in error.value.fix
+    assert load_backend(path, layout="B4CN")(torch.zeros(1, 3, 64, 64)).scores.shape == (1, 8, 3)
+    assert load_backend(path, layout="BN5C")(torch.zeros(1, 3, 64, 64)).scores.shape == (1, 7, 3)
+
+
+@pytest.mark.parametrize(("said", "layout"), [({"task": "detect"}, "B4CN"), ({"layout": "BN5C"}, "BN5C")])
+def test_metadata_decide_where_the_sizes_do_not(tmp_path, said, layout):
+    path = constant_detector(tmp_path / "x.onnx", (1, 7, 8), declared=(1, 7, 8), **said)
+
+    assert load_backend(path).layout.name == layout
+
+
+def test_metadata_and_sizes_that_contradict_each_other_are_refused(tmp_path):
+    path = constant_detector(tmp_path / "x.onnx", (1, 252, 8), declared=(1, 252, 8), task="detect")
+
+    with pytest.raises(CheckpointError, match="252"):
+        load_backend(path)
+
+
 def test_a_result_is_looked_at_even_where_the_file_declares_the_right_shape(tmp_path):
     """A file may declare what it likes: ONNX Runtime only warns."""
     source = [helper.make_node("Identity", ["output0"], ["lie"])]
@@ -72,7 +111,7 @@ def test_a_result_is_looked_at_even_where_the_file_declares_the_right_shape(tmp_
     backend = load_backend(path)
     backend.session = _Returns(np.zeros((1, 7, 84), np.float32))
 
-    with pytest.raises(CheckpointError, match=V8):
+    with pytest.raises(CheckpointError, match="7 × 84"):
         backend(torch.zeros(1, 3, 64, 64))
 
 
@@ -109,25 +148,6 @@ def test_a_file_for_another_task_is_refused(tmp_path, task):
 
     with pytest.raises(CheckpointError, match=f"the task '{task}'"):
         load_backend(path)
-
-
-@pytest.mark.parametrize(
-    ("shape", "nc", "words"),
-    [
-        (("b", "n", 85), 80, ""),
-        ((1, 25200, 85), 80, ""),
-        ((1, 84, 8400), 80, V8),
-        ((1, 83, 84), 79, V8),  # 64×64 pixels: 84 boxes, by chance 5 + 79
-        ((1, 300, 6), 1, NMS),
-        ((1, 5, 8400), 1, V8),
-        (("b", "n", None), 3, ""),
-    ],
-)
-def test_numbers_that_agree_by_chance_are_judged_by_what_else_the_file_says(shape, nc, words):
-    found = other_layout(shape, nc, is_foreign=bool(words))
-
-    assert words in found
-    assert bool(found) is bool(words)
 
 
 def test_a_small_file_of_one_class_of_yolov5_is_not_mistaken(tmp_path):

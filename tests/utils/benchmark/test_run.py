@@ -64,7 +64,23 @@ def test_a_failure_is_a_row_with_its_reason_and_the_others_go_on(cfg, measured):
 
     assert calls == ["a", "bad", "b"]
     assert [row.backbone for row in board.ordered()] == ["a", "b", "bad"]
-    assert board.rows["bad"] == Row("bad", parameters=2_000_000, parameters_fused=1_500_000, remark="out of luck")
+    assert board.rows["bad", ""] == Row("bad", parameters=2_000_000, parameters_fused=1_500_000, remark="out of luck")
+
+
+def test_every_head_is_a_row_of_its_own(cfg, measured):
+    measure, _ = measured
+    heads = []
+
+    def noting(one, backbone, folder):
+        heads.append((backbone, one.heads))
+        yield from measure(one, backbone, folder)
+
+    board = run_benchmark(dataclasses.replace(cfg, backbones=("a", "b"), heads=("anchor", "anchor-free")), noting)
+    run_benchmark(dataclasses.replace(cfg, backbones=("a",), heads=("anchor",)), noting)  # is there already
+
+    assert heads == [(backbone, (head,)) for backbone in "ab" for head in ("anchor", "anchor-free")]
+    assert "| head" in board.markdown()
+    assert "anchor-free" in (board.folder / "leaderboard.csv").read_text()
 
 
 def test_finished_rows_are_kept_and_failed_ones_measured_again(cfg, measured):
@@ -76,7 +92,7 @@ def test_finished_rows_are_kept_and_failed_ones_measured_again(cfg, measured):
 
     assert calls == ["bad", "new"]
     assert board.folder == Path("boards/exp").absolute()
-    assert set(board.rows) == {"a", "bad", "new"}
+    assert set(board.rows) == {("a", ""), ("bad", ""), ("new", "")}
 
 
 @pytest.mark.parametrize("change", [{"imgsz": 96}, {"epochs": 2}, {"cfg": "other.yaml"}, {"hyp": "my.yaml"}])
@@ -147,7 +163,9 @@ def test_the_tables_hold_the_figures_with_their_units(tmp_path):
     board = open_leaderboard(tmp_path, "exp", {"imgsz": 64}, ["CPU: abacus"])
     sizes = {"parameters": 2_345_678, "parameters_fused": 1_234_567, "gflops": 4.0, "gflops_fused": 3.5}
     times = {"unfused_p50_ms": 10.04, "unfused_p95_ms": 12.5, "fused_p50_ms": 8.0, "fused_p95_ms": 9.0}
-    board.add(Row("a", 0.5, 0.25, **sizes, **times, training_images_per_s=20.0, peak_memory_gb=1.5, finished=True))
+    board.add(
+        Row("a", map50=0.5, map=0.25, **sizes, **times, training_images_per_s=20.0, peak_memory_gb=1.5, finished=True)
+    )
     board.add(Row("b", remark="this | that"))
 
     note, _, heading, _, first, second = (board.folder / "leaderboard.md").read_text().splitlines()
@@ -284,7 +302,7 @@ def test_no_cell_of_the_leaderboard_is_markup_a_formula_or_two_lines(tmp_path):
     with (tmp_path / "exp/leaderboard.csv").open(newline="") as file:
         [row] = csv.DictReader(file)
     assert (row["backbone"], row["remark"]) == ("'=my_net|.py:f", r"<img src=x>\nfailed: $^$")
-    assert open_leaderboard(tmp_path, "exp", {}, []).rows["=my_net|.py:f"].remark == "<img src=x>\nfailed: $^$"
+    assert open_leaderboard(tmp_path, "exp", {}, []).rows["=my_net|.py:f", ""].remark == "<img src=x>\nfailed: $^$"
 
 
 def test_backbones_whose_names_look_alike_as_files_are_trained_in_folders_of_their_own(cfg, tmp_path):

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from utils.checkpoint.archive import Archive
-from utils.checkpoint.load import load_bare_state, load_checkpoint
+from utils.checkpoint.load import load_checkpoint, load_weights
 from utils.errors import CheckpointError
 
 OFFICIAL = Path(__file__).parents[2] / "golden" / "official_format.pt"
@@ -85,7 +85,7 @@ def test_a_legacy_file_that_ends_too_early_is_refused(tmp_path):
     (tmp_path / "x.pt").write_bytes(whole[:-1])
 
     with pytest.raises(CheckpointError, match="truncated: storage"):
-        load_bare_state(tmp_path / "x.pt")
+        load_weights(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
             archive.filelist.append(again)
 
     with pytest.raises(CheckpointError, match="lie on each other"):
-        load_bare_state(tmp_path / "x.pt")
+        load_weights(tmp_path / "x.pt")
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -143,7 +143,7 @@ def test_a_file_without_checksums_is_read_and_that_is_noted(tmp_path, without_ch
     with zipfile.ZipFile(tmp_path / "x.pt") as archive:
         assert {info.CRC for info in archive.infolist()} == {0}
 
-    read = load_bare_state(tmp_path / "x.pt")
+    read = load_weights(tmp_path / "x.pt")
 
     assert read["a"].tolist() == [0, 1, 2]
     assert [record.message for record in caplog.records] == [
@@ -160,7 +160,7 @@ def test_one_checksum_that_is_missing_is_damage(tmp_path):
     (tmp_path / "x.pt").write_bytes(content.replace(checksum, bytes(4)))
 
     with pytest.raises(CheckpointError, match=r"checksum \(CRC-32\) of 'x/data/0' is wrong"):
-        load_bare_state(tmp_path / "x.pt")
+        load_weights(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("nested", [None, "state_dict", "model"])
@@ -172,7 +172,7 @@ def test_a_bare_state_dict_has_weights_but_describes_no_model(tmp_path, nested):
         load_checkpoint(tmp_path / "x.pt")
     assert "train.py --weights FILE --cfg" in error.value.fix
 
-    read = load_bare_state(tmp_path / "x.pt")
+    read = load_weights(tmp_path / "x.pt")
     assert read.keys() == state.keys()
     assert all(torch.equal(read[key], state[key].to(read[key].dtype)) for key in state)
     assert read["0.weight"].dtype == torch.float32

@@ -97,3 +97,14 @@ def test_a_file_with_a_part_of_the_gains_is_refused(toy, tmp_path):
 
     with pytest.raises(ConfigError, match="obj"):
         load_hyp(tmp_path / "hyp.yaml", LOSS)
+
+
+def test_a_key_that_only_the_loss_of_another_head_has_is_told_not_to_be_used(tmp_path, caplog):
+    caplog.set_level("INFO")
+    file = tmp_path / "hyp.yaml"
+    file.write_text((ROOT / "data/hyps/hyp.yolov8.yaml").read_text() + "\nanchors: 4\n")
+
+    hyp = load_hyp(file, LOSSES.get("AnchorFreeDetect"))
+
+    assert "anchors" not in hyp
+    assert [record.getMessage() for record in caplog.records] == ["hyp.yaml: not used with this head: anchors"]

@@ -168,7 +168,7 @@ def test_what_the_data_and_the_hyper_parameters_overrule_may_be_left_out_of_the_
 
 
 def test_a_yaml_that_is_no_model_is_named_with_a_backbone_too():
-    with pytest.raises(ConfigError, match=r"anchors\.yaml: missing 'nc'"):
+    with pytest.raises(ConfigError, match=r"anchors\.yaml: missing 'backbone'"):
         start(cfg="models/hub/anchors.yaml", backbone=BACKBONE)
 
 

@@ -1,0 +1,49 @@
+"""Start a model from the tensors of another one: what fits, and the classes that both know by name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+
+def transfer(model: nn.Module, state: Mapping[str, Tensor], exclude: Iterable[str] = ()) -> set[str]:
+    """Copy every tensor whose key and shape are the model's, and return their keys.
+
+    Keys that contain one of ``exclude`` are left alone.
+    """
+    own, exclude = model.state_dict(), tuple(exclude)
+    chosen = {
+        key: value
+        for key, value in state.items()
+        if key in own and value.shape == own[key].shape and not any(part in key for part in exclude)
+    }
+    model.load_state_dict(chosen, strict=False)
+    return set(chosen)
+
+
+def same_classes(theirs: Mapping[int, str], ours: Mapping[int, str]) -> list[tuple[int, int]]:
+    """Return the ids (theirs, ours) of classes of one name, whatever its case; a number is no name."""
+    by_name = {_plain(name): index for index, name in reversed(theirs.items())}  # the first of equals counts
+    names = {index: _plain(name) for index, name in ours.items()}
+    return [(by_name[name], index) for index, name in names.items() if name in by_name and not name.isdecimal()]
+
+
+def carry_classes(model: nn.Module, state: Mapping[str, Tensor], nc: int, pairs: Sequence[tuple[int, int]]) -> bool:
+    """Give the head, in place, what a head of ``nc`` classes in ``state`` knows of boxes and of the classes ``pairs``.
+
+    Return whether that head is of the same kind and width.
+    """
+    prefix = head_prefix(model)
+    return model.head.take_classes(below(state, prefix), nc, pairs)
+
+
+def head_prefix(model: nn.Module) -> str:
+    return f"model.{len(model.rows) - 1}."
+
+
+def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of one module under its own keys."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
