@@ -46,12 +46,12 @@ def _create(
         return custom(_weights(name), autoshape, _verbose, device)
     from models.detector import DetectionModel
     from utils.checkpoint.load import load_checkpoint
-    from utils.checkpoint.transfer import transfer
+    from utils.checkpoint.transfer import fitted_keys, transfer
     from utils.device import select_device
 
     model = DetectionModel(_models()[name], ch=channels, nc=classes)
     if pretrained:
-        transfer(model, load_checkpoint(_weights(name)).state, exclude=("anchor",))
+        transfer(model, load_checkpoint(_weights(name)).state, exclude=fitted_keys(model))
     return model.to(select_device(str(device or "")))
 
 

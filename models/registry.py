@@ -39,7 +39,10 @@ def adamw(weight_decay: float) -> dict[str, Any]:
 
 
 class Head(Protocol):
-    """What a detector asks of its last module, which a loss of ``utils.losses`` is looked up for by its class."""
+    """What a detector asks of its last module, which a loss of ``utils.losses`` is looked up for by its class.
+
+    One that adapts to a data set before training has ``fit`` too, and names in ``fitted`` the tensors that it sets.
+    """
 
     nc: int
     stride: Tensor  # (L,) of each level, valid once attached

@@ -10,6 +10,7 @@ from models.dialects import dialect_of
 from models.layers.activation import parse_activation
 from models.parse import MAX_REPEATS, Row
 from utils.errors import ConfigError
+from utils.predictions import BN5C
 
 DEPTHWISE_HEAD = ("C3k2", "A2C2f", "C2fCIB")  # rows of YOLO11 and later, whose heads have depthwise class branches
 C3K_SCALES = ("m", "l", "x")
@@ -24,7 +25,7 @@ class Scaling:
     multiple: int  # of which channels are
     names: dict[str, Any]  # what a string argument may stand for
     limit: float = math.inf  # most channels, before scaling
-    outputs: int = 0  # A·(5 + nc) channels of a map, which YOLOv5 never scales
+    outputs: int = 0  # channels of a map of the head, which YOLOv5 never scales
     scale: str = ""  # the letter
     head: Mapping[str, Any] = field(default_factory=dict)  # what the anchor-free head takes besides nc
 
@@ -40,7 +41,7 @@ class Scaling:
         if dialect.has_anchors:
             anchors = names["anchors"] = data["anchors"]
             per_cell = anchors if isinstance(anchors, int) else len(anchors[0]) // 2
-            outputs = 0 if dialect.is_yolov8 else per_cell * (5 + data["nc"])
+            outputs = 0 if dialect.is_yolov8 else per_cell * BN5C.channels(data["nc"])
         is_depthwise = any(row[2] in DEPTHWISE_HEAD for row in (*data["backbone"], *data["head"]))
         return cls(
             width=width,

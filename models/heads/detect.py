@@ -3,10 +3,13 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.heads._autoanchor import check_anchors
 from models.registry import register_layer
 from utils.errors import ConfigError
 from utils.predictions import BN5C
@@ -26,6 +29,7 @@ class Detect(nn.Module):
     """
 
     layout = BN5C
+    fitted = ("anchors",)  # tensors that ``fit`` may set
 
     def __init__(self, nc: int, anchors: Sequence[Sequence[float]] | int, in_channels: Sequence[int]) -> None:
         super().__init__()
@@ -64,6 +68,16 @@ class Detect(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         return [self._split(conv(x)) for conv, x in zip(self.m, features, strict=True)]
+
+    @torch.no_grad()
+    def fit(self, sizes: np.ndarray, imgsz: int, hyp: Mapping[str, Any], rng: np.random.Generator) -> None:
+        """Replace the anchors, in place, where they cover boxes of ``sizes`` (T, 2), in pixels, poorly."""
+        strides = self.stride.view(-1, 1, 1).to(self.anchors)
+        pixels = self.anchors * strides
+        found = check_anchors(sizes, pixels.reshape(-1, 2).cpu().double().numpy(), imgsz, hyp["anchor_t"], rng)
+        if found is not None:
+            by_level = torch.from_numpy(found).view_as(pixels).to(pixels)
+            self.anchors.copy_((by_level.flip(0) if strides[0] > strides[-1] else by_level) / strides)
 
     @torch.no_grad()
     def take_classes(self, state: Mapping[str, Tensor], nc: int, pairs: Sequence[tuple[int, int]]) -> bool:

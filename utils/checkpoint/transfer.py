@@ -40,6 +40,11 @@ def head_prefix(model: nn.Module) -> str:
     return f"model.{len(model.rows) - 1}."
 
 
+def fitted_keys(model: nn.Module) -> tuple[str, ...]:
+    """Return the keys of what the head fits to a data set, which weights from another one should not replace."""
+    return tuple(head_prefix(model) + key for key in getattr(model.head, "fitted", ()))
+
+
 def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors of one module under its own keys."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

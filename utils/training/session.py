@@ -37,7 +37,7 @@ from utils.training.pace import Pace
 from utils.training.recipe import apply_recipe
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
 from utils.training.settings import log_settings
-from utils.training.start import ModelPlan, build_model, fit_model_anchors, plan_model
+from utils.training.start import ModelPlan, build_model, fit_head, plan_model
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,8 @@ def build_session(cfg: TrainConfig) -> Session:
     if model.fixed_size not in (None, (imgsz, imgsz)):
         height, width = model.fixed_size
         raise ConfigError(f"the backbone takes images of {height}×{width} only, not {imgsz}", f"--imgsz {height}")
-    if cfg.autoanchor and hasattr(model.head, "anchors"):
-        fit_model_anchors(model, train_scan, imgsz, hyp["anchor_t"], cfg.seed)
+    if cfg.autoanchor:
+        fit_head(model, train_scan, imgsz, hyp, cfg.seed)
 
     batch_size = min(cfg.batch_size, len(train_scan))
     train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model, (train_scan, val_scan))

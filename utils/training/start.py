@@ -1,12 +1,11 @@
-"""Choose and build the model of a training run: its description, its starting weights, its anchors."""
+"""Choose and build the model of a training run: its description, its starting weights, what its head fits to data."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from models.detector import DetectionModel
@@ -17,11 +16,10 @@ from models.parse import at, read_model_yaml, read_rows
 from models.registry import NO_RECIPE
 from models.swap import moved_rows, swap_backbone, swap_head
 from utils.checkpoint.load import load_checkpoint, load_weights
-from utils.checkpoint.transfer import below, carry_classes, same_classes, transfer
+from utils.checkpoint.transfer import below, carry_classes, fitted_keys, same_classes, transfer
 from utils.configs.train import TrainConfig
 from utils.data.scan.scan_result import ScanResult
 from utils.errors import CheckpointError, ConfigError
-from utils.training.autoanchor import box_sizes, check_anchors
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +47,7 @@ class ModelPlan:
     source: str
     head: type  # of its last row
     start: "Start | None" = None
-    keeps_anchors: bool = False  # take the anchors of ``start`` too
+    is_same: bool = False  # it is the model of ``start``, so that what its head has fitted to data is taken too
     names_weights: bool = False  # --backbone-weights was given
 
     @property
@@ -73,7 +71,7 @@ def plan_model(cfg: TrainConfig) -> ModelPlan:
         source,
         head=read_rows(data, source)[-1].entry.cls,  # a wrong row is told before the data set is drawn or scanned
         start=_with_moved_rows(start) if start and cfg.backbone else start,
-        keeps_anchors=from_checkpoint and data == given,
+        is_same=from_checkpoint and data == given,
         names_weights=cfg.backbone_weights != "none",
     )
 
@@ -131,7 +129,7 @@ def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -
     if model.wiring:
         log.info("\n  ".join(["levels of the backbone:", *model.wiring]))
     if plan.start is not None:
-        _start_from(model, plan, () if plan.keeps_anchors and not anchors else ("anchor",))
+        _start_from(model, plan, () if plan.is_same and not anchors else fitted_keys(model))
     if model.load_report:
         log.info("\n".join(model.load_report.lines()))
     return model
@@ -194,14 +192,18 @@ def _carry_classes(model: DetectionModel, start: Start) -> None:
     log.info("classes that --weights knows by name: %d of %d: %s%s", len(pairs), len(model.names), found, more)
 
 
-@torch.no_grad()
-def fit_model_anchors(model: DetectionModel, scan: ScanResult, imgsz: int, anchor_t: float, seed: int) -> None:
-    """Replace the anchors of the model, in place, where they cover the boxes of the data poorly."""
-    head, rng = model.head, np.random.default_rng(seed)
-    strides = head.stride.view(-1, 1, 1).to(head.anchors)
-    pixels = head.anchors * strides
-    sizes = box_sizes(scan.labels, scan.shapes, imgsz, rng)
-    fitted = check_anchors(sizes, pixels.reshape(-1, 2).cpu().double().numpy(), imgsz, anchor_t, rng)
-    if fitted is not None:
-        by_level = torch.from_numpy(fitted).view_as(pixels).to(pixels)
-        head.anchors.copy_((by_level.flip(0) if strides[0] > strides[-1] else by_level) / strides)
+def fit_head(model: DetectionModel, scan: ScanResult, imgsz: int, hyp: Mapping[str, Any], seed: int) -> None:
+    """Let a head that can fit itself to the boxes of the data, in place."""
+    if hasattr(model.head, "fit"):
+        rng = np.random.default_rng(seed)
+        model.head.fit(_box_sizes(scan.labels, scan.shapes, imgsz, rng), imgsz, hyp, rng)
+
+
+def _box_sizes(labels: list[np.ndarray], shapes: np.ndarray, imgsz: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (T, 2) widths and heights in pixels, each image scaled by a random 0.9 to 1.1.
+
+    ``labels`` are per image (n, 5) [class, cx, cy, w, h] in 0–1, ``shapes`` (N, 2) height and width.
+    """
+    scaled = imgsz * shapes[:, ::-1] / shapes.max(1, keepdims=True) * rng.uniform(0.9, 1.1, (len(shapes), 1))
+    counts = [len(rows) for rows in labels]
+    return np.concatenate([rows[:, 3:5] for rows in labels]) * np.repeat(scaled, counts, axis=0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from models.heads._autoanchor import check_anchors, coverage, fit_anchors
 from utils.errors import ConfigError
-from utils.training.autoanchor import check_anchors, coverage, fit_anchors
 from utils.training.ema import ModelEMA
 from utils.training.freeze import freeze_rows, frozen_rows
 from utils.training.optim import Stepper, build_optimizer, parameter_groups

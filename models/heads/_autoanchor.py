@@ -16,16 +16,6 @@ MUTATION_RATE, MUTATION_SIGMA, MUTATION_CLIP = 0.9, 0.1, (0.3, 3.0)
 MIN_BOX_PX, MIN_ANCHOR_PX = 2.0, 2.0
 
 
-def box_sizes(labels: list[np.ndarray], shapes: np.ndarray, imgsz: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (T, 2) widths and heights in pixels, each image scaled by a random 0.9 to 1.1.
-
-    ``labels`` are per image (n, 5) [class, cx, cy, w, h] in 0–1, ``shapes`` (N, 2) height and width.
-    """
-    scaled = imgsz * shapes[:, ::-1] / shapes.max(1, keepdims=True) * rng.uniform(0.9, 1.1, (len(shapes), 1))
-    counts = [len(rows) for rows in labels]
-    return np.concatenate([rows[:, 3:5] for rows in labels]) * np.repeat(scaled, counts, axis=0)
-
-
 def _match_ratios(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """Return (T, K): the worse of the width and height agreement of each box with each anchor, 1 = equal."""
     ratio = sizes[:, None] / anchors[None]
