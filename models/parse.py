@@ -123,18 +123,19 @@ class Row:
         return picked if self.reads_list else picked[0]
 
 
-def read_rows(data: Mapping[str, Any], source: str) -> list[Row]:
-    """Return the checked rows of backbone and head. Raises: ConfigError naming the row."""
+def read_rows(data: Mapping[str, Any], source: str = "") -> list[Row]:
+    """Return the checked rows of backbone and head. Raises: ConfigError naming ``source``, if given, and the row."""
+    prefix = f"{source}: " if source else ""
     rows: list[Row] = []
     dialect = dialect_of(data)
     for index, raw in enumerate([*data["backbone"], *data["head"]]):
-        with at(f"{source}: row {index}"):
+        with at(f"{prefix}row {index}"):
             rows.append(_read_row(index, raw, dialect, behind_backbone=bool(rows) and rows[0].is_backbone))
     found = [row.index for row in rows if row.is_head]
     if found != [len(rows) - 1]:
         stands = f"row {', '.join(map(str, found))}" if found else "none"
         raise ConfigError(
-            f"{source}: the last row must be the one head, found {stands} of {len(rows)} rows",
+            f"{prefix}the last row must be the one head, found {stands} of {len(rows)} rows",
             f"end 'head' with one row such as [[17, 20, 23], 1, Detect, {dialect.head_args}]",
         )
     return rows

@@ -57,7 +57,7 @@ def swap_backbone(
         raise ConfigError(f"unknown backbone {name!r}", hint or "python models/yolo.py --list-backbones shows them")
     data = copy.deepcopy(dict(data))
     check_model_yaml(data)
-    rows = read_rows(data, "model")
+    rows = read_rows(data)
     options = dict(options or {})
     if rows[0].is_backbone and rows[0].name == name:
         row = data["backbone"][0]
@@ -83,7 +83,7 @@ def swap_head(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
     check_model_yaml(data)
     if dialect_of(data).has_anchors == (kind == ANCHOR):
         return data
-    rows = read_rows(data, "model")
+    rows = read_rows(data)
     if kind == ANCHOR:
         data["anchors"] = _anchors_for(_level_strides(data, rows))
         args = ["nc", "anchors"]
@@ -93,7 +93,7 @@ def swap_head(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
         del data["anchors"]
         args = ["nc"]
     data["head"][-1][3] = args
-    _tell_of_other_layers(rows, read_rows(data, "model"))
+    _tell_of_other_layers(rows, read_rows(data))
     return data
 
 
@@ -122,7 +122,7 @@ def _anchors_for(strides: Sequence[Fraction]) -> list[list[float]] | int:
 
 def moved_rows(data: Mapping[str, Any]) -> dict[int, int] | None:
     """Return, for a model of layer rows, which rows ``swap_backbone`` keeps and where they stand then; else None."""
-    rows = read_rows(data, "model")
+    rows = read_rows(data)
     if rows[0].is_backbone:
         return None
     first = first_kept(rows[: len(data["backbone"])], row_strides(data, rows))
@@ -209,6 +209,6 @@ def row_strides(data: Mapping[str, Any], rows: Sequence[Row]) -> list[Fraction]:
 
 def _on_meta(data: Mapping[str, Any]) -> nn.Module:
     """Return the backbone of ``data`` without memory for its weights."""
-    rows = read_rows(data, "model")
+    rows = read_rows(data)
     with torch.device("meta"):
         return build_backbone(rows[0], [reduction_of(slot) for slot in level_slots(rows)], data.get("ch", 3))
