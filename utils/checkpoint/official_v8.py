@@ -38,6 +38,7 @@ class _Head:
 
     nc: int
     reg_max: int
+    class_width: int  # that of the class branch, which a fine-tuned file may have from another class count
     depthwise: bool  # the class branch of YOLO11, else that of YOLOv8
 
 
@@ -52,7 +53,8 @@ def read_v8(archive: Archive, model: Node) -> Checkpoint:
     layers = {name: layer_facts(node) for name, node in modules.items()}
     _refuse_fused(state, path)
     head = _read_head(layers, state, path)
-    yaml = complete_yaml(yaml, layers, state, head.nc, path) | {"reg_max": head.reg_max}
+    yaml = complete_yaml(yaml, layers, state, head.nc, path)
+    yaml |= {"reg_max": head.reg_max, "class_width": head.class_width}
     if head.depthwise != has_depthwise_head(yaml):
         real, told = ("YOLO11", "YOLOv8") if head.depthwise else ("YOLOv8", "YOLO11")
         raise CheckpointError(
@@ -111,7 +113,8 @@ def _read_head(layers: LayerFacts, state: dict[str, Tensor], path: Path) -> _Hea
         raise CheckpointError(
             f"{path}: its last layer, the {kind} {last}, is not a detection head of YOLOv8 or YOLO11", OTHER_CODE
         )
-    return _Head(nc=classes, reg_max=box // 4, depthwise=f"{last}.cv3.0.0.0.conv.weight" in state)
+    width = state[f"{last}.cv3.0.2.weight"].shape[1]
+    return _Head(nc=classes, reg_max=box // 4, class_width=width, depthwise=f"{last}.cv3.0.0.0.conv.weight" in state)
 
 
 def _outputs(weight: Tensor | None) -> int:

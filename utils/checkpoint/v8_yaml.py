@@ -1,6 +1,6 @@
 """The model YAML in an official checkpoint of the YOLOv8 family, completed by what only its layers and tensors tell.
 
-What comes out always has ``nc``, ``ch`` and ``reg_max``; it has ``scale`` where there are ``scales``, and
+What comes out always has ``nc`` and ``ch``; it has ``scale`` where there are ``scales``, and
 ``activation`` where that is not SiLU.
 """
 
@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from models.wiring import DEPTHWISE_HEAD
 from utils.checkpoint.layers import OTHER_CODE, LayerFacts, activation_text
 from utils.errors import CheckpointError
 
 _NOT_READ = ("yaml_file", "channels", "end2end", "kpt_shape", "text_model", "custom_llm")
-_DEPTHWISE = ("C3k2", "A2C2f", "C2fCIB")  # a model with one of these has the head of YOLO11
 
 _CLASSIC_EXCEPTIONS = (64, 128, 256, 512, 1024)
 _OUTPUT = {  # layer → its tensor whose first size is the output channels
@@ -48,7 +48,7 @@ def complete_yaml(
 
 
 def has_depthwise_head(yaml: dict[str, Any]) -> bool:
-    return any(row[2] in _DEPTHWISE for _, row in _layer_rows(yaml))
+    return any(row[2] in DEPTHWISE_HEAD for _, row in _layer_rows(yaml))
 
 
 def _layer_rows(yaml: dict[str, Any]) -> Iterator[tuple[int, list]]:

@@ -41,13 +41,20 @@ def test_tensors_are_float32_and_counts_stay_whole_numbers():
 def test_what_the_official_file_says_of_its_model_and_training():
     checkpoint = load_checkpoint(GOLDEN / "official_format_v8.pt")
 
-    assert sorted(checkpoint.yaml) == ["backbone", "ch", "head", "nc", "reg_max", "scale", "scales"]
+    assert sorted(checkpoint.yaml) == ["backbone", "ch", "class_width", "head", "nc", "reg_max", "scale", "scales"]
     assert [checkpoint.yaml[key] for key in ("nc", "ch", "scale", "reg_max")] == [6, 3, "n", 16]
     assert checkpoint.facts["format"] == "official"
     assert checkpoint.facts["training"]["opt"] == {"data": "work/data.yaml", "imgsz": 96}
     assert checkpoint_facts(checkpoint).imgsz == (96, 96)
     assert checkpoint.layers["model.6.m"][0] == "MaxPool2d"
     assert checkpoint.layers["model.2.m.0"] == ("Bottleneck", {"training": False, "add": True})
+
+
+def test_the_class_branch_of_a_fine_tuned_file_has_the_width_of_its_tensors(tmp_path):
+    """It keeps that of the file it started from; 32 channels and 6 classes alone would make it 32."""
+    checkpoint = load_checkpoint(save_v8(tmp_path / "x.pt", stand_in(width=32)))
+
+    assert checkpoint.yaml["class_width"] == 16
 
 
 def test_a_file_from_the_middle_of_a_training_is_read_with_its_loss_and_options(tmp_path):
