@@ -42,6 +42,7 @@ class Head(Protocol):
     """What a detector asks of its last module, which a loss of ``utils.losses`` is looked up for by its class.
 
     One that adapts to a data set before training has ``fit`` too, and names in ``fitted`` the tensors that it sets.
+    One that can take another shape for weights to fit says so in ``wanted_options``.
     """
 
     nc: int

@@ -63,10 +63,10 @@ class AnchorFreeDetect(nn.Module):
         self.reg_max = reg_max
         self.nl = len(in_channels)
         box_width = max(16, in_channels[0] // 4, SIDES * reg_max)  # both follow the first level
-        class_width = class_width or max(in_channels[0], min(nc, 100))
+        self.class_width = class_width or max(in_channels[0], min(nc, 100))
         class_branch = _depthwise_branch if depthwise else _branch
         self.cv2 = nn.ModuleList(_branch(channels, box_width, SIDES * reg_max) for channels in in_channels)
-        self.cv3 = nn.ModuleList(class_branch(channels, class_width, nc) for channels in in_channels)
+        self.cv3 = nn.ModuleList(class_branch(channels, self.class_width, nc) for channels in in_channels)
         self.dfl = DFL(reg_max)
         self.register_buffer("stride", torch.zeros(self.nl), persistent=False)
 
@@ -107,11 +107,18 @@ class AnchorFreeDetect(nn.Module):
             value[ours] = state[key].to(value)[theirs]
         return True
 
+    def wanted_options(self, state: Mapping[str, Tensor]) -> dict[str, int]:
+        """Return the key of a model YAML with which more of the ``state`` of such a head would fit.
 
-def class_width_of(state: Mapping[str, Tensor]) -> int | None:
-    """Return the width of the class branch in the ``state`` of such a head, None where it is of another kind."""
-    weight = state.get("cv3.0.2.weight")
-    return None if weight is None or weight.ndim != 4 else weight.shape[1]
+        For another number of classes the class branch may have another width, so that nothing of it fits; a head that
+        reads the same maps can have the width of the other one.
+        """
+        weight = state.get("cv3.0.2.weight")
+        maps = {f"cv2.{level}.0.conv.weight": branch[0].conv.weight.shape for level, branch in enumerate(self.cv2)}
+        reads_same = all(key in state and state[key].shape == shape for key, shape in maps.items())
+        if weight is None or not reads_same or weight.shape[1] == self.class_width:
+            return {}
+        return {"class_width": weight.shape[1]}
 
 
 def cell_centres(x: Tensor) -> Tensor:

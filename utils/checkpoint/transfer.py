@@ -36,6 +36,12 @@ def carry_classes(model: nn.Module, state: Mapping[str, Tensor], nc: int, pairs:
     return model.head.take_classes(below(state, prefix), nc, pairs)
 
 
+def wanted_options(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return keys of the model YAML with which more of the head in ``state`` would fit."""
+    ask = getattr(model.head, "wanted_options", None)
+    return ask(below(state, head_prefix(model))) if ask else {}
+
+
 def head_prefix(model: nn.Module) -> str:
     return f"model.{len(model.rows) - 1}."
 

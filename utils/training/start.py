@@ -10,13 +10,12 @@ from torch import Tensor
 
 from models.detector import DetectionModel
 from models.dialects import dialect_of
-from models.heads.anchor_free import AnchorFreeDetect, class_width_of
 from models.keys import check_model_yaml
 from models.parse import at, read_model_yaml, read_rows
 from models.registry import NO_RECIPE
 from models.swap import moved_rows, swap_backbone, swap_head
 from utils.checkpoint.load import load_checkpoint, load_weights
-from utils.checkpoint.transfer import below, carry_classes, fitted_keys, same_classes, transfer
+from utils.checkpoint.transfer import carry_classes, fitted_keys, same_classes, transfer, wanted_options
 from utils.configs.train import TrainConfig
 from utils.data.scan.scan_result import ScanResult
 from utils.errors import CheckpointError, ConfigError
@@ -120,7 +119,9 @@ def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -
     ``anchors`` is the hyper-parameter: anchors per level to be fitted, in place of those of the YAML.
     """
     options = {"nc": len(names), "anchors": anchors, "load_backbone": plan.start is None}
-    model = DetectionModel(plan.data | _kept_width(plan, len(names)), source=plan.source, **options)
+    model = DetectionModel(plan.data, source=plan.source, **options)
+    if plan.start is not None and (wanted := wanted_options(model, plan.start.state)):
+        model = DetectionModel(plan.data | wanted | {"nc": len(names)}, source=plan.source, **options)
     if model.yaml["ch"] != CHANNELS:
         raise ConfigError(
             f"{plan.source}: 'ch: {model.yaml['ch']}', but images are read with {CHANNELS} channels", "remove 'ch'"
@@ -133,18 +134,6 @@ def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -
     if model.load_report:
         log.info("\n".join(model.load_report.lines()))
     return model
-
-
-def _kept_width(plan: ModelPlan, nc: int) -> dict[str, int]:
-    """Return the key of the model YAML by which a head for another number of classes keeps its inner layers.
-
-    The anchor-free head would have a class branch of another width, and nothing of the old one would fit.
-    """
-    if plan.start is None or "class_width" in plan.data or (plan.start.yaml or {}).get("nc") in (None, nc):
-        return {}
-    last = len(plan.data["backbone"]) + len(plan.data["head"]) - 1
-    width = class_width_of(below(plan.start.state, f"model.{last}."))
-    return {"class_width": width} if width and plan.head is AnchorFreeDetect else {}
 
 
 def _start_from(model: DetectionModel, plan: ModelPlan, exclude: tuple[str, ...]) -> None:

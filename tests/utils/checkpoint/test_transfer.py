@@ -10,6 +10,7 @@ from utils.checkpoint.native import save_checkpoint
 from utils.checkpoint.transfer import same_classes
 from utils.configs.train import TrainConfig
 from utils.training.start import build_model, plan_model
+from utils.yaml_file import write_yaml
 
 OLD = {0: "cat", 1: "dog", 2: "eel", 3: "fox"}
 NEW = {0: "Fox ", 1: "ant", 2: "dog"}
@@ -75,6 +76,19 @@ def test_the_class_branch_of_the_anchor_free_head_keeps_its_width(tmp_path):
             assert torch.equal(new.head.cv3.state_dict()[key], value), key
     assert DetectionModel(new.yaml).state_dict().keys() == new.state_dict().keys()
     assert new.yaml["class_width"] == 40
+
+
+def test_a_larger_model_keeps_the_width_of_its_own(tmp_path):
+    small = tiny("anchor-free", {index: f"c{index}" for index in range(40)})
+    save_checkpoint(tmp_path / "old.pt", small, epoch=0, fitness=0.0, training={})
+    large = tiny("anchor-free", NEW).yaml | {"scales": {"n": [0.1, 0.2, 256]}}
+    write_yaml(tmp_path / "large.yaml", {key: value for key, value in large.items() if key != "names"})
+
+    plan = plan_model(TrainConfig(cfg=str(tmp_path / "large.yaml"), weights=str(tmp_path / "old.pt")))
+    new = build_model(plan, NEW, anchors=None)
+
+    assert "class_width" not in new.yaml
+    assert new.head.class_width == 56  # of the first level, ⌈256 · 0.2⌉ to a multiple of 8
 
 
 def test_numbers_are_no_names():
