@@ -9,6 +9,7 @@ from utils.data.mosaic.transforms._contract import TRANSFORMS, Sample, build_tra
 from utils.data.mosaic.transforms.filters import Filters
 from utils.data.mosaic.transforms.hsv import scale_hsv
 from utils.errors import ConfigError
+from utils.hyper import hyper_fields
 
 
 @pytest.fixture(params=sorted(TRANSFORMS))
@@ -66,6 +67,17 @@ def test_hyper_parameters_reach_the_transforms():
     del hyp["mixup"]
     with pytest.raises(ConfigError, match="'mixup' is missing"):
         AugmentConfig.from_hyp(hyp)
+
+
+def test_the_last_epochs_can_be_without_mosaics():
+    hyp = dict.fromkeys(hyper_fields(AugmentConfig), 0.5) | {"close_mosaic": 2, "mosaic_pool": 2}
+
+    augment = AugmentConfig.from_hyp(hyp, epochs=5)
+
+    assert [augment.at(epoch).mosaic for epoch in range(5)] == [0.5, 0.5, 0.5, 0, 0]
+    last = augment.at(4)
+    assert (last.mixup, last.copy_paste, last.fliplr, last.scale) == (0, 0, 0.5, 0.5)
+    assert AugmentConfig.from_hyp(hyp).at(4).mosaic == 0.5  # the number of epochs is not known
 
 
 def test_hsv_equals_the_reference():
