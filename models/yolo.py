@@ -56,6 +56,7 @@ class SummaryConfig:
 def main(cfg: SummaryConfig) -> None:
     """Print the table of a model and what fusing leaves of it."""
     if cfg.test:
+        logging.getLogger("models.scales").setLevel(logging.WARNING)  # each name says its scale
         build_all([name for name, _ in model_names()], partial(DetectionModel, load_backbone=False))
         return
     if cfg.list_backbones is not None:
