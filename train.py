@@ -6,12 +6,11 @@ python train.py --weights yolov5s.pt --data my.yaml --epochs 50    # fine-tune a
 """
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from utils.command import run_command
-from utils.config import make_config
+from utils.config import make_config, option_values
 from utils.configs.train import TrainConfig
 
 
@@ -24,7 +23,7 @@ def main(cfg: TrainConfig) -> Path:
 def run(**options: Any) -> argparse.Namespace:
     """Train from a program, ``run(data="my.yaml", imgsz=320)``; return the options, and the run folder ``save_dir``."""
     cfg = make_config(TrainConfig, options)
-    return argparse.Namespace(**asdict(cfg), save_dir=str(main(cfg)))
+    return argparse.Namespace(**option_values(cfg), save_dir=str(main(cfg)))
 
 
 if __name__ == "__main__":

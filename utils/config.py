@@ -44,6 +44,29 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Given:
+    """Base of a config that knows which of its options the user has given."""
+
+    given: frozenset[str] = dataclasses.field(default=frozenset(), repr=False, compare=False)
+
+
+def option_fields(config_class: Any) -> list[dataclasses.Field]:
+    """Return the fields of a config class, or of an instance, that are options."""
+    return [field for field in dataclasses.fields(config_class) if "help" in field.metadata]
+
+
+def option_values(cfg: Any) -> dict[str, Any]:
+    """Return the values of all options by name."""
+    return {field.name: getattr(cfg, field.name) for field in option_fields(cfg)}
+
+
+def _filled(config_class: type, values: Mapping[str, Any]) -> Any:
+    """Return an instance with the given values and the defaults of the others. Raises: ConfigError."""
+    given = {"given": frozenset(values)} if issubclass(config_class, Given) else {}
+    return check_config(config_class(**values, **given))
+
+
 def parse_config(config_class: type, argv: Sequence[str], prog: str | None = None) -> Any:
     """Return an instance of the dataclass filled from ``argv``. Raises: ConfigError; SystemExit(0) after ``--help``."""
     parser = _parser(config_class, prog)
@@ -56,7 +79,7 @@ def parse_config(config_class: type, argv: Sequence[str], prog: str | None = Non
     if rest:
         raise unknown(known, argv, rest[0], _command(config_class))
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
-    return check_config(config_class(**values))
+    return _filled(config_class, values)
 
 
 def make_config(config_class: type, options: Mapping[str, Any]) -> Any:
@@ -69,16 +92,19 @@ def make_config(config_class: type, options: Mapping[str, Any]) -> Any:
     for given, value in options.items():
         if given not in names:
             check_flag(_command(config_class), f"--{given}")
-            raise ConfigError(f"unknown option {given!r}", suggest(given, names) or f"known: {', '.join(hints)}")
+            raise ConfigError(
+                f"unknown option {given!r}",
+                suggest(given, names) or f"known: {', '.join(f.name for f in option_fields(config_class))}",
+            )
         name, negated = names[given]
         values[name] = not value if negated else _fitting(name, value, hints[name])
-    return check_config(config_class(**values))
+    return _filled(config_class, values)
 
 
 def _names(config_class: type) -> dict[str, tuple[str, bool]]:
     """Return field and whether it is meant negatively (``noplots``) for every name that an option has."""
     names = {}
-    for field in dataclasses.fields(config_class):
+    for field in option_fields(config_class):
         for spelling in (field.name, *field.metadata["aliases"]):
             names[spelling.lstrip("-").replace("-", "_")] = field.name, False
         for spelling in field.metadata["off_aliases"]:
@@ -117,7 +143,7 @@ def _whole_flag(parser: argparse.ArgumentParser, argument: str) -> str:
 def check_config(cfg: Any) -> Any:
     """Return an instance of a config class if all of its values are allowed. Raises: ConfigError."""
     hints = typing.get_type_hints(type(cfg))
-    for field in dataclasses.fields(cfg):
+    for field in option_fields(cfg):
         values, flag = getattr(cfg, field.name), "--" + field.name.replace("_", "-")
         counts = _counts(hints[field.name])
         if counts and values is not None and len(values) not in counts:
@@ -159,7 +185,7 @@ def _parser(config_class: type, prog: str | None) -> _Parser:
         exit_on_error=False,
     )
     hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
+    for field in option_fields(config_class):
         _add_flag(parser, field, hints[field.name])
     return parser
 
@@ -173,15 +199,15 @@ def _add_flag(parser: _Parser, field: dataclasses.Field, hint: Any) -> None:
         default = "" if field.default is None else f" (default: {'on' if field.default else 'off'})"
         shown = meta["help"] + default
         off = dict.fromkeys(["--no-" + field.name.replace("_", "-"), *meta["off_aliases"]])
-        group.add_argument(*spellings, dest=field.name, action="store_true", default=field.default, help=shown)
+        group.add_argument(*spellings, dest=field.name, action="store_true", default=argparse.SUPPRESS, help=shown)
         group.add_argument(
-            *off, dest=field.name, action="store_false", default=field.default, help=f"switch off {flag}"
+            *off, dest=field.name, action="store_false", default=argparse.SUPPRESS, help=f"switch off {flag}"
         )
         return
     kind, many = _value_type(hint)
     keywords: dict[str, Any] = {
         "dest": field.name,
-        "default": field.default,
+        "default": argparse.SUPPRESS,  # the namespace holds what was given
         "type": kind,
         "metavar": kind.__name__.upper(),
     }

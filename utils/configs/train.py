@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from utils.config import option
+from utils.config import Given, option
 from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
 from utils.head_names import HEAD_HELP, HEADS
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Given):
     """Every flag of ``python train.py``."""
 
     cfg: str = option("", help="model YAML; without it the model of --weights, or models/yolov5s-emo.yaml")

@@ -4,7 +4,7 @@ import logging
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from models.summary import summary_line
 from utils.checkpoint.load import load_model
 from utils.checkpoint.native import save_checkpoint
+from utils.config import option_values
 from utils.configs.train import TrainConfig
 from utils.device import autocast
 from utils.errors import DivergedError
@@ -141,7 +142,11 @@ def _log_epoch(session: Session, epoch: int, losses: list[float], evaluation: Ev
 def _save(session: Session, epoch: int, evaluation: Evaluation | None) -> None:
     """Write last.pt, and best.pt where this epoch is the best so far."""
     s = session
-    training = {"opt": asdict(s.cfg), "hyp": s.hyp, "date": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    training = {
+        "opt": option_values(s.cfg),
+        "hyp": s.hyp,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
     facts = {"epoch": epoch, "fitness": max(s.stopper.best_fitness, 0.0), "training": training, "imgsz": s.imgsz}
     save_checkpoint(s.weights_dir / "last.pt", s.ema.ema, **facts)
     best = s.weights_dir / "best.pt"

@@ -6,10 +6,10 @@ with another --optimizer, both are left out. Its other options give way to their
 
 import logging
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
-from utils.config import allowed_instead
+from utils.config import allowed_instead, option_fields
 from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
 from utils.losses._contract import LossEntry
@@ -65,7 +65,7 @@ def _goes_first(recipe: Mapping[str, Any], cfg: TrainConfig) -> str:
 
 def _check_option(key: str, value: Any, source: str) -> None:
     """Raises: ConfigError where the flag would not take the value of a recipe's option."""
-    field = next(field for field in fields(TrainConfig) if field.name == key)
+    field = next(field for field in option_fields(TrainConfig) if field.name == key)
     kind = type(OPTIONS[key])
     fits = isinstance(value, kind) or (kind is float and type(value) is int)
     allowed = allowed_instead(field, value) if fits else "true or false" if kind is bool else f"a {kind.__name__}"

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from models.detector import DetectionModel
-from utils.config import check_config
+from utils.config import check_config, option_values
 from utils.configs.train import TrainConfig
 from utils.data.loader import build_train_loader, build_val_loader
 from utils.data.mosaic.augment import AugmentConfig
@@ -201,7 +201,7 @@ def _write_inputs(
 ) -> None:
     """Note in the run folder what the run started from."""
     (run_dir / "weights").mkdir(exist_ok=True)
-    write_yaml(run_dir / "opt.yaml", asdict(cfg))
+    write_yaml(run_dir / "opt.yaml", option_values(cfg))
     write_yaml(run_dir / "hyp.yaml", hyp)
     if model.load_report:
         write_yaml(run_dir / "backbone_weights.yaml", model.load_report.as_dict())

@@ -5,9 +5,9 @@ import shlex
 import shutil
 import textwrap
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
+from utils.config import option_fields
 from utils.configs.train import TrainConfig
 from utils.text import safe_text
 from utils.training.recipe import OPTIONS
@@ -42,7 +42,7 @@ def _show(title: str, text: str) -> None:
 def _flags(cfg: TrainConfig) -> list[str]:
     """Return the options as they would be typed; a recipe's are among them."""
     flags = []
-    for field in fields(cfg):
+    for field in option_fields(cfg):
         value = getattr(cfg, field.name)
         if value == OPTIONS.get(field.name, field.default):
             continue
