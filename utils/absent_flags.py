@@ -13,7 +13,6 @@ _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
 
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
-        "--resume": "start from what was saved, --weights runs/train/exp/weights/last.pt; the optimizer begins anew",
         **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve", "--bucket"), _LATER),
         **dict.fromkeys(("--rect", "--image-weights", "--multi-scale", "--quad", "--save-period"), _LATER),
         "--single-cls": "write names: [item] in the data-set YAML, and class 0 in the labels",

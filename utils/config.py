@@ -97,6 +97,7 @@ def make_config(config_class: type, options: Mapping[str, Any]) -> Any:
                 suggest(given, names) or f"known: {', '.join(f.name for f in option_fields(config_class))}",
             )
         name, negated = names[given]
+        value = _without_argument(config_class, name, value)
         values[name] = not value if negated else _fitting(name, value, hints[name])
     return _filled(config_class, values)
 
@@ -110,6 +111,12 @@ def _names(config_class: type) -> dict[str, tuple[str, bool]]:
         for spelling in field.metadata["off_aliases"]:
             names[spelling.lstrip("-").replace("-", "_")] = field.name, True
     return names
+
+
+def _without_argument(config_class: type, name: str, value: Any) -> Any:
+    """Return what ``True`` and ``False`` mean for an option that can be given as a flag alone, like ``--cache``."""
+    const = next(field.metadata["const"] for field in option_fields(config_class) if field.name == name)
+    return value if const is None or not isinstance(value, bool) else const if value else None
 
 
 def _fitting(name: str, value: Any, hint: Any) -> Any:

@@ -1,6 +1,7 @@
 """Where and in which precision a model runs, and what of the machine it uses."""
 
 import os
+import platform
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -49,10 +50,20 @@ def autocast_dtype(device: torch.device, amp: bool) -> torch.dtype | None:
 
 def _cpu_has_bf16() -> bool:
     """True where Linux lists AVX512-BF16, AMX or Arm BF16 instructions; elsewhere bfloat16 is emulated and slow."""
+    flags = _cpuinfo("flags", "Features")
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))
+
+
+def cpu_name() -> str:
+    """Return what the processor calls itself."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(*keys: str) -> str:
+    """Return what Linux says of the first processor under the first of the keys that it knows; else nothing."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(keys)), "")
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager:

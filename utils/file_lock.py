@@ -18,3 +18,10 @@ def try_lock(file: IO | int) -> bool | None:
     except OSError:  # a file system without locks
         return None
     return True
+
+
+def unlock(file: IO) -> None:
+    """Give up the lock of an open file, also that of processes that inherited the file, and close it."""
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_UN)
+    file.close()

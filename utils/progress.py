@@ -38,8 +38,8 @@ class Bar(tqdm):
 class Lines:
     """The same for a stream that is not a terminal: a line every half minute, and the last one if it is to stay."""
 
-    def __init__(self, batches: Iterable, text: str, stays: bool) -> None:
-        self.batches, self.text, self.stays = batches, text, stays
+    def __init__(self, batches: Iterable, text: str, stays: bool, first: int = 0) -> None:
+        self.batches, self.text, self.stays, self.first = batches, text, stays, first
 
     def __enter__(self) -> "Lines":
         return self
@@ -54,12 +54,12 @@ class Lines:
     def __iter__(self) -> Iterator:
         start = said = time.monotonic()
         total = len(self.batches)
-        for done, batch in enumerate(self.batches, 1):
+        for done, batch in enumerate(self.batches, self.first + 1):
             yield batch
             now = time.monotonic()
             if (done == total and self.stays) or now - said >= LINE_INTERVAL_S:
                 said = now
-                times = _times(now - start, done / total)
+                times = _times(now - start, (done - self.first) / (total - self.first))
                 log.info("%s %3d%% %d/%d, %s", self.text, 100 * done // total, done, total, times)
 
 
@@ -68,8 +68,11 @@ def _times(spent: float, share: float) -> str:
     return f"took {taken}" if share == 1 else f"{taken}, {left} left"
 
 
-def progress_bar(batches: Iterable, text: str = "", *, stays: bool = True) -> Bar | Lines:
-    """Return ``batches`` with a bar that tells how many are done, for use in ``with``; it may vanish at the end."""
+def progress_bar(batches: Iterable, text: str = "", *, stays: bool = True, first: int = 0) -> Bar | Lines:
+    """Return ``batches`` with a bar that tells how many are done, for use in ``with``; it may vanish at the end.
+
+    Of their number, ``first`` have been done before.
+    """
     if not sys.stdout.isatty():
-        return Lines(batches, text, stays)
-    return Bar(batches, text, file=sys.stdout, dynamic_ncols=True, mininterval=REDRAWN_S, leave=stays)
+        return Lines(batches, text, stays, first)
+    return Bar(batches, text, file=sys.stdout, dynamic_ncols=True, mininterval=REDRAWN_S, leave=stays, initial=first)

@@ -4,6 +4,7 @@ import errno
 import functools
 import logging
 import os
+import secrets
 import shlex
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from utils.errors import ConfigError, StorageError
 from utils.file_lock import try_lock
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[1]  # the clone
 CACHE_NAME = "yolo-backbones"
 RUNS = "runs/train/*/weights/best.pt"
+LOCK = ".lock"  # of a run folder, with the number of the process that has it
+CLOCK_SKEW_S = 60.0
 RETRY_S = (0.1, 0.2, 0.3, 0.4)  # a second in all, for virus scanners to let go of a file on Windows
 UNLOCKED_S = 1.0  # age from which a temporary file without a lock is abandoned: between two calls it has none yet
 ABANDONED_S = 3600.0  # the same where there are no locks
@@ -62,10 +66,12 @@ def _candidates(first: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, previous: str | Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced to disk and renamed, on failure removed.
 
-    A lock on it lasts as long as it is written, also where the process is killed (see ``remove_leftovers``).
+    The file that was there remains as ``previous``, a path beside it, where one is given: one of both is there at every
+    moment. A lock on the temporary file lasts as long as it is written, also where the process is killed (see
+    ``remove_leftovers``).
     Raises: StorageError when the disk is full or read-only, or another program holds the file; the old one is intact.
     """
     path = Path(path)
@@ -75,7 +81,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         with _locked(handle):
             yield temporary
-            _publish(temporary, path)
+            _publish(temporary, path, None if previous is None else Path(previous))
     except OSError as error:
         if error.errno not in NOT_WRITABLE:
             raise
@@ -127,12 +133,14 @@ def _is_abandoned(file: Path) -> bool:
     return bool(free) and age > UNLOCKED_S
 
 
-def _publish(temporary: Path, path: Path) -> None:
+def _publish(temporary: Path, path: Path, previous: Path | None) -> None:
     mask = os.umask(0)
     os.umask(mask)
     temporary.chmod(0o666 & ~mask)  # mkstemp's 0600 would hide results from other users
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
+    if previous is not None and path.exists():
+        _keep(path, previous)
     _replace(temporary, path)
     if sys.platform != "win32":  # where a folder cannot be opened, and need not be
         folder = os.open(path.parent, os.O_RDONLY)
@@ -140,6 +148,16 @@ def _publish(temporary: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give the file of ``path`` the name ``previous`` too; without hard links, as on exFAT, instead."""
+    second = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")  # as ``remove_leftovers`` knows
+    try:
+        os.link(path, second)
+    except OSError:
+        second = path
+    _replace(second, previous)
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -174,19 +192,39 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def lock_folder(folder: Path) -> IO[str]:
+    """Return an open file that holds the lock of a folder until ``unlock``, or until the process ends.
+
+    Raises: ConfigError where another process has it.
+    """
+    file = (folder / LOCK).open("a+", encoding="utf-8")
+    if try_lock(file) is False:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise ConfigError(f"{folder}: in use by process {owner}", "wait for it, or choose another --name")
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def newest(pattern: str, folder: Path) -> Path | None:
+    """Return the file of a folder that was written last; a time in the future says nothing and counts as long ago."""
+    limit = time.time() + CLOCK_SKEW_S
+    times = {file: file.stat().st_mtime for file in folder.glob(pattern)}
+    return max(times, key=lambda file: (times[file] <= limit, times[file]), default=None)
+
+
 def newest_weights() -> Path:
     """Return the best checkpoint of the newest training run in the current folder, and log which.
 
     Raises: ConfigError if there is none; it names that of the clone where this was started from elsewhere.
     """
-    path = _newest_in(Path.cwd())
+    path = newest(RUNS, Path.cwd())
     if path is None:
-        other = _newest_in(ROOT)
+        other = newest(RUNS, ROOT)
         fix = f"--weights {shlex.quote(str(other))}, or start in {ROOT}" if other else "train first, or name a file"
         raise ConfigError(f"no --weights given, and there is no {Path.cwd() / RUNS}", fix)
     log.info("weights: %s (newest training run)", path)
     return path
-
-
-def _newest_in(folder: Path) -> Path | None:
-    return max(folder.glob(RUNS), key=lambda file: file.stat().st_mtime_ns, default=None)

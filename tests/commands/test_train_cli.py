@@ -65,7 +65,17 @@ def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
     run = folder / "runs/train/exp"
     written = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name}
     assert written == {
-        *("weights/best.pt", "weights/last.pt", "results.csv", "results.png", "labels.jpg", "opt.yaml", "hyp.yaml"),
+        *(
+            "weights/best.pt",
+            "weights/last.pt",
+            "weights/last.prev.pt",
+            ".lock",
+            "results.csv",
+            "results.png",
+            "labels.jpg",
+            "opt.yaml",
+            "hyp.yaml",
+        ),
         *("train_batch0.jpg", "train_batch1.jpg", "train_batch2.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg"),
         *("PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png", "confusion_matrix.png"),
     }

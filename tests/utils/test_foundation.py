@@ -1,6 +1,5 @@
 """Flags, YAML files, registries, run folders and atomic files behave as their docstrings promise."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from utils.config import option, parse_config
+from utils.config import option, option_fields, parse_config
 from utils.configs.export import ExportConfig
 from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
@@ -135,4 +134,4 @@ def test_help_needs_no_heavy_import(script):
 
 @pytest.mark.parametrize("config", [TrainConfig, ExportConfig])
 def test_every_option_has_help(config):
-    assert all(field.metadata["help"] for field in dataclasses.fields(config))
+    assert all(field.metadata["help"] for field in option_fields(config))

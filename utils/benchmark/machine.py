@@ -1,27 +1,17 @@
 """What figures of speed depend on: processor, threads, GPU, versions."""
 
-import platform
-from pathlib import Path
-
 import onnxruntime
 import torch
 
-from utils.device import usable_cpus
+from utils.device import cpu_name, usable_cpus
 
 
 def machine_facts(device: torch.device) -> dict[str, str]:
     """Return the facts by name, as text."""
     on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     return {
-        "CPU": f"{_cpu_name()}, cores: {usable_cpus()}",
+        "CPU": f"{cpu_name()}, cores: {usable_cpus()}",
         "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else "none used",
         "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
         "ONNX Runtime": f"{onnxruntime.__version__} on the {'GPU' if on_gpu else 'CPU'}",
     }
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

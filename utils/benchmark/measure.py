@@ -24,6 +24,7 @@ from utils.configs.train import TrainConfig
 from utils.detection.names import injective_name
 from utils.device import memory_gb, now
 from utils.errors import UserError
+from utils.held_signals import Caught
 from utils.training.epoch import train_epoch
 from utils.training.loop import train
 from utils.training.pace import Pace
@@ -113,8 +114,8 @@ class FirstBatches:
     def __len__(self) -> int:
         return self.count
 
-    def set_epoch(self, epoch: int) -> None:
-        self.loader.set_epoch(epoch)
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        self.loader.set_epoch(epoch, first)
 
     def __iter__(self) -> Iterator[Any]:
         stream = chain.from_iterable(repeat(self.loader))
@@ -131,7 +132,7 @@ def _training_speed(session: Session) -> dict[str, float]:
     batches = FirstBatches(session.train_loader, WARMUP_STEPS + TIMED_STEPS, session.device)
     log.info("training speed, from %d batches:", len(batches))
     silent = Pace(epochs=1, batches=0)  # these batches tell nothing of a whole run
-    train_epoch(replace(session, train_loader=batches, pace=silent), 0)
+    train_epoch(replace(session, train_loader=batches, pace=silent), Caught())
     seconds = batches.marks[-1] - batches.marks[WARMUP_STEPS]
     on_gpu = session.device.type == "cuda"
     peak_gb = torch.cuda.max_memory_allocated(session.device) / 1e9 if on_gpu else memory_gb(session.device)

@@ -4,9 +4,9 @@ format, version   "yolo-backbones", 1
 yaml              the model description, with the number of classes that it was trained with
 names, nc, stride, imgsz
 state             state_dict of the model in training form (unfused); float32, or "half", see HALF_ERROR
-epoch             the epoch just finished, from 0; -1 for weights without a training state
+epoch             the last finished epoch, from 0; -1 where there is none
 best_fitness
-training          hyper-parameters, options, date; whatever the training loop wants to find again
+training          hyper-parameters, options, date; of last.pt, "resume": see utils/training/resume.py
 """
 
 import io
@@ -39,8 +39,9 @@ def save_checkpoint(
     training: dict[str, Any],
     imgsz: int | None = None,
     half: bool = False,
+    previous: str | Path | None = None,
 ) -> None:
-    """Write a model that is not fused, atomically; the model stays as it is.
+    """Write a model that is not fused, atomically; the model stays as it is, and the old file as ``previous``.
 
     ``half`` stores the weights of convolutions and linear layers in float16; norms, biases and scales stay float32.
     Raises: DivergedError for a tensor that holds NaN or infinity, before anything is written; TypeError naming the
@@ -62,7 +63,7 @@ def save_checkpoint(
     }
     archive = io.BytesIO()  # torch.save into a file turns a full disk into a RuntimeError without errno
     torch.save(content, archive)
-    with atomic_write(path) as temporary:
+    with atomic_write(path, previous) as temporary:
         temporary.write_bytes(archive.getbuffer())
 
 

@@ -25,7 +25,13 @@ class TrainConfig(Given):
         "", help="hyper-parameter YAML; without it the data set's own, or the head's: hyp.scratch-low or hyp.yolov8"
     )
     recipe: bool = option(True, help="take the training defaults of the model YAML, or of the family of --backbone")
-    epochs: int = option(100, help="passes over the training images", low=1)
+    resume: str | None = option(
+        None,
+        help="go on with a run: its folder or last.pt, without a value the newest; options may be given to change "
+        "how long it takes and where it runs",
+        const="",
+    )
+    epochs: int = option(100, help="passes over the training images; with --resume more of them extend a run", low=1)
     batch_size: int = option(16, help="images per batch", **BATCH_SIZE)
     imgsz: int = option(640, help="longer side of the images, in pixels", **IMGSZ)
     device: str = option("", **DEVICE)
@@ -54,6 +60,7 @@ class TrainConfig(Given):
     )
     val: bool = option(True, help="validate after every epoch, not only the last", off_aliases=("--noval",))
     save: bool = option(True, help="save after every epoch, not only the last", off_aliases=("--nosave",))
+    save_steps: int = option(0, help="save last.pt after every N batches too; 0 = at the end of an epoch only", low=0)
     plots: bool = option(True, help="draw plots and pictures", off_aliases=("--noplots",))
     project: str = option("runs/train", help="folder of the runs")
     name: str = option("exp", help=NAME_HELP)

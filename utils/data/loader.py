@@ -5,12 +5,13 @@ One item of the work is one batch, identified by (epoch, number): a worker needs
 
 import ctypes
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ from utils.errors import DataError, StorageError, UserError
 log = logging.getLogger(__name__)
 
 PREFETCH = 2  # batches that each worker makes ahead
+GRACE_S = 2.0  # that a worker goes on after SIGTERM
 SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -52,8 +54,9 @@ class BatchLoader:
             generator=torch.Generator(),  # else the DataLoader would draw from the global one
         )
 
-    def set_epoch(self, epoch: int) -> None:
-        self._keys.epoch = epoch
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Choose the epoch, and the batch of it to begin with."""
+        self._keys.epoch, self._keys.first = epoch, first
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -127,13 +130,13 @@ class _Keys:
     """What the workers are asked for: (epoch, number) of every batch."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.epoch = count, 0
+        self.count, self.epoch, self.first = count, 0, 0
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return zip(repeat(self.epoch), range(self.count))
+        return zip(repeat(self.epoch), range(self.first, self.count))
 
     def __len__(self) -> int:
-        return self.count
+        return self.count - self.first
 
 
 def build_train_loader(
@@ -177,8 +180,16 @@ def worker_count(wanted: int, batch_size: int) -> int:
 
 
 def _start_worker(_: int) -> None:
-    """Set up a worker: it shares the CPUs with others, and ends when it is told to or its parent has ended."""
+    """Set up a worker: it shares the CPUs with others, and ends when its parent says so or has ended."""
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_soon if hasattr(signal, "setitimer") else signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def _end_soon(number: int, _: Any) -> None:
+    """End in a while: SIGTERM may have been sent to all processes of a run, whose parent still wants its batch."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
+    signal.setitimer(signal.ITIMER_REAL, GRACE_S)

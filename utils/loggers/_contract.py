@@ -4,7 +4,7 @@ A file of this folder registers a factory under its name; the factory takes noth
 the package that it needs is not installed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +16,8 @@ LOGGERS = Registry("logger")
 class Logger(Protocol):
     """Receives what a training run has to tell; the methods are called in this order, ``epoch`` and ``image`` often."""
 
-    def start(self, run_dir: Path) -> None:
-        """Open what the logger writes into."""
+    def start(self, run_dir: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
+        """Open what the logger writes into; ``rows`` are those of the epochs before, where a run goes on."""
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Take the figures of one epoch, a row of results.csv by its headings (see ``utils.loggers.row``)."""

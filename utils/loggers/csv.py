@@ -1,7 +1,7 @@
 """results.csv: one row per epoch, complete at every moment."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from utils.errors import StorageError
@@ -18,10 +18,12 @@ class CsvLogger:
     A file that cannot be written, because Excel has it open, is written with the next row or at the end.
     """
 
-    def start(self, run_dir: Path) -> None:
+    def start(self, run_dir: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
         self.path = run_dir / "results.csv"
-        self.rows: list[dict[str, float]] = []
+        self.rows = [dict(row) for row in rows]
         self.behind = False  # the file lacks rows
+        if self.rows:  # it may lack the last one, or hold some of epochs that are trained again
+            self._write()
 
     def epoch(self, row: Mapping[str, float]) -> None:
         self.rows.append(dict(row))

@@ -1,7 +1,7 @@
 """TensorBoard event files: ``tensorboard --logdir runs``."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,11 @@ def tensorboard() -> "TensorBoardLogger | None":
 class TensorBoardLogger:
     """Writes a curve per column of results.csv, and the pictures."""
 
-    def start(self, run_dir: Path) -> None:
+    def start(self, run_dir: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter  # optional and slow to import: only when a run starts
 
-        self.writer = SummaryWriter(str(run_dir))
-        self.last_epoch = 0
+        self.last_epoch = len(rows)
+        self.writer = SummaryWriter(str(run_dir), purge_step=len(rows) or None)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         self.last_epoch = int(row["epoch"])

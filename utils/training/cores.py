@@ -46,6 +46,10 @@ class CoreShare:
                 "other programs use %.1f of %d cores: %s from here on", taken, self.cores, counted(threads, "thread")
             )
 
+    def release(self) -> None:
+        """Give PyTorch its threads back, for what the process does next."""
+        torch.set_num_threads(self.limit)
+
 
 def free_threads(cores: int, taken: float, limit: int) -> int:
     """Return how many threads to use where other programs have ``taken`` of the ``cores``."""

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from utils.device import autocast, memory_gb, to_float_images
 from utils.errors import LOWER_RATE, DivergedError
+from utils.held_signals import Caught
 from utils.plots.batches import plot_batch
 from utils.progress import Bar, Lines, progress_bar
+from utils.training.saving import save_last
 from utils.training.session import Session
 
 log = logging.getLogger(__name__)
@@ -20,25 +20,29 @@ REFRESH_S = 0.2  # reading the losses more often would make a GPU wait
 BATCHES_DRAWN = 3
 
 
-def train_epoch(session: Session, epoch: int) -> list[float]:
-    """Train one epoch and return the mean of each term of the loss. Raises: DivergedError."""
-    s = session
+def train_epoch(session: Session, caught: Caught) -> list[float]:
+    """Train the rest of an epoch and return the mean of each term of the loss over all of it.
+
+    It ends behind the batch during which a signal was ``caught``. Raises: DivergedError.
+    """
+    s, epoch, first = session, session.state.epoch, session.state.batch
     s.model.train()
     for module in s.frozen:
         module.eval()
-    s.train_loader.set_epoch(epoch)
+    s.train_loader.set_epoch(epoch, first)
     header = line(s.loss.terms, "Epoch", "Memory", titles(s.loss.terms), "Boxes", "Size")
     log.info("\n%s", f"{header}  {s.pace.left(epoch)}".rstrip())
-    with progress_bar(s.train_loader) as progress:
-        return _train_batches(s, epoch, progress)
+    if first < len(s.train_loader):
+        with progress_bar(s.train_loader, first=first) as progress:
+            _train_batches(s, progress, caught)
+    return (s.state.losses / max(s.state.batch, 1)).tolist()
 
 
-def _train_batches(session: Session, epoch: int, progress: Bar | Lines) -> list[float]:
-    s, steps = session, len(session.train_loader)
-    total = torch.zeros(len(s.loss.terms), device=s.device)
-    shown_at = 0.0
-    for index, batch in enumerate(progress):
-        step = index + epoch * steps
+def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> None:
+    s, state, steps = session, session.state, len(session.train_loader)
+    epoch, shown_at = state.epoch, 0.0
+    for batch in progress:
+        step = state.batch + epoch * steps
         accumulate = s.schedule.set(step, epoch)
         s.cores.adapt()
         s.pace.batch()
@@ -50,15 +54,18 @@ def _train_batches(session: Session, epoch: int, progress: Bar | Lines) -> list[
         s.stepper.backward(loss)
         s.stepper.step(step, accumulate)
 
-        total += items
-        if time.monotonic() - shown_at > REFRESH_S or index + 1 == steps:
+        state.next_batch(items)
+        if time.monotonic() - shown_at > REFRESH_S or state.batch == steps or caught.number:
             shown_at = time.monotonic()
-            means = _finite((total / (index + 1)).tolist(), index)
+            means = _finite((state.losses / state.batch).tolist(), state.batch - 1)
             progress.set_description_str(_line(s, epoch, means, batch), refresh=False)
-        if epoch == 0 and index < BATCHES_DRAWN and s.cfg.plots:
-            picture = s.run_dir / f"train_batch{index}.jpg"
+        if epoch == 0 and state.batch <= BATCHES_DRAWN and s.cfg.plots:
+            picture = s.run_dir / f"train_batch{state.batch - 1}.jpg"
             plot_batch(batch.images, batch.targets, picture, paths=batch.paths, names=s.spec.names)
-    return means
+        if caught.number:
+            break
+        if s.cfg.save_steps and state.batch % s.cfg.save_steps == 0 and state.batch < steps:
+            save_last(s)
 
 
 def _finite(means: list[float], index: int) -> list[float]:

@@ -4,8 +4,6 @@ import logging
 import math
 import shlex
 import time
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +11,20 @@ import torch
 
 from models.summary import summary_line
 from utils.checkpoint.load import load_model
-from utils.checkpoint.native import save_checkpoint
-from utils.config import option_values
 from utils.configs.train import TrainConfig
 from utils.device import autocast
 from utils.errors import DivergedError
 from utils.evaluation.evaluate import Evaluation, evaluate
 from utils.evaluation.observers import BatchPictures, MetricCharts
+from utils.file_lock import unlock
+from utils.held_signals import held_signals
 from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
 from utils.predictions import Predictions
 from utils.text import counted, duration
 from utils.training.epoch import train_epoch
+from utils.training.saving import save_best, save_last
 from utils.training.session import Session, build_session
 
 log = logging.getLogger(__name__)
@@ -33,69 +32,111 @@ log = logging.getLogger(__name__)
 FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they are few
 
 
-@dataclass
-class Progress:
-    """How far a run has come, for what is said when it ends early."""
-
-    epoch: int = 0
-    saved: int | None = None  # the last epoch whose weights are there
-    trained: bool = False  # only the last validation and the charts are missing
-
-
 def train(cfg: TrainConfig) -> Path:
-    """Train, validate and save a model; return the run folder."""
+    """Train, validate and save a model, or go on with the run of --resume; return the run folder."""
     session = build_session(cfg)
     _announce(session)
-    progress = Progress()
     try:
-        _train_epochs(session, progress)
+        _train_epochs(session)
         _finish(session)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM
-        _say_how_to_go_on(session, progress)
+        _say_how_to_go_on(session)
         raise
+    finally:
+        session.cores.release()
+        unlock(session.lock)
     return session.run_dir
 
 
-def _train_epochs(session: Session, progress: Progress) -> None:
-    cfg, start = session.cfg, time.monotonic()
-    for epoch in range(cfg.epochs):
-        progress.epoch = epoch
+def _train_epochs(session: Session) -> None:
+    s, start, first = session, time.monotonic(), session.state.epoch
+    while not _is_over(s):
         try:
-            losses = train_epoch(session, epoch)
-            last = epoch + 1 == cfg.epochs or session.stopper.may_stop_at(epoch)
-            evaluation = validate(session) if cfg.val or last else None
-            stop = session.stopper.stops(epoch, evaluation.fitness if evaluation else None)
-            if cfg.save or last:
-                _save(session, epoch, evaluation)  # first: a logger that fails costs no weights
-                progress.saved = epoch
+            losses = _train_one(s)
+            evaluation = validate(s) if _is_validated(s) else None
+            with held_signals():
+                row = _close_epoch(s, losses, evaluation)
         except DivergedError as error:
-            raise _diverged(session, progress, error) from error
-        _log_epoch(session, epoch, losses, evaluation)
-        if stop:
-            log.info("stopped: no improvement since epoch %d (--patience %d)", session.stopper.best_epoch, cfg.patience)
-            break
-    progress.trained = True
-    log.info("\n%s in %s", counted(epoch + 1, "epoch"), duration(time.monotonic() - start))
+            raise _diverged(s, error) from error
+        for logger in s.loggers:
+            logger.epoch(row)
+    if s.state.epoch < s.cfg.epochs:
+        log.info("stopped: no improvement since epoch %d (--patience %d)", s.stopper.best_epoch, s.cfg.patience)
+    log.info("\n%s in %s", counted(s.state.epoch - first, "epoch"), duration(time.monotonic() - start))
 
 
-def _say_how_to_go_on(session: Session, progress: Progress) -> None:
+def _is_over(session: Session) -> bool:
+    """Return whether all epochs are trained, or enough of them brought no improvement."""
+    epoch = session.state.epoch
+    return epoch >= session.cfg.epochs or (epoch > 0 and session.stopper.may_stop_at(epoch - 1))
+
+
+def _is_last(session: Session) -> bool:
+    """Return whether the epoch may be the last, so that it is validated and saved in any case."""
+    epoch = session.state.epoch
+    return epoch + 1 == session.cfg.epochs or session.stopper.may_stop_at(epoch)
+
+
+def _is_validated(session: Session) -> bool:
+    return session.cfg.val or _is_last(session)
+
+
+def _train_one(session: Session) -> list[float]:
+    """Train the rest of an epoch and return its losses; a signal ends it behind a batch, once the state is saved."""
+    s = session
+    with held_signals() as caught:
+        losses = train_epoch(s, caught)
+        if caught.number or (s.cfg.save and _is_validated(s)):  # a validation may take long
+            save_last(s)
+    return losses
+
+
+def _close_epoch(session: Session, losses: list[float], evaluation: Evaluation | None) -> dict[str, float]:
+    """Note what came of an epoch, save it, and return its figures; those that were not measured are nan."""
+    s, is_last = session, _is_last(session)
+    epoch = s.state.epoch
+    s.stopper.stops(epoch, evaluation.fitness if evaluation else None)
+    terms = s.loss.terms
+    figures = evaluation.figures() if evaluation else [math.nan] * 4
+    val_losses = evaluation.losses if evaluation else [math.nan] * len(terms)
+    rates = [group["lr"] for group in s.stepper.optimizer.param_groups[:3]]
+    row = epoch_row(epoch, terms, losses, figures, val_losses, rates)
+    s.state.next_epoch(row)
+    if s.cfg.save or is_last:  # before it is logged: a logger that fails costs no weights
+        if (evaluation and s.stopper.best_epoch == epoch) or not (s.weights_dir / "best.pt").exists():
+            save_best(s)  # before last.pt, which would go on behind this epoch
+        save_last(s)
+    return row
+
+
+def _say_how_to_go_on(session: Session) -> None:
     """Say what an interrupted run leaves, and what to do with it."""
-    folder, last = session.weights_dir, session.weights_dir / "last.pt"
-    if progress.saved is None:
-        log.warning("\nstopped in epoch %d, nothing was saved yet: no weights in %s", progress.epoch, folder)
-    elif progress.trained:
-        log.warning("\nstopped after the last epoch, only charts are missing: best.pt and last.pt are in %s", folder)
+    state, resume = session.state, f"--resume {shlex.quote(str(session.run_dir))}"
+    if state.saved is None:
+        log.warning("\nstopped in epoch %d, nothing was saved yet: %s is empty", state.epoch, session.weights_dir)
+    elif _is_over(session):
+        log.warning(
+            "\nstopped after the last epoch, only charts are missing; best.pt and last.pt are in %s",
+            session.weights_dir,
+        )
+        log.warning("to make them: %s", resume)
     else:
-        log.warning("\nstopped in epoch %d, saved up to epoch %d: %s", progress.epoch, progress.saved, last)
-        log.warning("to go on from there (the learning rate starts anew): --weights %s", shlex.quote(str(last)))
+        epoch, batch = state.saved
+        log.warning(
+            "\nstopped in epoch %d, saved up to batch %d of epoch %d: %s", state.epoch, batch, epoch, session.last
+        )
+        log.warning("to go on from there: %s", resume)
 
 
-def _diverged(session: Session, progress: Progress, error: DivergedError) -> DivergedError:
+def _diverged(session: Session, error: DivergedError) -> DivergedError:
     """Return the error with where it happened and what is left."""
-    last, saved = session.weights_dir / "last.pt", progress.saved
-    left = "no epoch was saved" if saved is None else f"{last} holds epoch {saved}"
+    state = session.state
+    left = "nothing was saved"
+    if state.saved:
+        epoch, batch = state.saved
+        left = f"{session.last} holds the run up to batch {batch} of epoch {epoch}"
     narrow = "give --no-amp, " if session.amp_dtype == torch.float16 else ""  # above 65504 float16 is infinite
-    return DivergedError(f"training diverged in epoch {progress.epoch}: {error.what}; {left}", narrow + error.fix)
+    return DivergedError(f"training diverged in epoch {state.epoch}: {error.what}; {left}", narrow + error.fix)
 
 
 def validate(session: Session) -> Evaluation:
@@ -117,6 +158,9 @@ def _announce(session: Session) -> None:
     log.info("device %s, %s, %s", s.device, precision, counted(s.train_loader.workers, "loader process"))
     amount = f"{counted(s.cfg.epochs, 'epoch')} of {counted(len(s.train_loader), 'batch')}"
     log.info("images %d px, %s; results go to %s", s.imgsz, amount, s.run_dir)
+    if s.state.saved:
+        _announce_resumed(s)
+        return
     updates = s.schedule.updates(limit=FEW_UPDATES)
     if updates < FEW_UPDATES:
         log.warning(
@@ -128,30 +172,14 @@ def _announce(session: Session) -> None:
         plot_labels(np.concatenate(s.train_scan.labels), s.spec.names, s.run_dir / "labels.jpg")
 
 
-def _log_epoch(session: Session, epoch: int, losses: list[float], evaluation: Evaluation | None) -> None:
-    """Give the figures of an epoch to every logger; those of an epoch without validation are nan."""
-    figures = evaluation.figures() if evaluation else [math.nan] * 4
-    terms = session.loss.terms
-    val_losses = evaluation.losses if evaluation else [math.nan] * len(terms)
-    rates = [group["lr"] for group in session.stepper.optimizer.param_groups[:3]]
-    row = epoch_row(epoch, terms, losses, figures, val_losses, rates)
-    for logger in session.loggers:
-        logger.epoch(row)
-
-
-def _save(session: Session, epoch: int, evaluation: Evaluation | None) -> None:
-    """Write last.pt, and best.pt where this epoch is the best so far."""
-    s = session
-    training = {
-        "opt": option_values(s.cfg),
-        "hyp": s.hyp,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    facts = {"epoch": epoch, "fitness": max(s.stopper.best_fitness, 0.0), "training": training, "imgsz": s.imgsz}
-    save_checkpoint(s.weights_dir / "last.pt", s.ema.ema, **facts)
-    best = s.weights_dir / "best.pt"
-    if (evaluation and s.stopper.best_epoch == epoch) or not best.exists():
-        save_checkpoint(best, s.ema.ema, half=True, **facts)
+def _announce_resumed(session: Session) -> None:
+    s, state = session, session.state
+    if not _is_over(s):
+        log.info("resumed: %s, from batch %d of epoch %d on", counted(s.cfg.epochs, "epoch"), state.batch, state.epoch)
+        return
+    over = "all epochs are trained" if state.epoch >= s.cfg.epochs else f"stopped by --patience {s.cfg.patience}"
+    more = f"--epochs {state.epoch + 1} or more" if state.epoch >= s.cfg.epochs else "a larger --patience"
+    log.info("resumed: %s: only the last validation and the charts are made anew; %s goes on", over, more)
 
 
 def _finish(session: Session) -> None:

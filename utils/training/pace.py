@@ -16,9 +16,9 @@ DAY_S = 24 * 3600
 class Pace:
     """Measures the batches and epochs of a run, and tells what they mean for the whole of it."""
 
-    def __init__(self, epochs: int, batches: int, validated: float = 0) -> None:
-        """An epoch trains ``batches`` and validates images that would fill ``validated`` of them."""
-        self.epochs, self.batches = epochs, batches
+    def __init__(self, epochs: int, batches: int, validated: float = 0, first: int = 0) -> None:
+        """An epoch trains ``batches`` and validates images that would fill ``validated`` of them; ``first`` is done."""
+        self.epochs, self.batches, self.first = epochs, batches, first
         self.epoch_cost = batches + VALIDATION_COST * validated  # in training batches
         self.begun = 0
         self.start = self.since = time.monotonic()
@@ -39,14 +39,15 @@ class Pace:
         if measured < MEASURED_BATCHES or now - self.since < MEASURED_S:
             return
         self.said = True
-        total = (now - self.since) / measured * self.epoch_cost * self.epochs
+        total = (now - self.since) / measured * self.epoch_cost * (self.epochs - self.first)
         end = datetime.now().astimezone() + timedelta(seconds=self.start + total - now)
         day = "%H:%M" if total < DAY_S else "%A %H:%M"
-        log.info("%s: about %s, until %s", counted(self.epochs, "epoch"), rough_duration(total), end.strftime(day))
+        epochs = counted(self.epochs - self.first, "epoch")
+        log.info("%s: about %s, until %s", epochs, rough_duration(total), end.strftime(day))
 
     def left(self, epoch: int) -> str:
         """Return how long the run goes on, ``about 12 min left``, before an epoch; nothing before the first."""
-        if epoch == 0:
+        if epoch == self.first:
             return ""
-        per_epoch = (time.monotonic() - self.start) / epoch
+        per_epoch = (time.monotonic() - self.start) / (epoch - self.first)
         return f"about {rough_duration(per_epoch * (self.epochs - epoch))} left"

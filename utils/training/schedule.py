@@ -1,6 +1,7 @@
 """Learning rate over epochs, warm-up over the first steps, and when to stop."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,14 @@ class EarlyStopping:
         self.patience = patience or math.inf
         self.best_fitness = -1.0
         self.best_epoch = 0
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what it knows; the patience is an option."""
+        return {"best_fitness": self.best_fitness, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take up a ``state_dict``."""
+        self.best_fitness, self.best_epoch = float(state["best_fitness"]), int(state["best_epoch"])
 
     def may_stop_at(self, epoch: int) -> bool:
         """True when this epoch could be the last, so that it has to be validated."""

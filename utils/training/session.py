@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -26,15 +26,18 @@ from utils.imgsz import fit_imgsz
 from utils.loggers import build_loggers
 from utils.losses import build_loss, find_loss
 from utils.losses._contract import Loss
-from utils.runs import ROOT, new_run_dir, write_text
+from utils.runs import ROOT, lock_folder, new_run_dir, write_text
 from utils.text import counted
 from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
+from utils.training.fingerprint import fingerprint
 from utils.training.freeze import freeze_rows, frozen_rows
 from utils.training.hyp import load_hyp
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.pace import Pace
 from utils.training.recipe import apply_recipe
+from utils.training.resume import LAST, Resumed, find_resumed, restore
+from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
 from utils.training.settings import log_settings
 from utils.training.start import ModelPlan, build_model, fit_head, plan_model
@@ -69,61 +72,106 @@ class Session:
     val_loader: Any
     loggers: list[Any]
     train_scan: ScanResult
+    state: RunState
+    data_facts: dict[str, Any]  # what the data were, for a resume to compare
+    lock: IO[str]  # of the run folder
 
     @property
     def weights_dir(self) -> Path:
         return self.run_dir / "weights"
 
+    @property
+    def last(self) -> Path:
+        """The file with the state of the run."""
+        return self.weights_dir / LAST
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What was read and checked before anything is written."""
+
+    cfg: TrainConfig
+    hyp: dict[str, Any]
+    spec: DataSpec
+    device: torch.device
+    scans: tuple[ScanResult, ScanResult]  # training, validation
+    model: DetectionModel
+    imgsz: int
+    data_facts: dict[str, Any]
+
 
 def build_session(cfg: TrainConfig) -> Session:
-    """Return the parts of a run. Its folder is made once every input has been found good."""
+    """Return the parts of a run, a new one or that of --resume. Nothing is written before every input is found good."""
     check_config(cfg)
-    device = select_device(cfg.device)
-    seed_everything(cfg.seed, device)
-    plan = plan_model(cfg)
-    spec = load_data_spec(cfg.data)
-    cfg, hyp = _settings(cfg, spec, plan)
-    train_scan, val_scan = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
-    warn_of_overlap(train_scan, val_scan)
-    model = build_model(plan, spec.names, hyp.get("anchors")).to(device, memory_format=torch.channels_last)
-    imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
-    if model.fixed_size not in (None, (imgsz, imgsz)):
-        height, width = model.fixed_size
-        raise ConfigError(f"the backbone takes images of {height}×{width} only, not {imgsz}", f"--imgsz {height}")
-    if cfg.autoanchor:
-        fit_head(model, train_scan, imgsz, hyp, cfg.seed)
-
+    resumed = find_resumed(cfg)
+    inputs = _read_inputs(cfg, resumed)
+    cfg, hyp, model, device, imgsz = inputs.cfg, inputs.hyp, inputs.model, inputs.device, inputs.imgsz
+    train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
-    train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model, (train_scan, val_scan))
+    train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model, inputs.scans)
     frozen = _freeze(model, cfg.freeze)
     optimizer = _optimizer(model, cfg, hyp, batch_size)
     steps = len(train_loader)
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
-    run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+    loss = build_loss(model.head, hyp, imgsz)
+    run_dir = resumed.run_dir if resumed else new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+    lock = lock_folder(run_dir)
     _write_inputs(run_dir, cfg, hyp, model, [*train_scan.problems, *val_scan.problems])
-    return Session(
+    first = resumed.state["epoch"] if resumed else 0
+    session = Session(
         cfg=cfg,
         hyp=hyp,
-        spec=spec,
+        spec=inputs.spec,
         run_dir=run_dir,
         device=device,
         cores=CoreShare(device),
-        pace=Pace(cfg.epochs, steps, len(val_scan) / batch_size if cfg.val else 0),
+        pace=Pace(cfg.epochs, steps, len(val_scan) / batch_size if cfg.val else 0, first),
         amp_dtype=amp_dtype,
         imgsz=imgsz,
         model=model,
         frozen=frozen,
         ema=ema,
-        loss=build_loss(model.head, hyp, imgsz),
+        loss=loss,
         stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16),
         schedule=_schedule(optimizer, cfg, hyp, steps, batch_size),
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
         train_loader=train_loader,
         val_loader=val_loader,
-        loggers=build_loggers(run_dir),
+        loggers=build_loggers(run_dir, resumed.rows() if resumed else ()),
         train_scan=train_scan,
+        state=RunState(torch.zeros(len(loss.terms), device=device)),
+        data_facts=inputs.data_facts,
+        lock=lock,
     )
+    if resumed:
+        restore(session, resumed)
+    return session
+
+
+def _read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> _Inputs:
+    cfg = resumed.cfg if resumed else cfg
+    device = select_device(cfg.device)
+    seed_everything(cfg.seed, device)
+    plan = None if resumed else plan_model(cfg)
+    spec = load_data_spec(cfg.data)
+    cfg, hyp = (cfg, resumed.hyp) if resumed else _settings(cfg, spec, plan)
+    train_scan, val_scan = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
+    facts = fingerprint(spec.names, {"train": train_scan, "val": val_scan})
+    if resumed:
+        resumed.check_data(facts)
+        model = resumed.model()
+    else:
+        warn_of_overlap(train_scan, val_scan)
+        model = build_model(plan, spec.names, hyp.get("anchors"))
+    model = model.to(device, memory_format=torch.channels_last)
+    imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
+    if model.fixed_size not in (None, (imgsz, imgsz)):
+        height, width = model.fixed_size
+        raise ConfigError(f"the backbone takes images of {height}×{width} only, not {imgsz}", f"--imgsz {height}")
+    if cfg.autoanchor and not resumed:
+        fit_head(model, train_scan, imgsz, hyp, cfg.seed)
+    return _Inputs(cfg, hyp, spec, device, (train_scan, val_scan), model, imgsz, facts)
 
 
 def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainConfig, dict[str, Any]]:

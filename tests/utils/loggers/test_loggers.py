@@ -92,8 +92,8 @@ class Recorder:
     def __init__(self):
         self.calls = []
 
-    def start(self, run_dir):
-        self.calls.append(("start", run_dir))
+    def start(self, run_dir, rows):
+        self.calls.append(("start", run_dir, rows))
 
     def epoch(self, row):
         self.calls.append(("epoch", row["epoch"]))
@@ -113,7 +113,7 @@ def test_build_loggers_starts_those_that_are_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(loggers_package, "LOGGERS", table)
 
     assert build_loggers(tmp_path) == [recorder]
-    assert recorder.calls == [("start", tmp_path)]
+    assert recorder.calls == [("start", tmp_path, ())]
 
 
 @pytest.fixture(params=list(LOGGERS))

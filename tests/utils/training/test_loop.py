@@ -91,10 +91,10 @@ def test_a_gradient_that_is_not_finite_in_the_last_step_of_an_epoch_spoils_no_fi
     files = sorted(path.name for path in folder.glob("runs/train/exp/weights/*"))
     assert "model." in error.value.what and error.value.exit_code == 4
     if saved is None:
-        assert "no epoch was saved" in error.value.what
+        assert "nothing was saved" in error.value.what
         assert files == []
     else:
-        assert f"last.pt holds epoch {saved}" in error.value.what
+        assert f"last.pt holds the run up to batch 0 of epoch {saved + 1}" in error.value.what
         assert files == ["best.pt", "last.pt"]
         for name in files:
             assert (
@@ -123,12 +123,13 @@ def test_the_weights_of_an_epoch_are_there_before_it_is_logged(folder, monkeypat
         def epoch(self, row):
             raise ZeroDivisionError
 
-    monkeypatch.setattr(session_module, "build_loggers", lambda run_dir: [Failing()])
+    monkeypatch.setattr(session_module, "build_loggers", lambda run_dir, rows: [Failing()])
 
     with pytest.raises(ZeroDivisionError):
         train(TrainConfig(**SETTINGS, device="cpu", plots=False))
 
-    assert sorted(path.name for path in folder.glob("runs/train/exp/weights/*")) == ["best.pt", "last.pt"]
+    names = sorted(path.name for path in folder.glob("runs/train/exp/weights/*"))
+    assert names == ["best.pt", "last.prev.pt", "last.pt"]
 
 
 def test_a_table_that_can_never_be_written_does_not_end_the_training(folder, monkeypatch):
@@ -149,10 +150,10 @@ def test_a_table_that_can_never_be_written_does_not_end_the_training(folder, mon
 def test_an_interrupted_run_says_what_was_saved_and_how_to_go_on(folder, monkeypatch, caplog, interrupt, code, epoch):
     work = loop.train_epoch
 
-    def train_epoch(session, number):
-        if number == epoch:
+    def train_epoch(session, caught):
+        if session.state.epoch == epoch:
             raise interrupt(code)
-        return work(session, number)
+        return work(session, caught)
 
     monkeypatch.setattr(loop, "train_epoch", train_epoch)
     with pytest.raises(interrupt):
@@ -160,11 +161,11 @@ def test_an_interrupted_run_says_what_was_saved_and_how_to_go_on(folder, monkeyp
 
     last = folder / "runs/train/exp/weights/last.pt"
     if epoch == 0:
-        assert f"stopped in epoch 0, nothing was saved yet: no weights in {last.parent}" in caplog.text
-        assert "--weights" not in caplog.text
+        assert f"stopped in epoch 0, nothing was saved yet: {last.parent} is empty" in caplog.text
+        assert "--resume" not in caplog.text
     else:
-        assert f"stopped in epoch 2, saved up to epoch 1: {last}" in caplog.text
-        assert f"--weights {last}" in caplog.text
+        assert f"stopped in epoch 2, saved up to batch 0 of epoch 2: {last}" in caplog.text
+        assert f"--resume {last.parents[1]}" in caplog.text
         assert load_checkpoint(last).epoch == 1
 
 
@@ -176,7 +177,7 @@ def test_a_run_interrupted_at_its_last_validation_says_that_its_weights_are_whol
     with pytest.raises(KeyboardInterrupt):
         train(TrainConfig(**SETTINGS, device="cpu", plots=False))
 
-    assert f"only charts are missing: best.pt and last.pt are in {folder}" in caplog.text
+    assert f"only charts are missing; best.pt and last.pt are in {folder}" in caplog.text
 
 
 def test_what_differs_from_the_defaults_is_shown_in_few_lines(folder, caplog):
