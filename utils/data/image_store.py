@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from utils.data.image.read import read_image
+from utils.data.memory import available_memory
 from utils.errors import ConfigError, DataError
 from utils.runs import atomic_write, cache_dir
 
@@ -24,10 +25,6 @@ log = logging.getLogger(__name__)
 CACHES = (None, "ram", "disk")
 SPARE = 1.1  # a cache is used when it would fit this many times
 GIB = 2**30
-MEMORY_LIMITS = (  # of a container: limit, usage
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
 
 
 class ImageStore:
@@ -122,16 +119,3 @@ def _fits(cache: str, need: int) -> bool:
 def free_disk() -> int:
     """Return the bytes that the cache folder's disk still has."""
     return shutil.disk_usage(cache_dir("images")).free
-
-
-def available_memory() -> int | None:
-    """Return the bytes that this process may still use, or None where the system does not say."""
-    free = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        free.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    for limit, usage in MEMORY_LIMITS:
-        if Path(limit).exists() and (text := Path(limit).read_text().strip()) != "max":
-            free.append(int(text) - int(Path(usage).read_text()))
-    return min(free, default=None)
