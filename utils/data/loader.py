@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from utils.data.batch import Batch, Shape, as_images
 from utils.data.image_store import ImageStore
+from utils.data.image_weights import ImageWeights
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.scan.scan_result import ScanResult
 from utils.data.train_batches import TrainBatches
@@ -147,11 +148,12 @@ def build_train_loader(
     seed: int = 0,
     workers: int = 8,
     cache: str | None = None,
+    weights: ImageWeights | None = None,
 ) -> BatchLoader:
     """Return augmented batches of imgsz × imgsz pixels; ``shapes`` of a batch is None. Raises: ConfigError."""
     store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache)
     batch_size = min(batch_size, len(store))
-    batches = TrainBatches(scan, store, batch_size, augment, seed)
+    batches = TrainBatches(scan, store, batch_size, augment, seed, weights)
     return BatchLoader(batches, worker_count(workers, batch_size))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
+from utils.data.image_weights import ImageWeights
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.mosaic.composition import NUMBERS, Composition, compose
 from utils.data.mosaic.copy_paste import Copies, copy_paste
@@ -23,20 +24,30 @@ MIXUP_BETA = (32.0, 32.0)
 
 
 class TrainBatches:
-    """Batch (epoch, i) of a data set: a function of the seed and these two numbers.
+    """Batch (epoch, i) of a data set: a function of the seed and these two numbers, and of the weights if any.
 
-    Every epoch shows each image once, in a new order; the last batch may be smaller.
+    Every epoch shows each image once, in a new order; the last batch may be smaller. With ``weights`` an epoch shows as
+    many images, but draws all of them, partners in mosaics too, with replacement.
     """
 
-    def __init__(self, scan: ScanResult, store: ImageStore, batch_size: int, augment: AugmentConfig, seed: int) -> None:
+    def __init__(
+        self,
+        scan: ScanResult,
+        store: ImageStore,
+        batch_size: int,
+        augment: AugmentConfig,
+        seed: int,
+        weights: ImageWeights | None = None,
+    ) -> None:
         self.store, self.batch_size, self.augment, self.seed = store, batch_size, augment, seed
+        self.weights = weights
         self.labels = Ragged.join(scan.labels, 5)
         polygons = [polygon for image in scan.segments for polygon in image]
         self.polygons = Ragged.join(polygons, 2) if any(map(len, polygons)) else None
         assert self.polygons is None or len(polygons) == len(self.labels.values), "a polygon, or none, for each row"
         self.transforms = build_transforms(augment.transform_values)
         self._painter = Painter(store.imgsz)
-        self._order = (-1, np.zeros(0, int))  # epoch, the images in its order
+        self._order = (-1, np.zeros(0))  # epoch, the images in its order or the numbers that they are drawn by
 
     def __len__(self) -> int:
         return -(-len(self.store) // self.batch_size)
@@ -46,6 +57,7 @@ class TrainBatches:
         epoch, batch = key
         positions = range(len(self.store))[batch * self.batch_size : (batch + 1) * self.batch_size]
         own = self._epoch_order(epoch)[positions.start : positions.stop]
+        own = own if self.weights is None else self.weights.draw(own)
         composition = self._compose(own, epoch, batch, positions)
         objects = place_objects(composition.layout, self.labels, self.polygons)
 
@@ -74,13 +86,15 @@ class TrainBatches:
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
-            self._order = (epoch, generator(self.seed, epoch, 0, Stream.ORDER).permutation(len(self.store)))
+            rng, images = generator(self.seed, epoch, 0, Stream.ORDER), len(self.store)
+            self._order = (epoch, rng.permutation(images) if self.weights is None else rng.random(images))
         return self._order[1]
 
     def _compose(self, own: np.ndarray, epoch: int, batch: int, positions: range) -> Composition:
         rng = generator(self.seed, epoch, batch, Stream.PARTNERS)
         augment = self.augment.at(epoch)
-        mosaics, pool = partners(own, len(self.store), int(augment.mosaic_pool), rng)
+        draw = self.weights and self.weights.draw
+        mosaics, pool = partners(own, len(self.store), int(augment.mosaic_pool), rng, draw)
         rows = [generator(self.seed, epoch, position, Stream.GEOMETRY).random(NUMBERS) for position in positions]
         return compose(own, mosaics, pool, self.store.sizes, augment, self.store.imgsz, np.stack(rows))
 

@@ -11,6 +11,7 @@ A mosaic's canvas has twice the side of a picture; its tiles meet at a random po
     +---------+------------+
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from utils.data.letterbox import fit
 from utils.data.mosaic.ragged import Ragged
 
+Draw = Callable[[np.ndarray], np.ndarray]  # uniform numbers in [0, 1) → images, of the same shape
 TILES = 4  # top left, top right, bottom left, bottom right of the mosaic's centre
 
 
@@ -52,7 +54,9 @@ class Objects:
         return Objects(self.classes[rows], self.boxes[rows], polygons, self.tile[rows])
 
 
-def partners(own: np.ndarray, images: int, pool: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def partners(
+    own: np.ndarray, images: int, pool: int, rng: np.random.Generator, draw: Draw | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Choose the images (B, 4) of the mosaics around ``own`` (B,), and return them with the whole pool.
 
     The pool is ``own`` and pool - 1 times as many images drawn from all; every one of its pool · B images comes into
@@ -61,11 +65,15 @@ def partners(own: np.ndarray, images: int, pool: int, rng: np.random.Generator) 
 
     Pool 2, own = a b c d, drawn = p q r s: tiles 0 and 2 take the ring of own, 1 and 3 that of drawn; 0 and 1 as they
     are, 2 and 3 turned, by 3 and 1 places say: the mosaics are (a p b s), (b q c p), (c r d q), (d s a r).
+
+    ``draw`` chooses images by uniform numbers where not all have the same chance.
     """
     count = len(own)
     pool = pool if count >= TILES else TILES
     # rings of B images, and by how many places each of the four tiles turns the one that it takes from
-    rings = np.concatenate([own[None], rng.integers(0, images, (pool - 1, count))])  # (pool, B)
+    shape = pool - 1, count
+    drawn = rng.integers(0, images, shape) if draw is None else draw(rng.random(shape))
+    rings = np.concatenate([own[None], drawn])  # (pool, B)
     turns = np.concatenate([np.zeros(pool, int), rng.permutation(np.arange(1, max(count, TILES)))[: TILES - 1]])
     chosen = [np.roll(rings[tile % pool], turns[tile]) for tile in range(TILES)]
     return np.stack(chosen, 1), rings.ravel()
