@@ -14,6 +14,7 @@ class Stream(enum.IntEnum):
     MIXUP = 3
     TRANSFORMS = 4
     PASTE = 5  # index = twice the position, + 1 for the picture that is mixed in
+    SCALE = 6  # index = batch: its size in multi-scale training
 
 
 def generator(seed: int, epoch: int, index: int, stream: Stream) -> np.random.Generator:
