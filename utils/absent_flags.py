@@ -14,9 +14,7 @@ _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
         **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve", "--bucket"), _LATER),
-        **dict.fromkeys(("--rect", "--image-weights", "--multi-scale", "--quad", "--save-period"), _LATER),
-        "--single-cls": "write names: [item] in the data-set YAML, and class 0 in the labels",
-        "--label-smoothing": "put the key label_smoothing into the hyper-parameter file",
+        **dict.fromkeys(("--rect", "--quad"), _LATER),
         **dict.fromkeys(("--sync-bn", "--local_rank"), _ONE_DEVICE),
         **dict.fromkeys(("--entity", "--upload_dataset", "--bbox_interval"), _LOGGERS),
     },
@@ -36,7 +34,6 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
 
 VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, what it would be, what to do
     ("batch_size", "-1|auto", "a batch size that fits the memory is not looked for yet", "give a number of images"),
-    ("cache", "val", "there is no cache for the images of validation alone", "give ram or disk"),
     ("device", ".*,.*", "several devices are not used by one run yet", "give one of them, as --device 0"),
     (
         "freeze",
@@ -46,6 +43,7 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
         "--cfg … lists the rows",
     ),
     ("include", "(?!onnx$).*", "no other format than ONNX is written yet", "give onnx, or leave --include out"),
+    ("save_period", "0", "no epoch comes every 0 epochs", "give 1 or more, or -1 for never"),
     (
         "source",
         r"\d+|(rtsp|rtmp|https?)://.*|screen( .*)?|.*\.streams",

@@ -67,7 +67,7 @@ def test_a_command_line_that_is_wrong_is_told_what_and_how_to_mend_it(command, w
 @pytest.mark.parametrize(
     ("command", "what", "fix"),
     [
-        ("train --cache val", "--cache val: there is no cache", "give ram or disk"),
+        ("train --save-period 0", "--save-period 0: no epoch comes every 0 epochs", "give 1 or more, or -1"),
         ("train --batch-size auto", "--batch-size auto: a batch size that fits", "give a number of images"),
         ("train --freeze 0,1,2", "--freeze 0,1,2: no rows go by this name", "with spaces between them"),
         ("train --device cuda:0,1", "--device cuda:0,1: several devices", "--device 0"),
@@ -97,6 +97,9 @@ def test_a_value_of_yolov5_that_is_not_taken_gets_its_own_answer(command, what, 
         ("train --freeze backbone", {"freeze": ("backbone",)}),
         ("train --freeze 0 1 2", {"freeze": ("0", "1", "2")}),
         ("train --cache --noval --nosave", {"cache": "ram", "val": False, "save": False}),
+        ("train --save-period -1 --cache val", {"save_period": -1, "cache": "val"}),
+        ("train --multi-scale --single-cls --image-weights", {"multi_scale": True, "single_cls": True}),
+        ("train --label-smoothing 0.1 --image_weights", {"label_smoothing": 0.1, "image_weights": True}),
         ("val --conf 0.25 --iou 0.5 --task test", {"conf_thres": 0.25, "iou_thres": 0.5, "task": "test"}),
         ("detect --img 640 480 --classes 0 2 --nosave", {"imgsz": (640, 480), "classes": (0, 2), "save": False}),
         ("detect --img 640 --source screenshots", {"imgsz": (640,), "source": "screenshots"}),

@@ -49,9 +49,20 @@ class TrainConfig(Given):
         None, help="cosine instead of linear learning-rate schedule; without it as the recipe has it, or linear"
     )
     patience: int = option(100, help="epochs without improvement before training stops; 0 = never", low=0)
+    label_smoothing: float | None = option(
+        None, help="how far class targets are from 0 and 1; without it as the hyper-parameters have it", low=0, high=1
+    )
+    multi_scale: bool = option(False, help="a size from half to one and a half times --imgsz for every batch")
+    single_cls: bool = option(False, help="treat all classes as one")
+    image_weights: bool = option(
+        False, help="draw images by the weight of their objects: rare classes, and those with a low mAP, more often"
+    )
     workers: int = option(8, **WORKERS)
     cache: str | None = option(
-        None, help="keep decoded images in memory (ram) or on disk", const="ram", choices=("ram", "disk")
+        None,
+        help="keep decoded images in memory (ram) or on disk; val: those of validation alone, in memory",
+        const="ram",
+        choices=("ram", "disk", "val"),
     )
     seed: int = option(0, **SEED)
     amp: bool = option(True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)")
@@ -61,6 +72,7 @@ class TrainConfig(Given):
     val: bool = option(True, help="validate after every epoch, not only the last", off_aliases=("--noval",))
     save: bool = option(True, help="save after every epoch, not only the last", off_aliases=("--nosave",))
     save_steps: int = option(0, help="save last.pt after every N batches too; 0 = at the end of an epoch only", low=0)
+    save_period: int = option(-1, help="keep the weights of every so many epochs, as epochN.pt; -1 = never", low=-1)
     plots: bool = option(True, help="draw plots and pictures", off_aliases=("--noplots",))
     project: str = option("runs/train", help="folder of the runs")
     name: str = option("exp", help=NAME_HELP)

@@ -31,7 +31,7 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
     if len(model) != data.nc:
         raise ConfigError(
             f"{data.file}: {data.nc} classes, but the model finds {len(model)}: {', '.join(model.values())}",
-            "give the --data that the model was trained on",
+            "give the --data that the model was trained on" + (", or --single-cls" if len(model) == 1 else ""),
         )
     return dict(data.names)
 

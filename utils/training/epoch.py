@@ -11,6 +11,7 @@ from utils.errors import LOWER_RATE, DivergedError
 from utils.held_signals import Caught
 from utils.plots.batches import plot_batch
 from utils.progress import Bar, Lines, progress_bar
+from utils.training.multi_scale import multi_scale, size_grid
 from utils.training.saving import save_last
 from utils.training.session import Session
 
@@ -48,6 +49,8 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
         s.pace.batch()
 
         images = to_float_images(batch.images, s.device)
+        if s.cfg.multi_scale:
+            images = multi_scale(images, size_grid(s.model.size_multiple), s.cfg.seed, epoch, state.batch)
         with autocast(s.device, s.amp_dtype):
             maps = s.model(images)
         loss, items = s.loss(maps, batch.targets)
@@ -58,7 +61,7 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
         if time.monotonic() - shown_at > REFRESH_S or state.batch == steps or caught.number:
             shown_at = time.monotonic()
             means = _finite((state.losses / state.batch).tolist(), state.batch - 1)
-            progress.set_description_str(_line(s, epoch, means, batch), refresh=False)
+            progress.set_description_str(_line(s, epoch, means, len(batch.targets), images.shape[-1]), refresh=False)
         if epoch == 0 and state.batch <= BATCHES_DRAWN and s.cfg.plots:
             picture = s.run_dir / f"train_batch{state.batch - 1}.jpg"
             plot_batch(batch.images, batch.targets, picture, paths=batch.paths, names=s.spec.names)
@@ -75,11 +78,11 @@ def _finite(means: list[float], index: int) -> list[float]:
     return means
 
 
-def _line(session: Session, epoch: int, means: list[float], batch) -> str:
+def _line(session: Session, epoch: int, means: list[float], boxes: int, size: int) -> str:
     name = f"{epoch}/{session.cfg.epochs - 1}"
     losses = [f"{mean:.3g}" for mean in means]
     memory = f"{memory_gb(session.device):.3g}G"
-    return line(session.loss.terms, name, memory, losses, len(batch.targets), batch.images.shape[-1])
+    return line(session.loss.terms, name, memory, losses, boxes, size)
 
 
 def titles(terms: Sequence[str]) -> list[str]:

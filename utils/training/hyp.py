@@ -59,6 +59,18 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
     return {key: checked(path, key, raw.get(key), item) for key, item in known.items()}
 
 
+def with_label_smoothing(hyp: Mapping[str, Any], share: float | None) -> dict[str, Any]:
+    """Return the hyper-parameters with the value of --label-smoothing, which goes before that of the file.
+
+    Raises: ConfigError where the loss has no such hyper-parameter, unless the value is 0.
+    """
+    if share and "label_smoothing" not in hyp:
+        raise ConfigError(
+            f"--label-smoothing {share:g}: the loss of this head smooths no labels", "leave out --label-smoothing"
+        )
+    return dict(hyp) if share is None or "label_smoothing" not in hyp else {**hyp, "label_smoothing": share}
+
+
 def _missing(raw: Mapping[str, Any], known: Mapping[str, Field]) -> list[str]:
     return [key for key, item in known.items() if key not in raw and not item.metadata["optional"]]
 

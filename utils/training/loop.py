@@ -24,7 +24,7 @@ from utils.plots.results import plot_results
 from utils.predictions import Predictions
 from utils.text import counted, duration
 from utils.training.epoch import train_epoch
-from utils.training.saving import save_best, save_last
+from utils.training.saving import save_last, save_weights
 from utils.training.session import Session, build_session
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,8 @@ def _close_epoch(session: Session, losses: list[float], evaluation: Evaluation |
     s, is_last = session, _is_last(session)
     epoch = s.state.epoch
     s.stopper.stops(epoch, evaluation.fitness if evaluation else None)
+    if evaluation and s.image_weights:
+        s.image_weights.update(evaluation.metrics.maps(s.spec.nc))
     terms = s.loss.terms
     figures = evaluation.figures() if evaluation else [math.nan] * 4
     val_losses = evaluation.losses if evaluation else [math.nan] * len(terms)
@@ -104,7 +106,9 @@ def _close_epoch(session: Session, losses: list[float], evaluation: Evaluation |
     s.state.next_epoch(row)
     if s.cfg.save or is_last:  # before it is logged: a logger that fails costs no weights
         if (evaluation and s.stopper.best_epoch == epoch) or not (s.weights_dir / "best.pt").exists():
-            save_best(s)  # before last.pt, which would go on behind this epoch
+            save_weights(s, "best.pt", half=True)  # before last.pt, which would go on behind this epoch
+        if s.cfg.save_period > 0 and epoch % s.cfg.save_period == 0:
+            save_weights(s, f"epoch{epoch}.pt")
         save_last(s)
     return row
 

@@ -1,4 +1,4 @@
-"""What a run writes: last.pt, with which it can go on, and best.pt, to be used."""
+"""The weights files of a run: last.pt, with which it can go on, and best.pt and epochN.pt, to be used."""
 
 from datetime import datetime, timezone
 from typing import Any
@@ -18,9 +18,9 @@ def save_last(session: Session) -> None:
     s.state.saved = s.state.epoch, s.state.batch
 
 
-def save_best(session: Session) -> None:
-    """Write best.pt, which is half as large as its weights."""
-    save_checkpoint(session.weights_dir / "best.pt", session.ema.ema, half=True, **_facts(session))
+def save_weights(session: Session, name: str, half: bool = False) -> None:
+    """Write the averaged weights alone, for use: best.pt, epochN.pt; ``half`` stores most of them in float16."""
+    save_checkpoint(session.weights_dir / name, session.ema.ema, half=half, **_facts(session))
 
 
 def _facts(session: Session) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from torch import nn
 from models.detector import DetectionModel
 from utils.config import check_config, option_values
 from utils.configs.train import TrainConfig
+from utils.data.image_weights import ImageWeights
 from utils.data.loader import build_train_loader, build_val_loader
 from utils.data.mosaic.augment import AugmentConfig
+from utils.data.scan.one_class import as_one_class, with_one_class
 from utils.data.scan.overlap import warn_of_overlap
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.scan_result import Problem, ScanResult
@@ -32,7 +34,8 @@ from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
 from utils.training.fingerprint import fingerprint
 from utils.training.freeze import freeze_rows, frozen_rows
-from utils.training.hyp import load_hyp
+from utils.training.hyp import load_hyp, with_label_smoothing
+from utils.training.multi_scale import check_sizes
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.pace import Pace
 from utils.training.recipe import apply_recipe
@@ -84,6 +87,11 @@ class Session:
     def last(self) -> Path:
         """The file with the state of the run."""
         return self.weights_dir / LAST
+
+    @property
+    def image_weights(self) -> ImageWeights | None:
+        """How often each training image is drawn; None where each is shown once an epoch."""
+        return self.train_loader.batches.weights
 
 
 @dataclass(frozen=True)
@@ -156,19 +164,20 @@ def _read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> _Inputs:
     plan = None if resumed else plan_model(cfg)
     spec = load_data_spec(cfg.data)
     cfg, hyp = (cfg, resumed.hyp) if resumed else _settings(cfg, spec, plan)
-    train_scan, val_scan = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
+    spec, train_scan, val_scan = _scan(spec, cfg.single_cls)
     facts = fingerprint(spec.names, {"train": train_scan, "val": val_scan})
     if resumed:
         resumed.check_data(facts)
         model = resumed.model()
     else:
-        warn_of_overlap(train_scan, val_scan)
         model = build_model(plan, spec.names, hyp.get("anchors"))
     model = model.to(device, memory_format=torch.channels_last)
     imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
     if model.fixed_size not in (None, (imgsz, imgsz)):
         height, width = model.fixed_size
         raise ConfigError(f"the backbone takes images of {height}×{width} only, not {imgsz}", f"--imgsz {height}")
+    if cfg.multi_scale:
+        check_sizes(model, imgsz)
     if cfg.autoanchor and not resumed:
         fit_head(model, train_scan, imgsz, hyp, cfg.seed)
     return _Inputs(cfg, hyp, spec, device, (train_scan, val_scan), model, imgsz, facts)
@@ -180,10 +189,18 @@ def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainC
     file = find_file(cfg.hyp or spec.hyp or loss.file, HYPS, (".yaml", ".yml"))
     hyp = load_hyp(file, loss)
     cfg, hyp = apply_recipe(plan.recipe if cfg.recipe else {}, cfg, hyp, loss, plan.source)
+    hyp = with_label_smoothing(hyp, cfg.label_smoothing)
     if hyp.get("anchors") and not cfg.autoanchor:
         raise ConfigError("the hyper-parameter 'anchors' needs AutoAnchor", "remove it or --noautoanchor")
     log_settings(cfg, hyp, load_hyp(ROOT / HYPS / loss.file, loss), Path(file).name)
     return cfg, hyp
+
+
+def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanResult]:
+    """Return the data set with the scans of its training and validation images, all classes as one if so wished."""
+    train, val = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
+    warn_of_overlap(train, val)
+    return (with_one_class(spec), as_one_class(train), as_one_class(val)) if single_cls else (spec, train, val)
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
@@ -209,10 +226,12 @@ def build_loaders(
         AugmentConfig.from_hyp(hyp, cfg.epochs),
         seed=cfg.seed,
         workers=cfg.workers,
-        cache=cfg.cache,
+        cache=None if cfg.cache == "val" else cfg.cache,
+        weights=ImageWeights(train_scan.labels, model.nc) if cfg.image_weights else None,
     )
+    cache = "ram" if cfg.cache == "val" else cfg.cache
     batch_size, stride = 2 * cfg.batch_size, model.size_multiple
-    val = build_val_loader(val_scan, imgsz, batch_size, stride, workers=cfg.workers, rect=rect, cache=cfg.cache)
+    val = build_val_loader(val_scan, imgsz, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
     return train, val
 
 
