@@ -30,6 +30,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
     ("utils/training/session.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
+    ("utils/training/hyp.py", "--label-smoothing"): "train",
+    ("utils/training/multi_scale.py", "--multi-scale"): "train",
     ("utils/training/start.py", "--backbone"): "train",
     ("utils/training/start.py", "--weights"): "train",
     ("utils/detection/predict.py", "--classes"): "detect",

@@ -50,6 +50,5 @@ def _shared_zeros(count: int) -> torch.Tensor:
         return torch.zeros(count, dtype=torch.float64).share_memory_()
     except RuntimeError as error:
         raise StorageError(
-            "shared memory (/dev/shm) is full, and --image-weights needs some",
-            "free some; a container gets more with docker run --shm-size 2g",
+            "shared memory (/dev/shm) is full, and image weights need some", "free some, or give the container more"
         ) from error

@@ -63,7 +63,7 @@ def test_a_full_shared_memory_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
 
-    with pytest.raises(StorageError, match="--image-weights"):
+    with pytest.raises(StorageError, match="image weights need some"):
         ImageWeights(LABELS, 3)
 
 
