@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.layers.conv import Conv, DWConv
 from models.registry import YOLOV8_LAYERS, register_layer
+from utils.cells import cell_positions
 from utils.errors import ConfigError
 from utils.predictions import B4CN
 
@@ -123,10 +124,8 @@ class AnchorFreeDetect(nn.Module):
 
 def cell_centres(x: Tensor) -> Tensor:
     """Return (2, H·W), float32: x and y, in cells, of the centres of the cells of a map (B, C, H, W), row by row."""
-    _, _, height, width = x.shape  # a slice of shape would be constant in a traced graph
-    rows = torch.arange(height, device=x.device, dtype=torch.float32) + 0.5
-    columns = torch.arange(width, device=x.device, dtype=torch.float32) + 0.5
-    return torch.stack((columns.expand(height, width), rows.view(-1, 1).expand(height, width))).flatten(1)
+    _, _, height, width = x.shape
+    return torch.stack(cell_positions(height, width, 0.5, x.device)).flatten(1)
 
 
 def _branch(in_channels: int, width: int, out_channels: int) -> nn.Sequential:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.heads._autoanchor import check_anchors
 from models.registry import register_layer
+from utils.cells import cell_positions
 from utils.errors import ConfigError
 from utils.predictions import BN5C
 
@@ -116,10 +117,8 @@ class Detect(nn.Module):
 
 def _cells(maps: Tensor) -> Tensor:
     """Return (H, W, 2): x and y, in cells, to which the offsets 0 … 2 of each cell of (B, A, H, W, …) are added."""
-    _, _, height, width, _ = maps.shape  # a slice of shape would be constant in a traced graph
-    y = torch.arange(height, device=maps.device, dtype=maps.dtype) - 0.5
-    x = torch.arange(width, device=maps.device, dtype=maps.dtype) - 0.5
-    return torch.stack((x.expand(height, width), y.view(-1, 1).expand(height, width)), dim=-1)
+    _, _, height, width, _ = maps.shape
+    return torch.stack(cell_positions(height, width, -0.5, maps.device, maps.dtype), dim=-1)
 
 
 def default_anchors(count: int) -> list[float]:

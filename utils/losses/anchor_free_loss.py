@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from utils.boxes import cxcywh_to_xyxy, paired_iou
+from utils.cells import cell_positions
 from utils.hyper import hyper, take
 from utils.losses._contract import register_loss
 from utils.losses.task_aligned import Assignment, Level, assign_points
@@ -123,8 +124,7 @@ def _points(levels: Sequence[Level], device: torch.device) -> tuple[Tensor, Tens
     """Return the points ``(N, 2)`` as x, y in cells of their level, and their strides ``(N, 1)``."""
     centres, strides = [], []
     for rows, columns, stride in levels:
-        x, y = (torch.arange(count, device=device) + 0.5 for count in (columns, rows))
-        centres.append(torch.cartesian_prod(y, x).flip(1))
+        centres.append(torch.stack(cell_positions(rows, columns, 0.5, device), dim=-1).flatten(0, 1))
         strides.append(torch.full((rows * columns, 1), stride, device=device))
     return torch.cat(centres), torch.cat(strides)
 
