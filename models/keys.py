@@ -75,7 +75,10 @@ def _is_scales(value: Any) -> bool:
     )
 
 
-OTHER_TASKS = {"kpt_shape": "pose estimation", "text_model": "text prompts", "custom_llm": "text prompts"}
+OTHER_TASKS = {
+    "kpt_shape": "pose estimation",
+    **dict.fromkeys(("text_model", "custom_llm"), "detection prompted by text"),
+}
 COUNT = (is_count, "a positive whole number")
 POSITIVE = (_is_positive, "a positive number")
 ROWS = (_is_rows, "a list of rows [from, number, module, args]")

@@ -14,6 +14,12 @@ from utils.predictions import BN5C
 
 DEPTHWISE_HEAD = ("C3k2", "A2C2f", "C2fCIB")  # rows of YOLO11 and later, whose heads have depthwise class branches
 C3K_SCALES = ("m", "l", "x")
+CHANNEL_MULTIPLE = 8  # of which channels are, where the YAML says nothing
+
+
+def scaled_channels(wanted: float, width: float, multiple: int = CHANNEL_MULTIPLE) -> int:
+    """Return ``wanted`` channels × ``width``, rounded up to a multiple."""
+    return math.ceil(wanted * width / multiple) * multiple
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Scaling:
         return cls(
             width=width,
             depth=depth,
-            multiple=data.get("channel_multiple", 8),
+            multiple=data.get("channel_multiple", CHANNEL_MULTIPLE),
             names=names,
             limit=limit,
             outputs=outputs,
@@ -63,7 +69,7 @@ class Scaling:
             )
         if wanted == self.outputs:
             return wanted
-        return math.ceil(min(wanted, self.limit) * self.width / self.multiple) * self.multiple
+        return scaled_channels(min(wanted, self.limit), self.width, self.multiple)
 
     def repeats(self, number: int) -> int:
         """Return how often a row is repeated."""

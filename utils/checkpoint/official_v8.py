@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from models.keys import OTHER_TASKS
 from utils.checkpoint.archive import Archive
 from utils.checkpoint.container import OURS_OR_OFFICIAL
 from utils.checkpoint.content import FUSED, Checkpoint, check_names, plain, read_number, read_state
@@ -23,13 +24,6 @@ from utils.checkpoint.tables import Node, RefusedError, describe
 from utils.checkpoint.v8_yaml import complete_yaml, has_depthwise_head
 from utils.errors import CheckpointError
 from utils.imgsz import MAX_IMGSZ
-
-_OTHER_TASKS = {  # keys of the model YAML
-    "end2end": "a model with a second head for detection without suppression (end2end)",
-    "kpt_shape": "a model for pose estimation (kpt_shape)",
-    "text_model": "a model for detection prompted by text (text_model)",
-    "custom_llm": "a model for detection prompted by text (custom_llm)",
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,10 @@ def _rows(model: Node) -> Node:
 
 def _refuse_other_tasks(model: Node, yaml: dict[str, Any], path: Path) -> None:
     """Files of other tasks usually have a model class of their own; see ``foreign.py`` for those."""
-    told = [what for key, what in _OTHER_TASKS.items() if yaml.get(key) or (key == "end2end" and model.state.get(key))]
+    told = []
+    if yaml.get("end2end") or model.state.get("end2end"):
+        told.append("a model with a second head for detection without suppression (end2end)")
+    told += [f"a model for {task} ({key})" for key, task in OTHER_TASKS.items() if yaml.get(key)]
     task = model.state.get("task")
     if type(task) is str and task != "detect":
         told.append(f"a model for the task {describe(task)}")

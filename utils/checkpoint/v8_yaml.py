@@ -11,11 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
-from models.wiring import DEPTHWISE_HEAD
+from models.keys import OTHER_TASKS
+from models.wiring import DEPTHWISE_HEAD, scaled_channels
 from utils.checkpoint.layers import OTHER_CODE, LayerFacts, activation_text
 from utils.errors import CheckpointError
 
-_NOT_READ = ("yaml_file", "channels", "end2end", "kpt_shape", "text_model", "custom_llm")
+_NOT_READ = ("yaml_file", "channels", "end2end", *OTHER_TASKS)
 
 _CLASSIC_EXCEPTIONS = (64, 128, 256, 512, 1024)
 _OUTPUT = {  # layer → its tensor whose first size is the output channels
@@ -70,12 +71,12 @@ def _undo_exceptions(yaml: dict[str, Any], state: dict[str, Tensor], path: Path)
     unscaled = [
         args
         for index, args, name in rows
-        if args[0] in (nc, "nc") and _scaled(min(nc, limit), width) != nc == _real_width(state, index, name)
+        if args[0] in (nc, "nc") and scaled_channels(min(nc, limit), width) != nc == _real_width(state, index, name)
     ]
     if not unscaled:
         return
     written = math.floor(nc / width)
-    if _scaled(written, width) != nc:
+    if scaled_channels(written, width) != nc:
         raise CheckpointError(
             f"{path}: a layer of {nc} channels was left unscaled, which the width multiple {width:g} cannot express",
             OTHER_CODE,
@@ -104,10 +105,6 @@ def _width_and_limit(yaml: dict[str, Any], path: Path) -> tuple[float, float]:
 
 def _sensible(width: float, limit: float) -> bool:
     return 0.001 <= width <= 1000 and limit >= 1
-
-
-def _scaled(channels: float, width: float) -> int:
-    return math.ceil(channels * width / 8) * 8
 
 
 def _real_width(state: dict[str, Tensor], index: int, name: str) -> int | None:
