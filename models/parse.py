@@ -20,7 +20,6 @@ from models.scales import choose_scale, find_model_yaml
 from utils.class_names import read_class_names
 from utils.errors import ConfigError
 from utils.registry import suggest
-from utils.yaml_file import read_yaml
 
 MAX_REPEATS = 1000
 MAX_TEXT = 600  # characters of a message
@@ -61,8 +60,8 @@ def read_model_yaml(cfg: Mapping | str | Path) -> tuple[dict[str, Any], str]:
     if isinstance(cfg, Mapping):
         data, source, letter = copy.deepcopy(dict(cfg)), "model", ""
     else:
-        path, letter = find_model_yaml(cfg)
-        data, source = read_yaml(path, text_keys=("names",)), str(path)
+        path, letter, data = find_model_yaml(cfg)
+        source = str(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: not a model YAML", f"it needs the keys {', '.join(dialect_of({}).required)}")
     data = choose_scale(_renamed(data), source, letter)

@@ -23,8 +23,8 @@ _NUMBER_AND_LETTER = re.compile(r"(\d+)[nslmx]")
 _SIX = re.compile(r"(yolov[58][nslmx])6")  # short for -p6
 
 
-def find_model_yaml(cfg: str | Path) -> tuple[Path, str]:
-    """Return the file that a path or name means, and the letter of the scale in it, empty where it has none.
+def find_model_yaml(cfg: str | Path) -> tuple[Path, str, Any]:
+    """Return the file that a path or name means, the letter of the scale in the name or "", and what the file holds.
 
     Raises: ConfigError where there is no such file.
     """
@@ -32,16 +32,22 @@ def find_model_yaml(cfg: str | Path) -> tuple[Path, str]:
     named = _LETTER.search(path.stem)
     letter = named[1] if named else ""
     try:
-        return find_file(path, "models", SUFFIXES), letter
+        found = find_file(path, "models", SUFFIXES)
     except ConfigError:
-        found = _find_scaled(path)
-        if found is None:
+        scaled = _find_scaled(path)
+        if scaled is None:
             raise
-        return found, letter
+        found, data = scaled
+        return found, letter, data
+    return found, letter, _read(found)
 
 
-def _find_scaled(path: Path) -> Path | None:
-    """Return the file with ``scales`` that a name with a letter in it means, None where there is none."""
+def _read(path: Path) -> Any:
+    return read_yaml(path, text_keys=("names",))
+
+
+def _find_scaled(path: Path) -> tuple[Path, Any] | None:
+    """Return the file with ``scales`` that a name with a letter in it means, and what it holds; None for no such."""
     names = [path.name] if path.name else []
     if is_six := _SIX.fullmatch(path.stem):
         names.append(f"{is_six[1]}-p6{path.suffix}")
@@ -50,9 +56,9 @@ def _find_scaled(path: Path) -> Path | None:
             found = find_file(path.with_name(_NUMBER_AND_LETTER.sub(r"\1", name, count=1)), "models", SUFFIXES)
         except ConfigError:
             continue
-        data = read_yaml(found)
+        data = _read(found)
         if isinstance(data, Mapping) and "scales" in data:
-            return found
+            return found, data
     return None
 
 

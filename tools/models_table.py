@@ -52,7 +52,7 @@ def models() -> list[str]:
 
 def file_of(name: str) -> str:
     """Return what the table calls a model: its file, or its name where the file holds several sizes."""
-    path, _ = find_model_yaml(name)
+    path, *_ = find_model_yaml(name)
     return f"models/{name}.yaml" if path.stem == name else name
 
 

@@ -8,6 +8,7 @@ import torch
 from models.detector import DetectionModel
 from models.parse import read_model_yaml
 from models.scales import choose_scale, find_model_yaml, model_names
+from utils import yaml_file
 from utils.errors import ConfigError
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml
@@ -77,7 +78,7 @@ def test_the_letter_stands_behind_the_number_in_the_name_alone(folder, name, let
     path = folder / f"{name}.yaml"  # below run3s, which says nothing
     path.write_text("nc: 80\n", encoding="utf-8")
 
-    assert find_model_yaml(path) == (path, letter)
+    assert find_model_yaml(path) == (path, letter, {"nc": 80})
 
 
 @pytest.mark.parametrize(
@@ -93,12 +94,12 @@ def test_the_letter_stands_behind_the_number_in_the_name_alone(folder, name, let
     ],
 )
 def test_a_name_with_a_letter_means_the_file_without_it_from_any_folder(folder, name, file, letter):
-    assert find_model_yaml(name) == (ROOT / "models" / file, letter)
+    assert find_model_yaml(name)[:2] == (ROOT / "models" / file, letter)
 
 
 def test_a_name_of_yolov5_is_the_file_of_that_name():
     for name in ("yolov5s", "yolov5s.yaml", "yolov5x6"):
-        path, _ = find_model_yaml(name)
+        path, *_ = find_model_yaml(name)
         assert path.stem == name.removesuffix(".yaml")
         assert "scales" not in read_model_yaml(name)[0]
 
@@ -126,6 +127,16 @@ def test_a_users_file_is_found_without_its_letter_however_its_scales_are_written
     data, source = read_model_yaml("run3s/yolov8s-cats.yaml")
 
     assert (source, data["scale"], data["scales"]) == ("run3s/yolov8-cats.yaml", "s", SCALES)
+
+
+@pytest.mark.parametrize("name", ["yolov8s", "yolov8n6", "yolov8.yaml", "yolov5s"])
+def test_a_model_yaml_is_parsed_once(name, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(yaml_file, "parse_yaml", lambda *_, source, **__: parsed.append(source) or {"scales": SCALES})
+
+    read_model_yaml(name)
+
+    assert len(parsed) == 1
 
 
 def test_a_damaged_file_behind_such_a_name_is_told_as_damaged(folder):
