@@ -1,7 +1,8 @@
 """One YAML, several sizes: ``scales`` maps a letter to depth, width and the most channels of a layer.
 
 ``yolov8s``, ``yolov8s.yaml`` and ``models/yolov8s.yaml`` mean scale s of models/yolov8.yaml: the letter stands behind
-the number in the name that is asked for. Where the name has none, ``scale`` in the file decides, else the first.
+the number in the name that is asked for, small or capital. Where there is none, ``scale`` in the file decides, else
+the first.
 """
 
 import logging
@@ -18,9 +19,10 @@ from utils.yaml_file import read_yaml
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".yaml", ".yml")
-_LETTER = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
-_NUMBER_AND_LETTER = re.compile(r"(\d+)[nslmx]")
-_SIX = re.compile(r"(yolov[58][nslmx])6")  # short for -p6
+_LETTER = re.compile(r"yolo(?:e-)?v?\d+([nslmx])", re.IGNORECASE)
+_ANY_LETTER = re.compile(r"yolo(?:e-)?v?\d+([a-z])", re.IGNORECASE)
+_NUMBER_AND_LETTER = re.compile(r"(\d+)[nslmx]", re.IGNORECASE)
+_SIX = re.compile(r"(yolov[58])[nslmx]6(|\.\w+)", re.IGNORECASE)  # short for -p6
 
 
 def find_model_yaml(cfg: str | Path) -> tuple[Path, str, Any]:
@@ -30,15 +32,14 @@ def find_model_yaml(cfg: str | Path) -> tuple[Path, str, Any]:
     """
     path = Path(cfg)
     named = _LETTER.search(path.stem)
-    letter = named[1] if named else ""
+    letter = named[1].lower() if named else ""
     try:
         found = find_file(path, "models", SUFFIXES)
     except ConfigError:
-        scaled = _find_scaled(path)
+        scaled = _find_scaled(path, letter)
         if scaled is None:
             raise
-        found, data = scaled
-        return found, letter, data
+        return scaled
     return found, letter, _read(found)
 
 
@@ -46,20 +47,27 @@ def _read(path: Path) -> Any:
     return read_yaml(path, text_keys=("names",))
 
 
-def _find_scaled(path: Path) -> tuple[Path, Any] | None:
-    """Return the file with ``scales`` that a name with a letter in it means, and what it holds; None for no such."""
-    names = [path.name] if path.name else []
-    if is_six := _SIX.fullmatch(path.stem):
-        names.append(f"{is_six[1]}-p6{path.suffix}")
-    for name in names:
+def _find_scaled(path: Path, letter: str) -> tuple[Path, str, Any] | None:
+    """Return the file with ``scales`` that a name with a letter in it means, as above; None where there is none."""
+    for name, scale in _without_letter(path.name, letter) if path.name else ():
         try:
-            found = find_file(path.with_name(_NUMBER_AND_LETTER.sub(r"\1", name, count=1)), "models", SUFFIXES)
+            found = find_file(path.with_name(name), "models", SUFFIXES)
         except ConfigError:
             continue
         data = _read(found)
         if isinstance(data, Mapping) and "scales" in data:
-            return found, data
+            return found, scale, data
     return None
+
+
+def _without_letter(name: str, letter: str) -> Iterator[tuple[str, str]]:
+    """Yield what the file may be called whose scale a name tells, and that scale; names of our files are lower case."""
+    for spelled in dict.fromkeys((name, name.lower())):
+        yield _NUMBER_AND_LETTER.sub(r"\1", spelled, count=1), letter
+        if six := _SIX.fullmatch(spelled):
+            yield f"{six[1]}-p6{six[2]}", letter
+        if not letter and (other := _ANY_LETTER.search(spelled)):  # who lacks it tells the letters that exist
+            yield spelled[: other.start(1)] + spelled[other.end(1) :], other[1].lower()
 
 
 def choose_scale(data: Mapping[str, Any], source: str, letter: str = "") -> dict[str, Any]:

@@ -71,7 +71,8 @@ def folder(tmp_path, monkeypatch):
     [
         *(("yolov8n", "n"), ("yolov8s-p2", "s"), ("yolo11m-seg", "m"), ("yolov8", ""), ("yolov8-p2", "")),
         *(("my-yolov8x-cats", "x"), ("yolov5nu", "n"), ("fasternet", ""), ("yolov8n_fasternet", "n")),
-        *(("yoloe-v8l", "l"), ("yolo11x", "x"), ("resnet50s", "")),
+        *(("yoloe-v8l", "l"), ("yolo11x", "x"), ("resnet50s", ""), ("YOLOv8s", "s"), ("YOLO11M-cats", "m")),
+        *(("yolov8q", ""), ("yolov8-S", "")),
     ],
 )
 def test_the_letter_stands_behind_the_number_in_the_name_alone(folder, name, letter):
@@ -91,6 +92,8 @@ def test_the_letter_stands_behind_the_number_in_the_name_alone(folder, name, let
         *(("yolov8-p6.yaml", "hub/yolov8-p6.yaml", ""), ("yolov8x6.yaml", "hub/yolov8-p6.yaml", "x")),
         *(("yolov8n6", "hub/yolov8-p6.yaml", "n"), ("yolov5nu", "yolov5u.yaml", "n")),
         *(("yolov8s-fasternet", "yolov8-fasternet.yaml", "s"), ("yolov6s", "hub/yolov6.yaml", "s")),
+        *(("YOLOv8s", "yolov8.yaml", "s"), ("models/YOLO11X.yaml", "yolo11.yaml", "x")),
+        *(("YOLOv8-p2", "hub/yolov8-p2.yaml", ""), ("YOLOv8L6", "hub/yolov8-p6.yaml", "l")),
     ],
 )
 def test_a_name_with_a_letter_means_the_file_without_it_from_any_folder(folder, name, file, letter):
@@ -104,7 +107,10 @@ def test_a_name_of_yolov5_is_the_file_of_that_name():
         assert "scales" not in read_model_yaml(name)[0]
 
 
-@pytest.mark.parametrize("name", ["yolov8q", "yolov8s-seg.yaml", "yolo12n", "yolov5n-p6", "elsewhere/yolov8s.yaml", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["yolov5q", "yolov8s-seg.yaml", "yolov12q", "..", "YOLOv5s", "yolo12n", "yolov5n-p6", "elsewhere/yolov8s.yaml", ""],
+)
 def test_a_name_that_means_no_file_is_refused_with_others(name):
     with pytest.raises(ConfigError, match=r"no such file, nor one of that name in models\nfix: ") as error:
         find_model_yaml(name)
@@ -175,6 +181,21 @@ def test_the_file_may_say_its_scale_but_the_name_goes_before_it(folder, warnings
 def test_an_empty_scale_in_the_file_is_none(given, warnings):
     assert choose_scale({"scales": SCALES, "scale": given}, "m.yaml")["scale"] == "n"
     assert len(warnings()) == 1
+
+
+@pytest.mark.parametrize("name", ["yolov8q", "yolov8q.yaml", "models/yolov8Q.yaml", "YOLOv8q-p2", "yolov5qu"])
+def test_a_letter_that_no_scale_has_is_answered_with_those_that_exist(name):
+    with pytest.raises(ConfigError) as error:
+        read_model_yaml(name)
+
+    assert error.value.what.endswith(".yaml: no scale 'q'")
+    assert error.value.fix == "choose one of n, s, m, l, x"
+
+
+def test_a_users_scale_may_have_any_letter(folder):
+    (folder / "yolov8-cats.yaml").write_text("scales: {t: [0.33, 0.125, 1024]}", encoding="utf-8")
+
+    assert read_model_yaml(folder / "yolov8t-cats.yaml")[0]["scale"] == "t"
 
 
 @pytest.mark.parametrize(("letter", "given"), [("x", None), ("", "x"), ("", ["s"]), ("", {"s": 1}), ("", 3)])
