@@ -2,51 +2,17 @@
 
 import pytest
 import torch
-from golden_models import fill_sine, sine_image
+from golden_models import sine_image
+from layer_cases import V5_CASES, yolov5_layer
 from torch import nn
 
 from models import common
-from models.layers.reparam import fuse_submodules
 from models.registry import LAYERS
 
-GAIN = 2.5
-GOLDEN = [  # layer, arguments, input channels → parameters, output (C, H, W), sum, sum of squares, state-dict keys
-    ("Conv", (8, 16, 3, 2), 1184, (16, 4, 4), 38.197478, 56.305969, 6),
-    ("Conv", (8, 16, 3, 1, None, 1, 2), 1184, (16, 8, 8), 149.77565, 187.59488, 6),
-    ("DWConv", (8, 16, 3, 1), 176, (16, 8, 8), 342.83792, 522.28597, 6),
-    ("DWConvTranspose2d", (8, 16, 4, 2, 1, 0), 272, (16, 16, 16), 37.074288, 1080.9653, 2),
-    ("TransformerBlock", (8, 16, 4, 2), 5168, (16, 8, 8), -40392.619, 1.9130993e8, 26),
-    ("Bottleneck", (16, 16), 1328, (16, 8, 8), 583.95843, 600.07342, 12),
-    ("BottleneckCSP", (8, 16, 2), 1872, (16, 8, 8), 405.73024, 755.40651, 43),
-    ("CrossConv", (16, 16, 3, 1, 1, 1.0, True), 1600, (16, 8, 8), 617.26122, 633.64573, 12),
-    ("C3", (8, 16, 2), 1792, (16, 8, 8), 803.9427, 2029.3748, 42),
-    ("C3x", (8, 16, 2), 1280, (16, 8, 8), 739.88286, 1632.7579, 42),
-    ("C3TR", (8, 16, 2), 1736, (16, 8, 8), 217831.59, 1.29977e8, 38),
-    ("C3SPP", (8, 16, (3, 5)), 600, (16, 8, 8), 399.068, 666.85184, 30),
-    ("C3Ghost", (8, 16, 2), 860, (16, 8, 8), 621.50254, 1198.3095, 66),
-    ("SPP", (16, 16, (5, 9, 13)), 688, (16, 8, 8), 106.76661, 137.54063, 12),
-    ("SPPF", (16, 16, 5), 688, (16, 8, 8), 106.76661, 137.54063, 12),
-    ("Focus", (8, 16, 3), 4640, (16, 4, 4), 95.889267, 131.37836, 6),
-    ("GhostConv", (8, 16, 3, 2), 808, (16, 4, 4), 65.274677, 130.72649, 12),
-    ("GhostBottleneck", (8, 16, 3, 2), 780, (16, 4, 4), -80.855547, 672.52769, 42),
-    ("GhostBottleneck", (16, 16), 476, (16, 8, 8), 382.82584, 878.79916, 24),
-    ("MixConv2d", (8, 16, (1, 3), 1, True), 112, (16, 8, 8), 324.07399, 567.73577, 7),
-    ("MixConv2d", (8, 16, (1, 3), 1, False), 160, (16, 8, 8), 512.46653, 841.76847, 7),
-]
 
-
-def build(name, args):
-    layer = getattr(common, name)(*args).double().eval()
-    for norm in layer.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.eps = 1e-3
-    fill_sine(layer, GAIN)
-    return layer
-
-
-@pytest.mark.parametrize(("name", "args", "params", "shape", "total", "squares", "keys"), GOLDEN)
+@pytest.mark.parametrize(("name", "args", "params", "shape", "total", "squares", "keys"), V5_CASES)
 def test_a_layer_equals_the_reference(name, args, params, shape, total, squares, keys):
-    layer = build(name, args)
+    layer = yolov5_layer(name, args)
 
     with torch.no_grad():
         y = layer(sine_image(args[0], 8, 8))
@@ -56,18 +22,6 @@ def test_a_layer_equals_the_reference(name, args, params, shape, total, squares,
     assert tuple(y.shape) == (1, *shape)
     assert y.sum().item() == pytest.approx(total, rel=1e-6)
     assert y.square().sum().item() == pytest.approx(squares, rel=1e-5)
-
-
-@pytest.mark.parametrize(("name", "args"), [row[:2] for row in GOLDEN])
-def test_fusing_changes_no_value_and_leaves_no_norm(name, args):
-    parent, x = nn.Sequential(build(name, args)), sine_image(args[0], 8, 8)
-    with torch.no_grad():
-        expected = parent(x)
-        for _ in range(2):  # the second time finds nothing to do
-            fuse_submodules(parent)
-            torch.testing.assert_close(parent(x), expected, rtol=1e-9, atol=1e-9)
-
-    assert not [part for part in parent.modules() if isinstance(part, nn.BatchNorm2d)]
 
 
 @pytest.mark.parametrize("name", ["Conv", "BottleneckCSP", "MixConv2d"])

@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from golden_models import fill_sine, sine_image
+from layer_cases import V8_CASES, yolov8_layer
 from torch import nn
 
 from models import common
@@ -19,62 +20,19 @@ from models.registry import YOLOV8_LAYERS
 from utils.errors import ConfigError
 from utils.export.trace import quiet_exporter
 
-LAYERS = [  # class, arguments → parameters, output (C, H, W) of a map of 8×8, state-dict keys
-    ("KernelBottleneck", (16, 16), 2352, (16, 8, 8), 12),
-    ("KernelBottleneck", (16, 16, True, 2, (1, 3), 1.0), 1472, (16, 8, 8), 12),
-    ("KernelBottleneckCSP", (8, 16, 2), 2896, (16, 8, 8), 43),
-    ("C2f", (8, 16, 2), 3072, (16, 8, 8), 36),
-    ("C2f", (32, 32, 1, True), 7360, (32, 8, 8), 24),  # yolov8n, row 2
-    ("C2", (8, 16, 2), 2816, (16, 8, 8), 36),
-    ("C1", (8, 16, 2), 4832, (16, 8, 8), 18),
-    ("C3k", (8, 16, 2), 2816, (16, 8, 8), 42),
-    ("C3k2", (8, 16, 2), 1904, (16, 8, 8), 36),
-    ("C3k2", (8, 16, 1, True), 1344, (16, 8, 8), 54),
-    ("C3k2", (8, 16, 1, True, 0.5, True), 1808, (16, 8, 8), 54),  # attention goes before c3k
-    ("C3k2", (32, 64, 1, False, 0.25), 6640, (64, 8, 8), 24),  # yolo11n, row 2
-    ("Attention", (16, 2), 1040, (16, 8, 8), 18),
-    ("PSABlock", (16, 0.5, 2), 2160, (16, 8, 8), 30),
-    ("PSA", (16, 16), 1208, (16, 8, 8), 42),
-    ("C2PSA", (16, 16, 2), 1840, (16, 8, 8), 72),
-    ("C2PSA", (256, 256, 1), 249728, (256, 8, 8), 42),  # yolo11n, row 10
-    ("C2fPSA", (8, 16, 1), 1208, (16, 8, 8), 42),
-    ("ConvTranspose", (8, 16), 544, (16, 16, 16), 6),
-    ("ConvTranspose", (8, 16, 2, 2, 0, False), 528, (16, 16, 16), 2),
-    ("SPPF", (16, 16, 5, 2, True), 560, (16, 8, 8), 12),
-]
 
-
-def build(name, args):
-    """Build a float64 layer in eval mode, with weights by formula."""
-    layer = getattr(common, name)(*args).double().eval()
-    fill_sine(layer, 1.5)
-    return layer
-
-
-@pytest.mark.parametrize(("name", "args", "params", "shape", "keys"), LAYERS)
+@pytest.mark.parametrize(("name", "args", "params", "shape", "keys"), V8_CASES)
 def test_a_layer_has_the_size_that_its_definition_gives(name, args, params, shape, keys):
-    layer = build(name, args)
+    layer = yolov8_layer(name, args)
 
     assert sum(parameter.numel() for parameter in layer.parameters()) == params
     assert tuple(layer(sine_image(args[0], 8, 8)).shape) == (1, *shape)
     assert len(layer.state_dict()) == keys
 
 
-@pytest.mark.parametrize(("name", "args"), [row[:2] for row in LAYERS])
-def test_folding_changes_no_value_and_leaves_no_norm(name, args):
-    parent, x = nn.Sequential(build(name, args)), sine_image(args[0], 8, 8)
-    with torch.no_grad():
-        expected = parent(x)
-        for _ in range(2):  # the second time finds nothing to do
-            fuse_submodules(parent)
-            torch.testing.assert_close(parent(x), expected, rtol=1e-9, atol=1e-9)
-
-    assert not [part for part in parent.modules() if isinstance(part, nn.BatchNorm2d)]
-
-
-@pytest.mark.parametrize(("name", "args"), [row[:2] for row in LAYERS])
+@pytest.mark.parametrize(("name", "args"), [row[:2] for row in V8_CASES])
 def test_a_layer_works_in_short_types_and_channels_last(name, args):
-    layer, x = build(name, args).float(), sine_image(args[0], 6, 8).float()
+    layer, x = yolov8_layer(name, args).float(), sine_image(args[0], 6, 8).float()
     with torch.no_grad():
         expected = layer(x)
         last = copy.deepcopy(layer).to(memory_format=torch.channels_last)
@@ -119,7 +77,7 @@ def test_state_dict_keys_are_those_of_official_checkpoints():
 
 
 def test_attention_of_each_cell_and_head_follows_its_definition():
-    layer, x = build("Attention", (12, 3)), sine_image(12, 2, 3)
+    layer, x = yolov8_layer("Attention", (12, 3)), sine_image(12, 2, 3)
     heads = layer.qkv(x).view(3, 8, 6)  # per head 2 channels of queries, 2 of keys, 4 of values
 
     attended = torch.empty(3, 4, 6, dtype=torch.float64)
@@ -135,31 +93,31 @@ def test_attention_of_each_cell_and_head_follows_its_definition():
 
 def test_a_block_of_attention_has_two_residuals_or_none():
     x = sine_image(8, 4, 4)
-    layer = build("PSABlock", (8, 0.5, 2))
+    layer = yolov8_layer("PSABlock", (8, 0.5, 2))
 
     first = x + layer.attn(x)
     torch.testing.assert_close(layer(x), first + layer.ffn(first))
-    layer = build("PSABlock", (8, 0.5, 2, False))
+    layer = yolov8_layer("PSABlock", (8, 0.5, 2, False))
     torch.testing.assert_close(layer(x), layer.ffn(layer.attn(x)))
 
 
 def test_halves_are_joined_in_the_order_of_the_definition():
     x = sine_image(16, 4, 4)
 
-    layer = build("C2f", (16, 16, 2))
+    layer = yolov8_layer("C2f", (16, 16, 2))
     a, b = layer.cv1(x)[:, :8], layer.cv1(x)[:, 8:]
     third = layer.m[0](b)
     torch.testing.assert_close(layer(x), layer.cv2(torch.cat((a, b, third, layer.m[1](third)), 1)))
 
-    layer = build("C2", (16, 16, 2))
+    layer = yolov8_layer("C2", (16, 16, 2))
     a, b = layer.cv1(x)[:, :8], layer.cv1(x)[:, 8:]
     torch.testing.assert_close(layer(x), layer.cv2(torch.cat((layer.m(a), b), 1)))
 
-    layer = build("C2PSA", (16, 16, 2))
+    layer = yolov8_layer("C2PSA", (16, 16, 2))
     a, b = layer.cv1(x)[:, :8], layer.cv1(x)[:, 8:]
     torch.testing.assert_close(layer(x), layer.cv2(torch.cat((a, layer.m(b)), 1)))
 
-    layer = build("PSA", (16, 16))
+    layer = yolov8_layer("PSA", (16, 16))
     a, b = layer.cv1(x)[:, :8], layer.cv1(x)[:, 8:]
     b = b + layer.attn(b)
     torch.testing.assert_close(layer(x), layer.cv2(torch.cat((a, b + layer.ffn(b)), 1)))
@@ -176,7 +134,7 @@ def test_residuals_are_the_defaults_of_each_class():
 
 def test_sppf_with_a_number_of_pools_starts_without_an_activation():
     x = sine_image(16, 8, 8)
-    plain, linear = build("SPPF", (16, 16, 5)), build("SPPF", (16, 16, 5, 3, True))
+    plain, linear = yolov8_layer("SPPF", (16, 16, 5)), yolov8_layer("SPPF", (16, 16, 5, 3, True))
 
     assert isinstance(plain.cv1.act, nn.SiLU)
     assert isinstance(linear.cv1.act, nn.Identity)
