@@ -34,6 +34,11 @@ def visible(text: object) -> str:
     return "".join(char if char.isprintable() else _escape(char) for char in str(text))
 
 
+def one_line(text: object, limit: int | None = None) -> str:
+    """Return at most ``limit`` characters of a message, such as that of an error, each white space in it one space."""
+    return " ".join(str(text).split())[:limit]
+
+
 def safe_lines(text: str) -> str:
     """Return a text of several lines of our own, each as ``safe_text``."""
     return "\n".join(map(safe_text, text.split("\n")))

@@ -12,6 +12,7 @@ from utils.text import (
     duration,
     fit_right,
     markdown_cell,
+    one_line,
     rough_duration,
     safe_lines,
     safe_text,
@@ -141,3 +142,11 @@ def test_an_estimate_is_no_finer_than_it_can_be_known(seconds, shown):
 )
 def test_a_name_fills_its_column_and_no_more(text, shown):
     assert fit_right(text, 10) == shown
+
+
+def test_a_message_of_several_lines_becomes_one_and_is_cut():
+    error = ValueError("\n  first line,\tthen\r\n\n  the second \n")
+
+    assert one_line(error) == "first line, then the second"
+    assert one_line(error, 10) == "first line"
+    assert one_line(ValueError()) == ""

@@ -16,6 +16,7 @@ from utils.checkpoint.onnx_layout import Shape, ambiguous, fitting, holds_nms, o
 from utils.errors import CheckpointError, ConfigError
 from utils.imgsz import MAX_IMGSZ
 from utils.predictions import Layout, Predictions
+from utils.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class OnnxBackend:
         except Exception as error:  # the runtime's errors have no class in common
             shape = "×".join(map(str, array.shape))
             raise CheckpointError(
-                f"{self.path}: ONNX Runtime cannot run it on images {shape}: {_reason(error)}", EXPORT_AGAIN
+                f"{self.path}: ONNX Runtime cannot run it on images {shape}: {one_line(error, 200)}", EXPORT_AGAIN
             ) from error
         if len(found) != size:
             raise CheckpointError(f"{self.path}: gives {len(found)} results for {size} images", EXPORT_AGAIN)
@@ -125,11 +126,7 @@ def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSessi
     try:
         return onnxruntime.InferenceSession(file.content, options, providers=providers)
     except Exception as error:  # the runtime's errors have no class in common
-        raise CheckpointError(f"{file.path}: ONNX Runtime refuses it: {_reason(error)}", EXPORT_AGAIN) from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{file.path}: ONNX Runtime refuses it: {one_line(error, 200)}", EXPORT_AGAIN) from error
 
 
 def _check_input(inputs: Sequence[Any], path: Path) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.terminal import console
+from utils.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def _run(sender: Connection, function: Callable[..., Iterable[Any]], args: tuple
                 sender.send(("item", item))
             sender.send(("done", None))
         except UserError as error:
-            sender.send(("failed", " ".join(error.what.split())))
+            sender.send(("failed", one_line(error.what)))
         except Exception as error:  # it ends here; the parent goes on with what it got
             log.exception("unexpected error")
             sender.send(("failed", reason(error)))
@@ -65,7 +66,7 @@ def _run(sender: Connection, function: Callable[..., Iterable[Any]], args: tuple
 
 def reason(error: Exception) -> str:
     """Return an error on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {one_line(error, 300)}"
 
 
 def _cause_of_death(exit_code: int) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from utils.export.deployed import Deployed
 from utils.predictions import Predictions
+from utils.text import one_line
 
 INPUT, OUTPUT = "images", "output0"
 BOX_TOLERANCE = 1e-3  # pixels
@@ -106,4 +107,4 @@ def reason(error: BaseException) -> str:
     """Return, on one line, what went wrong at the bottom of a chain of errors."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(error, 300) or type(error).__name__

@@ -95,11 +95,16 @@ def open_regular(path: str | Path) -> io.FileIO:
     return open(path, "rb", buffering=0)
 
 
+def why(error: OSError) -> str:
+    """Return why a file cannot be read, as the end of a sentence."""
+    return (error.strerror or str(error)).lower()
+
+
 def _open(path: str | Path) -> io.FileIO:
     try:
         return open_regular(path)
     except OSError as error:
-        raise UnusableError((error.strerror or str(error)).lower()) from error
+        raise UnusableError(why(error)) from error
 
 
 def _read_bytes(path: str | Path) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils.data.image.read import ImageError, image_shape, open_regular
+from utils.data.image.read import ImageError, image_shape, open_regular, why
 from utils.data.scan.label_file import BOX_COLUMNS, NO_POLYGON, LabelRows, parse_labels
 from utils.data.scan.scan_cache import Table, pack
 from utils.data.scan.scan_result import Problem, show
@@ -72,7 +72,7 @@ def _verify(image: str, label_file: str, nc: int) -> _Outcome:
     except FileNotFoundError:
         return _Outcome(shape)
     except OSError as error:  # without its labels the image would teach that nothing is there
-        return _Outcome(problems=[Problem(label_file, 0, (error.strerror or str(error)).lower())])
+        return _Outcome(problems=[Problem(label_file, 0, why(error))])
     except UnicodeDecodeError:
         return _Outcome(problems=[Problem(label_file, 0, "not UTF-8 text")])
     rows = parse_labels(text, nc, shape)
