@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.build import count_parameters
 from utils.device import now
 
 
@@ -22,7 +23,7 @@ def summary_table(model: nn.Module, imgsz: int = 640, times: Sequence[float] | N
         columns["slot"] = [f"0–{rows[0].slot}", *(row.slot for row in rows[1:])]
     columns["from"] = [", ".join(map(str, row.written)) for row in rows]
     columns["n"] = [row.number for row in rows]
-    columns["params"] = [f"{sum(p.numel() for p in module.parameters()):,}" for module in model.model]
+    columns["params"] = [f"{count_parameters(module):,}" for module in model.model]
     if times:
         columns["ms"] = [f"{times[row.index]:.2f}" for row in rows]
     numbers = len(columns)
@@ -43,9 +44,8 @@ def _aligned(cells: Sequence[str], align: Callable[[str, int], str]) -> list[str
 
 def summary_line(model: nn.Module, imgsz: int = 640) -> str:
     """Return rows, parameters and FLOPs in one line."""
-    parameters = sum(p.numel() for p in model.parameters())
     flops = count_flops(model, imgsz) / 1e9
-    return f"{len(model.rows)} rows, {parameters:,} parameters, {flops:.1f} GFLOPs at {imgsz}×{imgsz}"
+    return f"{len(model.rows)} rows, {count_parameters(model):,} parameters, {flops:.1f} GFLOPs at {imgsz}×{imgsz}"
 
 
 def fused_line(model: nn.Module, imgsz: int = 640) -> str:

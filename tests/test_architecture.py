@@ -55,7 +55,7 @@ INSIDE_MODELS = {  # models.x may import these parts of models
     "wiring": {"registry", "layers", "dialects", "parse"},
     "build": {"registry", "layers", "parse", "wiring"},
     "report": {"registry", "backbones", "build"},
-    "summary": set(),
+    "summary": {"build"},
     "detector": {"registry", "dialects", "keys", "layers", "backbones", "parse", "wiring", "build", "report"},
     "swap": {"registry", "keys", "dialects", "backbones", "parse", "build", "detector"},
     "yolo": {"parse", "scales", "report", "summary", "detector", "swap"},
