@@ -33,6 +33,7 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/hyp.py", "--label-smoothing"): "train",
     ("utils/training/multi_scale.py", "--multi-scale"): "train",
     ("utils/training/start.py", "--backbone"): "train",
+    ("utils/training/start.py", "--noautoanchor"): "train",
     ("utils/training/start.py", "--weights"): "train",
     ("utils/detection/predict.py", "--classes"): "detect",
     ("utils/detection/video.py", "--nosave"): "detect",

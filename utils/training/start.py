@@ -65,12 +65,16 @@ def plan_model(cfg: TrainConfig) -> ModelPlan:
         _check(given)
         data = _altered(given, cfg)
     source = " with ".join(filter(None, (source, cfg.backbone, cfg.head and f"head {cfg.head}")))
+    is_same = from_checkpoint and data == given
+    if isinstance(data.get("anchors"), int) and not cfg.autoanchor and not is_same:
+        what = f"{source}: 'anchors: {data['anchors']}' is a number per level, whose sizes only AutoAnchor finds"
+        raise ConfigError(what, "remove --noautoanchor, or write the sizes in pixels, as models/yolov5s.yaml does")
     return ModelPlan(
         data,
         source,
         head=read_rows(data, source)[-1].entry.cls,  # a wrong row is told before the data set is drawn or scanned
         start=_with_moved_rows(start) if start and cfg.backbone else start,
-        is_same=from_checkpoint and data == given,
+        is_same=is_same,
         names_weights=cfg.backbone_weights != "none",
     )
 

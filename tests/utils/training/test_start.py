@@ -221,3 +221,29 @@ def test_a_backbone_of_one_size_is_built_for_the_size_that_training_rounds_to():
     plan = plan_model(TrainConfig(cfg="yolov5n.yaml", backbone="timm/levit_128", imgsz=120))
 
     assert plan.data["backbone"][0][3][-1]["img_size"] == [128, 128]
+
+
+@pytest.mark.parametrize(
+    ("flags", "source"),
+    [
+        ({"cfg": "hub/yolov5-p2.yaml"}, r"yolov5-p2\.yaml"),
+        ({"cfg": "yolov8-p2.yaml", "head": "anchor"}, r"yolov8-p2\.yaml with head anchor"),
+    ],
+)
+def test_a_number_of_anchors_needs_autoanchor(flags, source):
+    with pytest.raises(ConfigError, match=f"{source}: 'anchors: 3' is a number per level") as error:
+        plan_model(TrainConfig(**flags, autoanchor=False))
+
+    assert error.value.fix.startswith("remove --noautoanchor")
+    assert plan_model(TrainConfig(**flags)).data["anchors"] == 3
+
+
+def test_a_checkpoint_brings_the_anchors_that_were_fitted_but_only_to_its_own_model(tmp_path):
+    data, _ = read_model_yaml("yolov5n.yaml")
+    trained = DetectionModel(data | {"anchors": 3}, nc=2)
+    trained.head.anchors.fill_(7)
+    weights = saved(trained, tmp_path / "best.pt")
+
+    assert (start(weights=weights, autoanchor=False).head.anchors == 7).all()
+    with pytest.raises(ConfigError, match="'anchors: 3' is a number per level"):
+        start(weights=weights, backbone=BACKBONE, autoanchor=False)
