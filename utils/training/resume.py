@@ -43,6 +43,7 @@ MAY_CHANGE = {
     "val",
     "save",
     "save_steps",
+    "save_period",
     "plots",
 }
 
@@ -175,6 +176,7 @@ def capture(session: Any) -> dict[str, Any]:
         "model": s.model.state_dict(),
         "stepper": s.stepper.state_dict(),
         "stopper": s.stopper.state_dict(),
+        "maps": s.image_weights.maps if s.image_weights else None,
         "generators": _generators(s.device),
         "data": s.data_facts,
         "data_file": str(s.spec.file),
@@ -190,6 +192,8 @@ def restore(session: Any, resumed: Resumed) -> None:
     s.ema.ema.load_state_dict(resumed.checkpoint.state)
     s.stepper.load_state_dict(state["stepper"])
     s.stopper.load_state_dict(state["stopper"])
+    if s.image_weights:
+        s.image_weights.update(np.array(state["maps"]))
     s.state.epoch, s.state.batch = state["epoch"], state["batch"]
     s.state.losses.copy_(state["losses"])
     s.state.rows.extend(resumed.rows())
