@@ -72,6 +72,7 @@ CASES = {
     "steps across epochs": {"hyp": "window.yaml"},
     "anchor-free": {"hyp": "window.yaml", "head": "anchor-free"},
     "two workers": {"workers": 2},
+    "other sizes, rare classes more often": {"multi_scale": True, "image_weights": True, "imgsz": 96},
     "AdamW, no validation": {"optimizer": "AdamW", "val": False, "cos_lr": True},
 }
 
@@ -99,7 +100,7 @@ def test_a_model_with_drop_path_resumes_exactly(project, monkeypatch, batches):
 
 
 def test_each_part_of_the_saved_state_counts(project, monkeypatch):
-    options = {"hyp": "window.yaml", "optimizer": "AdamW"}
+    options = {"hyp": "window.yaml", "optimizer": "AdamW", "image_weights": True}
     straight = read_run(run(**options, project="straight"))
     stopped = interrupted(monkeypatch, 2 * BATCHES + 1, **options)
     last = stopped / "weights/last.pt"
@@ -132,6 +133,7 @@ SPOILERS = {
     "batch": lambda state, root: state.update(batch=0),
     "losses": lambda state, root: state["losses"].mul_(2),
     "table": lambda state, root: state["rows"].mul_(2),
+    "maps": lambda state, root: state.update(maps=[0.9, 0.1, 0.0]),
     "early stopping": lambda state, root: state["stopper"].update(best_fitness=0.9),
 }
 
