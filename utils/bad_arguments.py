@@ -26,6 +26,8 @@ def refused(known: Mapping[str, argparse.Action], argv: Sequence[str], error: ar
     value = invalid[1].strip("'\"") if invalid else ""
     if not value:
         return ConfigError(f"{flag} has no value", f"write it behind {flag}, or leave the flag out")
+    if "--" + _name(value) in known and "=" in value:  # behind a flag that takes several values
+        return ConfigError(f"unexpected argument {value!r}", f"write it as --{value.replace('=', ' ', 1)}")
     check_value(action.dest, value)
     if action.choices:
         return ConfigError(f"{flag} {value} is not possible", f"give {' or '.join(map(str, action.choices))}")
@@ -52,6 +54,9 @@ def unknown(known: Mapping[str, argparse.Action], argv: Sequence[str], given: st
     flag = _name(before[-1])
     if known[flag].nargs == 0:
         return _no_value(known, flag, given)
+    if known[flag].nargs == "+":
+        fix = f"write {before[-1].replace('=', ' ', 1)} {given}"
+        return ConfigError(f"{before[-1]} is one value, and {given!r} is one more", fix)
     fix = "put text with spaces, or with * or ? in it, in quotes"
     if known[flag].dest == "weights":
         fix = "give one file; several at once, as an ensemble, are not run yet"

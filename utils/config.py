@@ -37,7 +37,8 @@ def option(
 
     ``aliases`` are further spellings; ``off_aliases`` are flags that switch a boolean off (``--nosave``);
     ``const`` is the value of the flag without an argument (``--cache`` alone); a default of None tells what was not
-    given. A number, or each of several, must lie from ``low`` to ``high``.
+    given. A number, or each of several, must lie from ``low`` to ``high``. A field ``int | tuple[int, int]`` is a
+    number where one is given.
     """
     metadata = {"help": help, "aliases": aliases, "off_aliases": off_aliases, "const": const, "choices": choices}
     metadata |= {"low": low, "high": high}
@@ -78,7 +79,8 @@ def parse_config(config_class: type, argv: Sequence[str], prog: str | None = Non
         raise refused(known, argv, error) from error
     if rest:
         raise unknown(known, argv, rest[0], _command(config_class))
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(namespace).items()}
+    hints = typing.get_type_hints(config_class)
+    values = {k: _gathered(v, hints[k]) if isinstance(v, list) else v for k, v in vars(namespace).items()}
     return _filled(config_class, values)
 
 
@@ -130,7 +132,12 @@ def _fitting(name: str, value: Any, hint: Any) -> Any:
     if wrong:
         raise ConfigError(f"{name} is {wrong[0]!r}", f"give a value of type {kind.__name__}")
     items = [os.fspath(item) if isinstance(item, os.PathLike) else kind(item) for item in items]
-    return tuple(items) if many else items[0]
+    return _gathered(items, hint) if many else items[0]
+
+
+def _gathered(items: list[Any], hint: Any) -> Any:
+    """Return the values of an option as a tuple, or the only one of an option that may be a single value."""
+    return items[0] if len(items) == 1 and _may_be_one(hint) else tuple(items)
 
 
 def _command(config_class: type) -> str:
@@ -151,12 +158,12 @@ def check_config(cfg: Any) -> Any:
     """Return an instance of a config class if all of its values are allowed. Raises: ConfigError."""
     hints = typing.get_type_hints(type(cfg))
     for field in option_fields(cfg):
-        values, flag = getattr(cfg, field.name), "--" + field.name.replace("_", "-")
-        counts = _counts(hints[field.name])
-        if counts and values is not None and len(values) not in counts:
+        given, flag = getattr(cfg, field.name), "--" + field.name.replace("_", "-")
+        values, counts = given if isinstance(given, tuple) else (given,), _counts(hints[field.name])
+        if counts and given is not None and len(values) not in counts:
             fix = f"give {' or '.join(map(str, counts))}"
             raise ConfigError(f"{flag} {' '.join(map(str, values))}: {len(values)} values", fix)
-        for value in values if isinstance(values, tuple) else (values,):
+        for value in values:
             check_value(field.name, value)
             allowed = None if value is None else allowed_instead(field, value)
             if allowed:
@@ -231,9 +238,10 @@ def _add_flag(parser: _Parser, field: dataclasses.Field, hint: Any) -> None:
 
 
 def _value_type(hint: Any) -> tuple[type, bool]:
-    """Return (type of one value, several allowed) of ``int``, ``str | None`` or ``tuple[int, ...]``."""
+    """Return (type of one value, several allowed) of ``int``, ``str | None``, ``tuple[int, ...]`` or a union."""
     if isinstance(hint, types.UnionType):
-        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
+        parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
+        hint = next((part for part in parts if typing.get_origin(part) is tuple), parts[0])
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0], True
     return hint, False
@@ -243,4 +251,12 @@ def _counts(hint: Any) -> list[int]:
     """Return how many values ``tuple[int] | tuple[int, int]`` may have; nothing where any number may be given."""
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     lengths = [typing.get_args(part) for part in parts if typing.get_origin(part) is tuple]
-    return [len(values) for values in lengths if Ellipsis not in values]
+    counts = [len(values) for values in lengths if Ellipsis not in values]
+    return [1, *counts] if _may_be_one(hint) else counts
+
+
+def _may_be_one(hint: Any) -> bool:
+    """Return whether an option of several values may be a single one, as in ``int | tuple[int, int]``."""
+    parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
+    are_tuples = [typing.get_origin(part) is tuple for part in parts]
+    return isinstance(hint, types.UnionType) and any(are_tuples) and not all(are_tuples)

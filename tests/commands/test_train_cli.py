@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -16,6 +18,7 @@ from utils.checkpoint.load import load_checkpoint
 from utils.config import parse_config
 from utils.configs.export import ExportConfig
 from utils.configs.train import TrainConfig
+from utils.data.image.read import read_image
 from utils.data.shapes.dataset import draw_picture
 from utils.data.shapes.scene import CLASSES
 from utils.errors import CheckpointError, ConfigError, DataError, DivergedError
@@ -122,6 +125,41 @@ def test_training_continues_from_a_checkpoint(pictures, folder, caplog):
     before, after = load_checkpoint(best).state, load_checkpoint(folder / "runs/train/exp2/weights/last.pt").state
     assert torch.equal(before["model.1.bn.running_mean"], after["model.1.bn.running_mean"])
     assert not torch.equal(before["model.24.m.0.weight"], after["model.24.m.0.weight"])
+
+
+@pytest.fixture(scope="module")
+def wide_pictures(pictures, tmp_path_factory):
+    """The same pictures, squeezed to half their height."""
+    root = tmp_path_factory.mktemp("wide")
+    shutil.copytree(pictures, root, dirs_exist_ok=True)
+    for path in root.rglob("*.jpg"):
+        write_image(path, np.ascontiguousarray(read_image(path)[::2]))
+    return root
+
+
+def test_training_on_rectangular_batches(wide_pictures, folder, caplog):
+    caplog.set_level("INFO")
+    run_train(wide_pictures, "--cfg", "yolov5n.yaml", "--rect", "--img", 128)
+
+    assert "--rect" in caplog.text
+    for number in range(3):  # two by two pictures with captions: square ones would be higher than wide
+        height, width = read_image(folder / f"runs/train/exp/train_batch{number}.jpg").shape[:2]
+        assert width > height
+    assert load_checkpoint(folder / "runs/train/exp/weights/last.pt").facts["imgsz"] == 128
+
+
+def test_training_with_height_and_width(pictures, folder, caplog):
+    caplog.set_level("INFO")
+    run_train(pictures, "--cfg", "yolov5n.yaml", "--img", 64, 100)
+
+    run = folder / "runs/train/exp"
+    assert "--imgsz 100 is no multiple of the stride 32, or under two cells; using 128" in caplog.text
+    assert "images 64×128 px" in caplog.text
+    assert read_yaml(run / "opt.yaml")["imgsz"] == [64, 100]
+    assert load_checkpoint(run / "weights/last.pt").facts["imgsz"] == 128
+    export.main(parse_config(ExportConfig, [], prog="e"))
+    metadata = {p.key: p.value for p in onnx.load(run / "weights/best.onnx").metadata_props}
+    assert json.loads(metadata["imgsz"]) == [128, 128]
 
 
 def test_published_weights_of_a_backbone_are_loaded_and_reported_in_the_run_folder(pictures, folder):

@@ -12,7 +12,7 @@ import torch
 
 from utils import absent_flags
 from utils.command import run_command
-from utils.config import option, parse_config
+from utils.config import check_config, make_config, option, parse_config
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.detect import DetectConfig
 from utils.configs.export import ExportConfig
@@ -160,6 +160,16 @@ def test_a_flag_may_be_shortened_as_long_as_it_can_be_only_one(config, flags, ex
 
 
 @pytest.mark.parametrize(
+    ("flags", "given", "expected"),
+    [("--img 320", 320, 320), ("--img 320", [320], 320), ("--imgsz 480 640", (480, 640), (480, 640))],
+)
+def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, expected):
+    assert parse_config(TrainConfig, flags.split(), prog="x").imgsz == expected
+    assert make_config(TrainConfig, {"imgsz": given}).imgsz == expected
+    assert check_config(TrainConfig(imgsz=expected)).imgsz == expected
+
+
+@pytest.mark.parametrize(
     ("config", "flags", "what", "fix"),
     [
         (
@@ -169,7 +179,7 @@ def test_a_flag_may_be_shortened_as_long_as_it_can_be_only_one(config, flags, ex
             "it could be --save-conf or --save-csv or --save-crop",
         ),
         (TrainConfig, "--epocs 3", "unknown argument '--epocs'", "did you mean --epochs"),
-        (TrainConfig, "--img 640 480", "--img takes one value, and '480' is one more", "give one number"),
+        (ValConfig, "--img 640 480", "--img takes one value, and '480' is one more", "give one number"),
         (DetectConfig, "--source my photo.jpg", "--source takes one value, and 'photo.jpg' is one more", "quotes"),
         (TrainConfig, "epochs", "unexpected argument 'epochs'", "see --help"),
         (TrainConfig, "--resume", "--resume of YOLOv5's train.py is not an option here", "last.pt"),

@@ -33,7 +33,12 @@ class TrainConfig(Given):
     )
     epochs: int = option(100, help="passes over the training images; with --resume more of them extend a run", low=1)
     batch_size: int = option(16, help="images per batch", **BATCH_SIZE)
-    imgsz: int = option(640, help="longer side of the images, in pixels", **IMGSZ)
+    imgsz: int | tuple[int, int] = option(
+        640, help="size of the images in pixels: one number for both sides, or height and width", **IMGSZ
+    )
+    rect: bool = option(
+        False, help="rectangular batches: images of similar proportions together, without mosaic, mixup and copy_paste"
+    )
     device: str = option("", **DEVICE)
     optimizer: str | None = option(
         None, help="optimizer; without it that of the model's recipe, or SGD", choices=("SGD", "Adam", "AdamW")

@@ -18,6 +18,7 @@ import numpy as np
 from utils.data.image.read import read_image
 from utils.data.memory import available_memory
 from utils.errors import ConfigError, DataError
+from utils.imgsz import both_sides
 from utils.runs import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
@@ -28,19 +29,26 @@ GIB = 2**30
 
 
 class ImageStore:
-    """Image i, (h, w, 3) uint8 RGB, its longer side at most ``imgsz``: larger images are shrunk, small ones stay.
+    """Image i, (h, w, 3) uint8 RGB, at most as large as fits ``imgsz``: larger images are shrunk, small ones stay.
 
-    ``shapes`` (N, 2) [h, w] are those of the files. ``smooth`` averages whenever an image is shrunk (validation),
-    otherwise only below half its size, where plain interpolation would skip pixels (training: five times as fast).
+    ``imgsz`` is the side of a square or (height, width), ``shape`` the latter; ``shapes`` (N, 2) [h, w] are those of
+    the files. ``smooth`` averages whenever an image is shrunk (validation), otherwise only below half its size, where
+    plain interpolation would skip pixels (training: five times as fast).
     """
 
     def __init__(
-        self, paths: Sequence[str], shapes: np.ndarray, imgsz: int, cache: str | None = None, smooth: bool = False
+        self,
+        paths: Sequence[str],
+        shapes: np.ndarray,
+        imgsz: int | Sequence[int],
+        cache: str | None = None,
+        smooth: bool = False,
     ) -> None:
         if cache not in CACHES:
             raise ConfigError(f"unknown cache {cache!r}", "use ram or disk, or leave it out")
-        self.paths, self.shapes, self.imgsz, self.smooth = list(paths), np.asarray(shapes), imgsz, smooth
-        self.sizes = nominal_sizes(shapes, imgsz)
+        self.paths, self.shapes, self.smooth = list(paths), np.asarray(shapes), smooth
+        self.shape = both_sides(imgsz)
+        self.sizes = nominal_sizes(shapes, self.shape)
         self.stored_sizes = np.minimum(self.sizes, self.shapes[:, ::-1])
         need = int(self.stored_sizes.prod(1, dtype=np.int64).sum()) * 3
         self.cache = cache if cache and _fits(cache, need) else None
@@ -82,16 +90,30 @@ class ImageStore:
         return image
 
     def _cache_file(self, index: int) -> Path:
-        path = Path(self.paths[index])
+        path, size = Path(self.paths[index]), self.stored_sizes[index].tolist()
         facts = path.stat()
-        key = f"{path.absolute()}|{facts.st_size}|{facts.st_mtime_ns}|{self.imgsz}|{self.smooth}"
+        key = f"{path.absolute()}|{facts.st_size}|{facts.st_mtime_ns}|{size}|{self.smooth}"
         return cache_dir("images") / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:40]}.npy"
 
 
-def nominal_sizes(shapes: np.ndarray, imgsz: int) -> np.ndarray:
-    """Return (N, 2) [w, h]: the sizes that labels are placed with, the longer side ``imgsz``, the other rounded up."""
+def nominal_sizes(shapes: np.ndarray, imgsz: int | Sequence[int]) -> np.ndarray:
+    """Return (N, 2) [w, h]: the sizes that labels are placed with, as large as fits ``imgsz``, rounded up.
+
+    One side is that of ``imgsz``, which is the side of a square or (height, width).
+    """
     shapes = np.asarray(shapes, np.int64)
-    return -(-shapes[:, ::-1] * imgsz // shapes.max(1, keepdims=True))
+    limit, side = limiting_sides(shapes, both_sides(imgsz))
+    return -(-shapes[:, ::-1] * limit // side)
+
+
+def limiting_sides(shapes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (N, 1) how long the side of each image is in ``shape`` (h, w) that reaches its edges first, and is now.
+
+    ``shapes`` (N, 2) [h, w] of the images.
+    """
+    (height, width), (heights, widths) = shape, np.split(shapes, 2, axis=1)
+    is_wide = widths * height > heights * width
+    return np.where(is_wide, width, height), np.where(is_wide, widths, heights)
 
 
 def _read_array(file: Path) -> np.ndarray | None:

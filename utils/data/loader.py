@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from utils.data.batch import Batch, Shape, as_images
 from utils.data.image_store import ImageStore
-from utils.data.image_weights import ImageWeights
 from utils.data.mosaic.augment import AugmentConfig
+from utils.data.order import Sampling, build_order
 from utils.data.scan.scan_result import ScanResult
 from utils.data.train_batches import TrainBatches
 from utils.data.val_batches import ValBatches
@@ -142,24 +142,30 @@ class _Keys:
 
 def build_train_loader(
     scan: ScanResult,
-    imgsz: int,
+    imgsz: int | Sequence[int],
     batch_size: int,
     augment: AugmentConfig,
     seed: int = 0,
     workers: int = 8,
     cache: str | None = None,
-    weights: ImageWeights | None = None,
+    sampling: Sampling = Sampling(),
 ) -> BatchLoader:
-    """Return augmented batches of imgsz × imgsz pixels; ``shapes`` of a batch is None. Raises: ConfigError."""
+    """Return augmented batches of ``imgsz`` (one side, or height and width); ``shapes`` of a batch is None.
+
+    With ``sampling.rect_stride`` images of similar proportions share a batch as small as they allow, whose sides are multiples
+    of it, without mosaics. Raises: ConfigError.
+    """
     store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache)
     batch_size = min(batch_size, len(store))
-    batches = TrainBatches(scan, store, batch_size, augment, seed, weights)
+    order = build_order(sampling, store, batch_size, seed)
+    augment = augment if sampling.rect_stride is None else augment.without_mosaics()
+    batches = TrainBatches(scan, store, order, augment, seed)
     return BatchLoader(batches, worker_count(workers, batch_size))
 
 
 def build_val_loader(
     scan: ScanResult,
-    imgsz: int,
+    imgsz: int | Sequence[int],
     batch_size: int,
     stride: int = 32,
     workers: int = 8,
@@ -167,8 +173,9 @@ def build_val_loader(
     pad: float = 0.5,
     cache: str | None = None,
 ) -> BatchLoader:
-    """Return letterboxed batches: with ``rect`` as small as their images allow, else imgsz × imgsz pixels.
+    """Return letterboxed batches: with ``rect`` as small as their images allow, else of ``imgsz``.
 
+    ``imgsz`` is the side of a square or (height, width), which all images fit into.
     ``pad`` (in strides) is the border that ``rect`` leaves at least in the sum.
     """
     store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache, smooth=True)

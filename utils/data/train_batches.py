@@ -8,7 +8,6 @@ import numpy as np
 
 from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
-from utils.data.image_weights import ImageWeights
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.mosaic.composition import NUMBERS, Composition, compose
 from utils.data.mosaic.copy_paste import Copies, copy_paste
@@ -17,6 +16,7 @@ from utils.data.mosaic.perspective import warp_labels
 from utils.data.mosaic.ragged import Ragged
 from utils.data.mosaic.tiles import Objects, partners, place_objects
 from utils.data.mosaic.transforms._contract import Sample, build_transforms
+from utils.data.order import Members, Order
 from utils.data.rng import Stream, generator
 from utils.data.scan.scan_result import ScanResult
 
@@ -24,41 +24,26 @@ MIXUP_BETA = (32.0, 32.0)
 
 
 class TrainBatches:
-    """Batch (epoch, i) of a data set: a function of the seed and these two numbers, and of the weights if any.
+    """Batch (epoch, i) of a data set: a function of the seed and these two numbers, as ``order`` must be."""
 
-    Every epoch shows each image once, in a new order; the last batch may be smaller. With ``weights`` an epoch shows as
-    many images, but draws all of them, partners in mosaics too, with replacement.
-    """
-
-    def __init__(
-        self,
-        scan: ScanResult,
-        store: ImageStore,
-        batch_size: int,
-        augment: AugmentConfig,
-        seed: int,
-        weights: ImageWeights | None = None,
-    ) -> None:
-        self.store, self.batch_size, self.augment, self.seed = store, batch_size, augment, seed
-        self.weights = weights
+    def __init__(self, scan: ScanResult, store: ImageStore, order: Order, augment: AugmentConfig, seed: int) -> None:
+        self.store, self.order, self.augment, self.seed = store, order, augment, seed
         self.labels = Ragged.join(scan.labels, 5)
         polygons = [polygon for image in scan.segments for polygon in image]
         self.polygons = Ragged.join(polygons, 2) if any(map(len, polygons)) else None
         assert self.polygons is None or len(polygons) == len(self.labels.values), "a polygon, or none, for each row"
         self.transforms = build_transforms(augment.transform_values)
-        self._painter = Painter(store.imgsz)
-        self._order = (-1, np.zeros(0))  # epoch, the images in its order or the numbers that they are drawn by
+        self._painter = Painter()
 
     def __len__(self) -> int:
-        return -(-len(self.store) // self.batch_size)
+        return len(self.order)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         # what is on the pictures, and where
         epoch, batch = key
-        positions = range(len(self.store))[batch * self.batch_size : (batch + 1) * self.batch_size]
-        own = self._epoch_order(epoch)[positions.start : positions.stop]
-        own = own if self.weights is None else self.weights.draw(own)
-        composition = self._compose(own, epoch, batch, positions)
+        members = self.order.members(epoch, batch)
+        positions = members.positions
+        composition = self._compose(members, epoch, batch)
         objects = place_objects(composition.layout, self.labels, self.polygons)
 
         # objects copied within their pictures
@@ -81,22 +66,16 @@ class TrainBatches:
         for slot, position in enumerate(positions):
             rng = generator(self.seed, epoch, position, Stream.TRANSFORMS)
             labels[slot] = self._transform(pixels[slot], labels[slot], rng)
-        paths = [self.store.paths[index] for index in own.tolist()]
+        paths = [self.store.paths[index] for index in members.images.tolist()]
         return Batch(as_images(pixels), as_targets(labels), paths, shapes=None)
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            rng, images = generator(self.seed, epoch, 0, Stream.ORDER), len(self.store)
-            self._order = (epoch, rng.permutation(images) if self.weights is None else rng.random(images))
-        return self._order[1]
-
-    def _compose(self, own: np.ndarray, epoch: int, batch: int, positions: range) -> Composition:
+    def _compose(self, members: Members, epoch: int, batch: int) -> Composition:
+        own, positions, shape = members
         rng = generator(self.seed, epoch, batch, Stream.PARTNERS)
         augment = self.augment.at(epoch)
-        draw = self.weights and self.weights.draw
-        mosaics, pool = partners(own, len(self.store), int(augment.mosaic_pool), rng, draw)
+        mosaics, pool = partners(own, len(self.store), int(augment.mosaic_pool), rng, self.order.draw)
         rows = [generator(self.seed, epoch, position, Stream.GEOMETRY).random(NUMBERS) for position in positions]
-        return compose(own, mosaics, pool, self.store.sizes, augment, self.store.imgsz, np.stack(rows))
+        return compose(own, mosaics, pool, self.store.sizes, augment, shape, np.stack(rows))
 
     def _transform(self, pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Apply the transforms to ``pixels`` (H, W, 3), in place, and return the labels."""
@@ -110,12 +89,11 @@ class TrainBatches:
 
 def picture_labels(composition: Composition, objects: Objects) -> list[np.ndarray]:
     """Return the labels (n, 5) [class, cx, cy, w, h] of every sample, without what the warp has hidden."""
-    side = (composition.side, composition.side)
     picture = composition.layout.picture[objects.tile]
     matrices, scale = composition.matrix[picture], composition.scale[picture]
-    boxes, kept = warp_labels(objects.boxes, objects.polygons, matrices, scale, side)
+    boxes, kept = warp_labels(objects.boxes, objects.polygons, matrices, scale, composition.shape[::-1])
     sample = composition.sample[picture][kept]
-    boxes = normalize_boxes(boxes[kept], side)
+    boxes = normalize_boxes(boxes[kept], composition.shape)
     boxes[:, :2] = np.where(composition.flip[sample], 1 - boxes[:, :2], boxes[:, :2])
     order = np.argsort(sample, kind="stable")
     table = np.concatenate([objects.classes[kept, None], boxes], 1)[order]

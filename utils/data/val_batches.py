@@ -1,12 +1,11 @@
 """Batches for validation: letterboxed images of similar proportions side by side, so that little border is computed."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from utils.data.batch import Batch, Shape, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
 from utils.data.letterbox import BORDER, fit, paste
+from utils.data.order import rect_batches
 from utils.data.scan.scan_result import ScanResult
 
 
@@ -15,12 +14,11 @@ class ValBatches:
 
     def __init__(self, scan: ScanResult, store: ImageStore, batch_size: int, stride: int, rect: bool, pad: float):
         self.scan, self.store, self.batch_size = scan, store, batch_size
-        aspect = store.shapes[:, 0] / store.shapes[:, 1]
-        self.order = np.argsort(aspect, kind="stable") if rect else np.arange(len(store))
         if rect:
-            self.shapes = rect_shapes(aspect[self.order], batch_size, store.imgsz, stride, pad)
+            self.order, self.shapes = rect_batches(store.shapes, batch_size, store.shape, stride, pad)
         else:
-            self.shapes = np.full((-(-len(store) // batch_size), 2), store.imgsz)
+            self.order = np.arange(len(store))
+            self.shapes = np.tile(store.shape, (-(-len(store) // batch_size), 1))
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -49,13 +47,3 @@ class ValBatches:
         original = tuple(self.store.shapes[index].tolist())
         ratio = (size[0] / original[1], size[1] / original[0])
         return np.concatenate([labels[:, :1], boxes], 1), (original, tuple(map(float, ratio)), place.pad)
-
-
-def rect_shapes(aspect: Sequence[float], batch_size: int, imgsz: int, stride: int, pad: float) -> np.ndarray:
-    """Return [h, w] of each batch, multiples of ``stride``, for sorted ``aspect`` ratios (h / w)."""
-    shapes = []
-    for start in range(0, len(aspect), batch_size):
-        low, high = aspect[start], aspect[min(start + batch_size, len(aspect)) - 1]
-        factor = (high, 1) if high < 1 else (1, 1 / low) if low > 1 else (1, 1)
-        shapes.append(np.ceil(np.array(factor) * imgsz / stride + pad) * stride)
-    return np.array(shapes).astype(int)

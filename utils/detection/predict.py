@@ -16,7 +16,7 @@ from utils.configs.detect import DetectConfig
 from utils.data.letterbox import letterbox
 from utils.device import to_float_images
 from utils.errors import ConfigError
-from utils.imgsz import fit_imgsz
+from utils.imgsz import both_sides, fit_shape
 from utils.nms import non_max_suppression
 from utils.predictions import Predictions
 from utils.stopwatch import Speed, Stopwatch
@@ -102,9 +102,8 @@ def input_size(backend: Backend, imgsz: Sequence[int]) -> tuple[int, int]:
     """Return (height, width) that the backend takes for ``--imgsz``. Raises: ConfigError."""
     if len(imgsz) not in (1, 2):
         raise ConfigError(f"--imgsz {' '.join(map(str, imgsz))}", "give one number, or height and width")
-    height, width = (*imgsz, *imgsz)[:2]
     if backend.fixed_size is None:
-        return fit_imgsz(height, backend.stride), fit_imgsz(width, backend.stride)
-    if (height, width) != tuple(backend.fixed_size):
+        return fit_shape(imgsz, backend.stride)
+    if both_sides(imgsz) != tuple(backend.fixed_size):
         log.info("the model takes images of %d×%d pixels only", *reversed(backend.fixed_size))
     return tuple(backend.fixed_size)

@@ -161,7 +161,7 @@ def _announce(session: Session) -> None:
     precision = "float32" if s.amp_dtype is None else f"autocast to {str(s.amp_dtype).removeprefix('torch.')}"
     log.info("device %s, %s, %s", s.device, precision, counted(s.train_loader.workers, "loader process"))
     amount = f"{counted(s.cfg.epochs, 'epoch')} of {counted(len(s.train_loader), 'batch')}"
-    log.info("images %d px, %s; results go to %s", s.imgsz, amount, s.run_dir)
+    log.info("images %d×%d px, %s; results go to %s", *s.shape, amount, s.run_dir)
     if s.state.saved:
         _announce_resumed(s)
         return

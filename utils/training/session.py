@@ -15,6 +15,7 @@ from utils.configs.train import TrainConfig
 from utils.data.image_weights import ImageWeights
 from utils.data.loader import build_train_loader, build_val_loader
 from utils.data.mosaic.augment import AugmentConfig
+from utils.data.order import Sampling
 from utils.data.scan.one_class import as_one_class, with_one_class
 from utils.data.scan.overlap import warn_of_overlap
 from utils.data.scan.scan import scan_dataset
@@ -24,7 +25,7 @@ from utils.device import autocast_dtype, select_device
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.hyper import take
-from utils.imgsz import fit_imgsz
+from utils.imgsz import fit_shape
 from utils.loggers import build_loggers
 from utils.losses import build_loss, find_loss
 from utils.losses._contract import Loss
@@ -63,7 +64,7 @@ class Session:
     cores: CoreShare
     pace: Pace
     amp_dtype: torch.dtype | None
-    imgsz: int
+    shape: tuple[int, int]  # (height, width) that training images have, or with --rect fit into
     model: DetectionModel
     frozen: list[nn.Module]
     ema: ModelEMA
@@ -80,6 +81,11 @@ class Session:
     lock: IO[str]  # of the run folder
 
     @property
+    def imgsz(self) -> int:
+        """Return the longer side."""
+        return max(self.shape)
+
+    @property
     def weights_dir(self) -> Path:
         return self.run_dir / "weights"
 
@@ -91,7 +97,7 @@ class Session:
     @property
     def image_weights(self) -> ImageWeights | None:
         """How often each training image is drawn; None where each is shown once an epoch."""
-        return self.train_loader.batches.weights
+        return self.train_loader.batches.order.weights
 
 
 @dataclass(frozen=True)
@@ -104,25 +110,26 @@ class _Inputs:
     device: torch.device
     scans: tuple[ScanResult, ScanResult]  # training, validation
     model: DetectionModel
-    imgsz: int
+    shape: tuple[int, int]  # height and width of the images
     data_facts: dict[str, Any]
 
 
 def build_session(cfg: TrainConfig) -> Session:
     """Return the parts of a run, a new one or that of --resume. Nothing is written before every input is found good."""
     check_config(cfg)
+    _check_together(cfg)
     resumed = find_resumed(cfg)
     inputs = _read_inputs(cfg, resumed)
-    cfg, hyp, model, device, imgsz = inputs.cfg, inputs.hyp, inputs.model, inputs.device, inputs.imgsz
+    cfg, hyp, model, device, shape = inputs.cfg, inputs.hyp, inputs.model, inputs.device, inputs.shape
     train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
-    train_loader, val_loader = build_loaders(cfg, hyp, imgsz, model, inputs.scans)
+    train_loader, val_loader = build_loaders(cfg, hyp, shape, model, inputs.scans)
     frozen = _freeze(model, cfg.freeze)
     optimizer = _optimizer(model, cfg, hyp, batch_size)
     steps = len(train_loader)
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
-    loss = build_loss(model.head, hyp, imgsz)
+    loss = build_loss(model.head, hyp, max(shape))
     run_dir = resumed.run_dir if resumed else new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
     lock = lock_folder(run_dir)
     _write_inputs(run_dir, cfg, hyp, model, [*train_scan.problems, *val_scan.problems])
@@ -136,7 +143,7 @@ def build_session(cfg: TrainConfig) -> Session:
         cores=CoreShare(device),
         pace=Pace(cfg.epochs, steps, len(val_scan) / batch_size if cfg.val else 0, first),
         amp_dtype=amp_dtype,
-        imgsz=imgsz,
+        shape=shape,
         model=model,
         frozen=frozen,
         ema=ema,
@@ -172,15 +179,35 @@ def _read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> _Inputs:
     else:
         model = build_model(plan, spec.names, hyp.get("anchors"))
     model = model.to(device, memory_format=torch.channels_last)
-    imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
-    if model.fixed_size not in (None, (imgsz, imgsz)):
-        height, width = model.fixed_size
-        raise ConfigError(f"the backbone takes images of {height}×{width} only, not {imgsz}", f"--imgsz {height}")
+    shape = image_shape(cfg, model)
     if cfg.multi_scale:
-        check_sizes(model, imgsz)
+        check_sizes(model, max(shape))
     if cfg.autoanchor and not resumed:
-        fit_head(model, train_scan, imgsz, hyp, cfg.seed)
-    return _Inputs(cfg, hyp, spec, device, (train_scan, val_scan), model, imgsz, facts)
+        fit_head(model, train_scan, shape, hyp, cfg.seed)
+    return _Inputs(cfg, hyp, spec, device, (train_scan, val_scan), model, shape, facts)
+
+
+def _check_together(cfg: TrainConfig) -> None:
+    """Raises: ConfigError for options that exclude each other."""
+    if cfg.rect and cfg.image_weights:
+        what = "--rect puts the same images together in every epoch, --image-weights draws others"
+        raise ConfigError(what, "leave one of them out")
+
+
+def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:
+    """Return (height, width) of the images. Raises: ConfigError where the model takes others only."""
+    shape = fit_shape(cfg.imgsz, model.size_multiple)
+    if model.fixed_size is None:
+        return shape
+    height, width = model.fixed_size
+    if shape != (height, width):
+        fix = f"--imgsz {height}" if height == width else f"--imgsz {height} {width}"
+        raise ConfigError(f"the backbone takes images of {height}×{width} only, not {shape[0]}×{shape[1]}", fix)
+    if cfg.rect:
+        raise ConfigError(
+            f"the backbone takes images of {height}×{width} only, not of several sizes", "train without --rect"
+        )
+    return shape
 
 
 def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainConfig, dict[str, Any]]:
@@ -212,26 +239,33 @@ def seed_everything(seed: int, device: torch.device) -> None:
 
 
 def build_loaders(
-    cfg: TrainConfig, hyp: dict[str, Any], imgsz: int, model: DetectionModel, scans: tuple[ScanResult, ScanResult]
+    cfg: TrainConfig,
+    hyp: dict[str, Any],
+    shape: tuple[int, int],
+    model: DetectionModel,
+    scans: tuple[ScanResult, ScanResult],
 ) -> tuple[Any, Any]:
     """Return the training and the validation loader; the latter takes twice the batch, as it keeps no gradients."""
     train_scan, val_scan = scans
     rect = model.fixed_size is None
     if not rect:
-        log.info("the backbone takes images of %d×%d pixels only: validation uses squares of that size", imgsz, imgsz)
+        log.info("the backbone takes images of %d×%d pixels only: validation uses that size", *shape)
+    batch_size, stride = 2 * cfg.batch_size, model.size_multiple
     train = build_train_loader(
         train_scan,
-        imgsz,
+        shape,
         cfg.batch_size,
         AugmentConfig.from_hyp(hyp, cfg.epochs),
         seed=cfg.seed,
         workers=cfg.workers,
         cache=None if cfg.cache == "val" else cfg.cache,
-        weights=ImageWeights(train_scan.labels, model.nc) if cfg.image_weights else None,
+        sampling=Sampling(
+            weights=ImageWeights(train_scan.labels, model.nc) if cfg.image_weights else None,
+            rect_stride=stride if cfg.rect else None,
+        ),
     )
     cache = "ram" if cfg.cache == "val" else cfg.cache
-    batch_size, stride = 2 * cfg.batch_size, model.size_multiple
-    val = build_val_loader(val_scan, imgsz, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
+    val = build_val_loader(val_scan, shape, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
     return train, val
 
 

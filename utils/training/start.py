@@ -17,8 +17,10 @@ from models.swap import moved_rows, swap_backbone, swap_head
 from utils.checkpoint.load import load_checkpoint, load_weights
 from utils.checkpoint.transfer import carry_classes, fitted_keys, same_classes, transfer, wanted_options
 from utils.configs.train import TrainConfig
+from utils.data.image_store import limiting_sides
 from utils.data.scan.scan_result import ScanResult
 from utils.errors import CheckpointError, ConfigError
+from utils.imgsz import both_sides
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ def _altered(data: dict[str, Any], cfg: TrainConfig) -> dict[str, Any]:
         data = swap_head(data, cfg.head)
     if cfg.backbone:
         weights = BACKBONE_WEIGHTS.get(cfg.backbone_weights, cfg.backbone_weights)
-        data = swap_backbone(data, cfg.backbone, weights=weights, imgsz=(cfg.imgsz, cfg.imgsz))
+        data = swap_backbone(data, cfg.backbone, weights=weights, imgsz=both_sides(cfg.imgsz))
     return data
 
 
@@ -185,18 +187,24 @@ def _carry_classes(model: DetectionModel, start: Start) -> None:
     log.info("classes that --weights knows by name: %d of %d: %s%s", len(pairs), len(model.names), found, more)
 
 
-def fit_head(model: DetectionModel, scan: ScanResult, imgsz: int, hyp: Mapping[str, Any], seed: int) -> None:
-    """Let a head that can fit itself to the boxes of the data, in place."""
+def fit_head(
+    model: DetectionModel, scan: ScanResult, shape: tuple[int, int], hyp: Mapping[str, Any], seed: int
+) -> None:
+    """Let a head that can fit itself to the boxes of the data, in place; images fit into ``shape`` (h, w)."""
     if hasattr(model.head, "fit"):
         rng = np.random.default_rng(seed)
-        model.head.fit(_box_sizes(scan.labels, scan.shapes, imgsz, rng), imgsz, hyp, rng)
+        model.head.fit(_box_sizes(scan.labels, scan.shapes, shape, rng), max(shape), hyp, rng)
 
 
-def _box_sizes(labels: list[np.ndarray], shapes: np.ndarray, imgsz: int, rng: np.random.Generator) -> np.ndarray:
+def _box_sizes(
+    labels: list[np.ndarray], shapes: np.ndarray, shape: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
     """Return (T, 2) widths and heights in pixels, each image scaled by a random 0.9 to 1.1.
 
     ``labels`` are per image (n, 5) [class, cx, cy, w, h] in 0–1, ``shapes`` (N, 2) height and width.
+    Every image is as large as fits ``shape`` (h, w).
     """
-    scaled = imgsz * shapes[:, ::-1] / shapes.max(1, keepdims=True) * rng.uniform(0.9, 1.1, (len(shapes), 1))
+    limit, side = limiting_sides(shapes, shape)
+    scaled = limit * shapes[:, ::-1] / side * rng.uniform(0.9, 1.1, (len(shapes), 1))
     counts = [len(rows) for rows in labels]
     return np.concatenate([rows[:, 3:5] for rows in labels]) * np.repeat(scaled, counts, axis=0)

@@ -35,7 +35,7 @@ def test_images_of_similar_proportions_share_a_batch_as_in_the_reference(scan):
 
 def test_images_of_the_same_proportions_keep_the_order_of_their_files():
     shapes = np.array([(480, 640), (600, 800), (640, 480)] * 40)
-    store = SimpleNamespace(shapes=shapes, imgsz=640)
+    store = SimpleNamespace(shapes=shapes, shape=(640, 640))
 
     order = ValBatches(None, store, batch_size=16, stride=32, rect=True, pad=0.5).order.tolist()
 

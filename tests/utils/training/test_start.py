@@ -1,7 +1,9 @@
 """Where the tensors of a training's model come from: --weights, --backbone-weights, the model YAML."""
 
 import logging
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +14,8 @@ from utils.checkpoint.native import save_checkpoint
 from utils.configs.train import TrainConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import ROOT
-from utils.training.start import build_model, plan_model
+from utils.training.session import image_shape
+from utils.training.start import build_model, fit_head, plan_model
 from utils.yaml_file import write_yaml
 
 NAMES = {0: "cat", 1: "dog"}
@@ -247,3 +250,42 @@ def test_a_checkpoint_brings_the_anchors_that_were_fitted_but_only_to_its_own_mo
     assert (start(weights=weights, autoanchor=False).head.anchors == 7).all()
     with pytest.raises(ConfigError, match="'anchors: 3' is a number per level"):
         start(weights=weights, backbone=BACKBONE, autoanchor=False)
+
+
+def test_a_backbone_of_one_size_is_built_for_height_and_width():
+    plan = plan_model(TrainConfig(cfg="yolov5n.yaml", backbone="timm/levit_128", imgsz=(120, 192)))
+
+    assert plan.data["backbone"][0][3][-1]["img_size"] == [128, 192]
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "fix"),
+    [
+        ({"imgsz": 128}, "takes images of 128×192 only, not 128×128", "--imgsz 128 192"),
+        ({"imgsz": (192, 128)}, "takes images of 128×192 only, not 192×128", "--imgsz 128 192"),
+        ({"imgsz": (128, 192), "rect": True}, "takes images of 128×192 only, not of several", "without --rect"),
+    ],
+)
+def test_a_model_of_one_size_refuses_others(options, what, fix):
+    model = SimpleNamespace(size_multiple=32, fixed_size=(128, 192))
+
+    assert image_shape(TrainConfig(imgsz=(128, 192)), model) == (128, 192)
+    with pytest.raises(ConfigError) as error:
+        image_shape(TrainConfig(**options), model)
+    assert what in error.value.what
+    assert fix in error.value.fix
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((640, 640), [64, 160]), ((192, 320), [25.6, 64])])
+def test_anchors_are_fitted_to_the_sizes_that_boxes_have_on_training_images(shape, expected):
+    found = []
+    head = SimpleNamespace(fit=lambda sizes, imgsz, hyp, rng: found.append((sizes, imgsz)))
+    label = np.array([[0, 0.5, 0.5, 0.1, 1 / 3]])  # of 640×480 pixels on 640×640: 64 × 160, on 192×320: 25.6 × 64
+    scan = SimpleNamespace(labels=[label] * 200, shapes=np.array([(480, 640)] * 200))
+
+    fit_head(SimpleNamespace(head=head), scan, shape, {}, seed=0)
+
+    [(sizes, imgsz)] = found
+    assert imgsz == max(shape)
+    assert sizes.mean(0) == pytest.approx(expected, rel=0.02)  # each is scaled by 0.9 to 1.1
+    assert (sizes >= np.array(expected) * 0.9).all() and (sizes <= np.array(expected) * 1.1).all()

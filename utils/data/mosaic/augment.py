@@ -42,6 +42,10 @@ class AugmentConfig:
         """Return the values for an epoch: the last ones may be without mosaics."""
         if self.epochs is None or epoch < self.epochs - self.close_mosaic:
             return self
+        return self.without_mosaics()
+
+    def without_mosaics(self) -> "AugmentConfig":
+        """Return the values for single images: no mosaic, and nothing of what mosaics alone have."""
         return replace(self, mosaic=0.0, mixup=0.0, copy_paste=0.0)
 
     @property

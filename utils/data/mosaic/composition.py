@@ -24,14 +24,14 @@ class Composition:
     matrix: np.ndarray  # (P, 3, 3) from canvas to picture, before flipping
     scale: np.ndarray  # (P,) that was drawn
     flip: np.ndarray  # (B, 2) bool: left to right, upside down
-    side: int  # of a picture
+    shape: tuple[int, int]  # (h, w) of a picture
 
     def pixel_matrix(self) -> np.ndarray:
         """Return (P, 3, 3) from canvas to flipped picture."""
         mirror = np.tile(np.eye(3), (len(self.sample), 1, 1))
         flip = self.flip[self.sample]
         mirror[:, [0, 1], [0, 1]] = np.where(flip, -1, 1)
-        mirror[:, :2, 2] = np.where(flip, self.side, 0)
+        mirror[:, :2, 2] = np.where(flip, self.shape[::-1], 0)
         return mirror @ self.matrix
 
 
@@ -41,13 +41,14 @@ def compose(
     pool: np.ndarray,
     sizes: np.ndarray,
     augment: AugmentConfig,
-    side: int,
+    shape: tuple[int, int],
     numbers: np.ndarray,
 ) -> Composition:
     """Compose B samples from uniform ``numbers`` (B, NUMBERS).
 
     ``own`` (B,) are their images and ``mosaics`` (B, 4) the images of their mosaics, if they become one; second
-    mosaics take images from ``pool``. ``sizes`` (N, 2) [w, h] of all images on a canvas.
+    mosaics take images from ``pool``. ``sizes`` (N, 2) [w, h] of all images on a canvas; ``shape`` (h, w) of a
+    picture.
     """
     # which samples are mosaics, and which get a second one mixed in
     decisions, tables = np.split(numbers, [len(DECISIONS)], 1)
@@ -65,23 +66,22 @@ def compose(
 
     # where they lie
     pictures = np.concatenate([first, np.arange(len(own), len(sample))])
-    centres = np.floor((0.5 + table[pictures, CENTRE]) * side)
+    centres = np.floor((0.5 + table[pictures, CENTRE]) * shape[::-1])
     layout = merge(
-        mosaic_layout(images, sizes[images], centres, side),
+        mosaic_layout(images, sizes[images], centres, shape),
         pictures,
-        letterbox_layout(own[single], sizes[own[single]], side),
+        letterbox_layout(own[single], sizes[own[single]], shape),
         single,
     )
 
     # how each canvas is warped into its picture
     low, high = warp_ranges(augment.degrees, augment.translate, augment.scale, augment.shear, augment.perspective)
     draws = low + (high - low) * table[:, WARP]
-    canvas = np.repeat(layout.canvas[:, None], 2, 1)
     return Composition(
         layout,
         sample,
-        warp_matrices(draws, canvas, (side, side)),
+        warp_matrices(draws, layout.canvas, shape[::-1]),
         draws[:, SCALE],
         decisions[:, [FLIP_LR, FLIP_UD]] < (augment.fliplr, augment.flipud),
-        side,
+        shape,
     )

@@ -41,7 +41,7 @@ def copy_paste(
     for index, rng in enumerate(rngs):
         own = np.arange(bounds[index], bounds[index + 1])
         if layout.is_mosaic[index]:
-            chosen, mirrored = _choose(objects, own, share, layout.canvas[index], rng)
+            chosen, mirrored = _choose(objects, own, share, layout.canvas[index, 0], rng)
         else:
             chosen, mirrored = own[:0], objects.boxes[:0]
         rows += [own, chosen]
@@ -49,23 +49,26 @@ def copy_paste(
         copied += [np.zeros(len(own), bool), np.ones(len(chosen), bool)]
     rows, copied = np.concatenate(rows), np.concatenate(copied)
     taken = objects.polygons.take(rows)
-    canvas = layout.canvas[layout.picture[objects.tile[rows]]]
-    point_is_copied, point_canvas = copied[taken.owner, None], canvas[taken.owner]
-    mirrored = np.stack([point_canvas - taken.values[:, 0], taken.values[:, 1]], 1)
+    widths = layout.canvas[layout.picture[objects.tile[rows]], 0]
+    point_is_copied, width = copied[taken.owner, None], widths[taken.owner]
+    mirrored = np.stack([width - taken.values[:, 0], taken.values[:, 1]], 1)
     polygons = Ragged(np.where(point_is_copied, mirrored, taken.values), taken.starts)
     result = Objects(objects.classes[rows], np.concatenate(boxes), polygons, objects.tile[rows])
     return result, Copies(objects.tile[rows[copied]], objects.polygons.take(rows[copied]))
 
 
 def _choose(
-    objects: Objects, own: np.ndarray, share: float, canvas: float, rng: np.random.Generator
+    objects: Objects, own: np.ndarray, share: float, width: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of the objects ``own`` of one canvas are copied, and the boxes of their mirror images."""
+    """Return which of the objects ``own`` of one canvas are copied, and the boxes of their mirror images.
+
+    ``width`` is that of the canvas.
+    """
     outlined = own[objects.polygons.lengths[own] > 0]
     boxes, chosen = objects.boxes[own], []
     for row in rng.permutation(outlined)[: round(share * len(outlined))].tolist():  # each copy may prevent the next
         left, top, right, bottom = objects.boxes[row]
-        mirrored = np.array([[canvas - right, top, canvas - left, bottom]])
+        mirrored = np.array([[width - right, top, width - left, bottom]])
         if (hidden_share(boxes, mirrored) < MAX_HIDDEN).all():
             boxes = np.concatenate([boxes, mirrored])
             chosen.append(row)

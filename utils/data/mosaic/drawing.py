@@ -26,6 +26,7 @@ class Drawing:
     image: np.ndarray  # (T + K,) data-set image of each stroke
     order: list[np.ndarray]  # P lists of strokes, from back to front
     outlines: Ragged  # (K,) in pixels of the stored image
+    shape: tuple[int, int]  # (h, w) of a picture
 
     def mask(self, stroke: int, shape: tuple[int, int]) -> np.ndarray | None:
         copy = stroke - (len(self.image) - len(self.outlines))
@@ -45,13 +46,13 @@ def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndar
     place[:, [0, 1], [0, 1]], place[:, :2, 2] = scale, origin
     warp = composition.pixel_matrix()[layout.picture]
     canvas = layout.canvas[layout.picture]
-    visible = np.concatenate([-origin / scale, (canvas[:, None] - origin) / scale], 1)
+    visible = np.concatenate([-origin / scale, (canvas - origin) / scale], 1)
     visible = visible.clip(0, np.tile(stored, 2))
 
     # copies: the same with a mirrored canvas between, and only the part around the object's outline
     tile = copies.tile
     mirror = np.tile(np.diag([-1.0, 1.0, 1.0]), (len(tile), 1, 1))
-    mirror[:, 0, 2] = canvas[tile]
+    mirror[:, 0, 2] = canvas[tile, 0]
     points = tile[copies.outlines.owner]
     outlines = Ragged((copies.outlines.values - origin[points]) / scale[points], copies.outlines.starts)
     extent = [ufunc.reduceat(outlines.values, outlines.starts[:-1]) for ufunc in (np.minimum, np.maximum)]
@@ -59,7 +60,7 @@ def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndar
     strokes = plan_strokes(
         np.concatenate([warp @ place, warp[tile] @ mirror @ place[tile]]),
         np.concatenate([visible, np.concatenate(extent, 1)]),
-        composition.side,
+        composition.shape,
     )
 
     # the strokes of each picture that are seen, tiles first
@@ -68,24 +69,29 @@ def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndar
     by_picture = by_picture[strokes.seen[by_picture]]
     bounds = np.searchsorted(picture[by_picture], np.arange(1, len(layout.canvas)))
     image = np.concatenate([layout.image, layout.image[tile]])
-    return Drawing(strokes, image, np.split(by_picture, bounds), outlines)
+    return Drawing(strokes, image, np.split(by_picture, bounds), outlines, composition.shape)
 
 
 class Painter:
-    """Paints pictures of side × side pixels; it keeps the memory that it paints in."""
+    """Paints pictures; it keeps the memory that it paints in, as long as their shape stays."""
 
-    def __init__(self, side: int) -> None:
-        self._canvas = np.empty((side, side, 4), np.uint8)
-        self._second = np.empty((side, side, 3), np.uint8)
+    def __init__(self) -> None:
+        self._provide((0, 0))
+
+    def _provide(self, shape: tuple[int, int]) -> None:
+        self._canvas = np.empty((*shape, 4), np.uint8)
+        self._second = np.empty((*shape, 3), np.uint8)
 
     def paint(
         self, drawing: Drawing, sample: np.ndarray, first_share: np.ndarray, load: Callable[[int], np.ndarray]
     ) -> np.ndarray:
-        """Return (B, side, side, 3) RGB pixels; every image that is seen is loaded once.
+        """Return (B, h, w, 3) RGB pixels; every image that is seen is loaded once.
 
         Picture i < B becomes sample i; a later one is mixed into its ``sample`` (P,), of which ``first_share`` (B,)
         remains.
         """
+        if self._second.shape[:2] != drawing.shape:
+            self._provide(drawing.shape)
         seen = np.unique(drawing.image[np.concatenate(drawing.order)])
         images = {index: load(index) for index in seen.tolist()}
         pixels = np.empty((len(first_share), *self._second.shape), np.uint8)

@@ -1,6 +1,6 @@
 """Where the images of a batch lie before the random warp: four on the canvas of a mosaic, or one in a letterbox.
 
-A mosaic's canvas has twice the side of a picture; its tiles meet at a random point of the inner half:
+A mosaic's canvas has twice the width and height of a picture; its tiles meet at a random point of the inner half:
 
     +---------+------------+
     |       0 | 1          |
@@ -28,8 +28,8 @@ class Layout:
     """T tiles on the canvases of P pictures, in canvas pixels, ordered by picture.
 
     A tile is data-set image ``image`` (T,) on the canvas of ``picture`` (T,), ``size`` (T, 2) [w, h] large, with its
-    top left corner at ``origin`` (T, 2); ``canvas`` (P,) is the side of each picture's square canvas, ``is_mosaic``
-    (P,) says which pictures have four tiles.
+    top left corner at ``origin`` (T, 2); ``canvas`` (P, 2) [w, h] is the size of each picture's canvas, ``is_mosaic``
+    (P,) says which pictures are mosaics.
     """
 
     picture: np.ndarray
@@ -79,8 +79,11 @@ def partners(
     return np.stack(chosen, 1), rings.ravel()
 
 
-def mosaic_layout(images: np.ndarray, sizes: np.ndarray, centres: np.ndarray, side: int) -> Layout:
-    """Return M mosaics of ``images`` (M, 4), each ``sizes`` (M, 4, 2) [w, h] large, that meet at ``centres`` (M, 2)."""
+def mosaic_layout(images: np.ndarray, sizes: np.ndarray, centres: np.ndarray, shape: tuple[int, int]) -> Layout:
+    """Return M mosaics of ``images`` (M, 4), each ``sizes`` (M, 4, 2) [w, h] large, that meet at ``centres`` (M, 2).
+
+    ``shape`` (h, w) is that of a picture.
+    """
     count = len(images)
     # the corner of each tile that touches the centre decides where its top left corner is
     origin = np.repeat(centres[:, None].astype(float), TILES, 1)
@@ -91,22 +94,22 @@ def mosaic_layout(images: np.ndarray, sizes: np.ndarray, centres: np.ndarray, si
         image=images.ravel(),
         size=sizes.reshape(-1, 2).astype(float),
         origin=origin.reshape(-1, 2),
-        canvas=np.full(count, 2 * side),
+        canvas=np.tile([2 * shape[1], 2 * shape[0]], (count, 1)),
         is_mosaic=np.ones(count, bool),
     )
 
 
-def letterbox_layout(images: np.ndarray, sizes: np.ndarray, side: int) -> Layout:
-    """Return one letterboxed image per picture: ``images`` (M,) of ``sizes`` (M, 2) [w, h]."""
+def letterbox_layout(images: np.ndarray, sizes: np.ndarray, shape: tuple[int, int]) -> Layout:
+    """Return one letterboxed image per picture of ``shape`` (h, w): ``images`` (M,) of ``sizes`` (M, 2) [w, h]."""
     count = len(images)
-    places = [fit((height, width), (side, side)) for width, height in sizes.tolist()]
+    places = [fit((height, width), shape) for width, height in sizes.tolist()]
     ratio = np.array([place.ratio for place in places])
     return Layout(
         picture=np.arange(count),
         image=images,
         size=sizes * ratio.reshape(count, 1),
         origin=np.array([place.pad for place in places]).reshape(count, 2),
-        canvas=np.full(count, side),
+        canvas=np.tile([shape[1], shape[0]], (count, 1)),
         is_mosaic=np.zeros(count, bool),
     )
 
@@ -129,12 +132,12 @@ def place_objects(layout: Layout, labels: Ragged, polygons: Ragged | None) -> Ob
     # the label rows of every tile, and what moves them onto its canvas
     rows = labels.rows(layout.image)
     tile = np.repeat(np.arange(len(layout.image)), labels.lengths[layout.image])
-    size, origin, limit = layout.size[tile], layout.origin[tile], layout.canvas[layout.picture[tile], None]
+    size, origin, limit = layout.size[tile], layout.origin[tile], layout.canvas[layout.picture[tile]]
     # boxes as corners in canvas pixels
     label = labels.values[rows].astype(np.float64)
     centre, half = label[:, 1:3], label[:, 3:5] / 2
     corners = np.concatenate([size * (centre - half) + origin, size * (centre + half) + origin], 1)
-    boxes = np.clip(corners, 0, limit)
+    boxes = np.clip(corners, 0, np.tile(limit, 2))
     if polygons is None:
         return Objects(label[:, 0], boxes, None, tile)
 

@@ -34,13 +34,16 @@ class Strokes:
     seen: np.ndarray
 
 
-def plan_strokes(forward: np.ndarray, visible: np.ndarray, side: int) -> Strokes:
-    """Plan painting the rectangles ``visible`` (T, 4) xyxy of T images through ``forward`` into side × side pixels."""
+def plan_strokes(forward: np.ndarray, visible: np.ndarray, shape: tuple[int, int]) -> Strokes:
+    """Plan painting the rectangles ``visible`` (T, 4) xyxy of T images through ``forward`` into ``shape`` (h, w)."""
+    picture = np.array([0, 0, shape[1], shape[0]])  # xyxy
     # pixels of the picture that the rectangle reaches
     corners = transform_points(visible[:, CORNERS].reshape(-1, 4, 2), forward)
-    target = np.ceil(np.concatenate([corners.min(1), corners.max(1)], 1) - 0.5).clip(0, side)  # by pixel centres
+    target = np.ceil(np.concatenate([corners.min(1), corners.max(1)], 1) - 0.5).clip(
+        0, np.tile(picture[2:], 2)
+    )  # by pixel centres
     behind = _depth(forward, visible).min(1) <= 0  # perspective so strong that a corner lies behind the camera
-    target[behind] = (0, 0, side, side)
+    target[behind] = picture
 
     # pixels of the image that are needed for those; with perspective, all that are visible
     source = np.concatenate([np.round(visible[:, :2]), np.round(visible[:, 2:])], 1)
@@ -58,7 +61,7 @@ def plan_strokes(forward: np.ndarray, visible: np.ndarray, side: int) -> Strokes
 
 
 def paint(picture: np.ndarray, image: np.ndarray, strokes: Strokes, index: int, mask: np.ndarray | None = None) -> None:
-    """Draw an image (H, W, 3) into ``picture`` (side, side, 4), in place, by the stroke ``index``, which must be seen.
+    """Draw an image (H, W, 3) into ``picture`` (h, w, 4), in place, by the stroke ``index``, which must be seen.
 
     ``mask`` (H, W) limits it to where that is 255.
     """

@@ -37,63 +37,66 @@ def data():
     return [smooth_image(shape, rng) for shape in SHAPES], labels
 
 
-def plan(data, augment, numbers, own):
+def plan(data, augment, numbers, own, shape=(SIDE, SIDE)):
     """Compose samples from ``numbers`` with images own, own + 1, … and return the composition and its drawing."""
     shapes = np.array([image.shape[:2] for image in data[0]])
     mosaics = (np.asarray(own)[:, None] + np.arange(4)) % len(shapes)
     every = np.arange(len(shapes))
-    composition = compose(np.asarray(own), mosaics, every, nominal_sizes(shapes, SIDE), augment, SIDE, numbers)
+    composition = compose(np.asarray(own), mosaics, every, nominal_sizes(shapes, shape), augment, shape, numbers)
     return composition, plan_drawing(composition, Copies.none(), shapes[:, ::-1])
 
 
-def ours(data, augment, numbers, own):
-    """Return pixels (B, SIDE, SIDE, 3) and labels; of two mixed pictures the first has a quarter."""
-    composition, drawing = plan(data, augment, numbers, own)
+def ours(data, augment, numbers, own, shape=(SIDE, SIDE)):
+    """Return pixels (B, h, w, 3) and labels; of two mixed pictures the first has a quarter."""
+    composition, drawing = plan(data, augment, numbers, own, shape)
     objects = place_objects(composition.layout, Ragged.join(data[1], 5), None)
-    pixels = Painter(SIDE).paint(drawing, composition.sample, np.full(len(own), 0.25), data[0].__getitem__)
+    pixels = Painter().paint(drawing, composition.sample, np.full(len(own), 0.25), data[0].__getitem__)
     return pixels, picture_labels(composition, objects)
 
 
-def plain_matrix(draws, canvas):
+def plain_matrix(draws, shape):
     perspective_x, perspective_y, degrees, scale, shear_x, shear_y, move_x, move_y = draws
     rotation = np.eye(3)
     rotation[:2] = cv2.getRotationMatrix2D((0, 0), degrees, scale)
     shear = np.eye(3)
     shear[0, 1], shear[1, 0] = math.tan(math.radians(shear_x)), math.tan(math.radians(shear_y))
     perspective = np.array([[1, 0, 0], [0, 1, 0], [perspective_x, perspective_y, 1]])
-    centre = np.array([[1, 0, -canvas / 2], [0, 1, -canvas / 2], [0, 0, 1]])
-    move = np.array([[1, 0, move_x * SIDE], [0, 1, move_y * SIDE], [0, 0, 1]])
+    centre = np.array([[1, 0, -shape[1]], [0, 1, -shape[0]], [0, 0, 1]])
+    move = np.array([[1, 0, move_x * shape[1]], [0, 1, move_y * shape[0]], [0, 0, 1]])
     return move @ shear @ rotation @ perspective @ centre
 
 
-def plain_mosaic(images, labels, centre):
+def plain_mosaic(images, labels, centre, shape):
     """Return a canvas with four images around ``centre``, and [class, xyxy] of their labels on it."""
-    canvas, found = np.full((2 * SIDE, 2 * SIDE, 3), 114, np.uint8), []
+    high, wide = 2 * shape[0], 2 * shape[1]
+    canvas, found = np.full((high, wide, 3), 114, np.uint8), []
     for tile, (image, rows) in enumerate(zip(images, labels, strict=True)):
-        ratio = SIDE / max(image.shape[:2])
+        ratio = min(shape[0] / image.shape[0], shape[1] / image.shape[1])
         height, width = (math.ceil(round(side * ratio, 6)) for side in image.shape[:2])
         image = cv2.resize(image, (width, height))
         left = centre[0] - width if tile in (0, 2) else centre[0]
         top = centre[1] - height if tile in (0, 1) else centre[1]
-        x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + width, 2 * SIDE), min(top + height, 2 * SIDE)
+        x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + width, wide), min(top + height, high)
         canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
         for kind, cx, cy, w, h in rows:
             box = [(cx - w / 2) * width + left, (cy - h / 2) * height + top]
             box += [(cx + w / 2) * width + left, (cy + h / 2) * height + top]
-            found.append([kind, *(min(max(value, 0), 2 * SIDE) for value in box)])
+            found.append(
+                [kind, *(min(max(value, 0), limit) for value, limit in zip(box, (wide, high) * 2, strict=True))]
+            )
     return canvas, found
 
 
-def plain_warp(canvas, found, draws):
+def plain_warp(canvas, found, draws, shape):
     """Return the warped picture and the labels [class, xyxy] that survive."""
-    matrix = plain_matrix(draws, len(canvas))
+    matrix = plain_matrix(draws, shape)
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
     indices = np.linalg.inv(half) @ matrix @ half  # pixel centres lie at + 0.5
-    picture = cv2.warpPerspective(canvas, indices, (SIDE, SIDE), borderValue=(114, 114, 114))
+    picture = cv2.warpPerspective(canvas, indices, shape[::-1], borderValue=(114, 114, 114))
     kept = []
     for kind, x1, y1, x2, y2 in found:
         corners = np.array([[x1, y1, 1], [x2, y1, 1], [x2, y2, 1], [x1, y2, 1]]) @ matrix.T
-        xy = (corners[:, :2] / corners[:, 2:]).clip(0, SIDE)
+        xy = (corners[:, :2] / corners[:, 2:]).clip(0, shape[::-1])
         w, h = np.ptp(xy, 0)
         area = (x2 - x1) * (y2 - y1) * draws[3] ** 2
         if w > 2 and h > 2 and w * h / area > 0.1 and max(w / h, h / w) < 100:
@@ -108,30 +111,42 @@ WARPS = {
 }
 
 
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (192, 320), (320, 256)])
 @pytest.mark.parametrize("kind", WARPS)
-def test_mosaics_equal_those_made_on_a_large_canvas(data, kind):
+def test_mosaics_equal_those_made_on_a_large_canvas(data, kind, shape):
     augment = WARPS[kind]
     numbers = np.random.default_rng(1).random((8, NUMBERS))
     low, high = warp_ranges(augment.degrees, augment.translate, augment.scale, augment.shear, augment.perspective)
     own = np.arange(8) % len(SHAPES)
 
-    pixels, labels = ours(data, augment, numbers, own)
+    data = [shrunk(image, shape) for image in data[0]], data[1]
+
+    pixels, labels = ours(data, augment, numbers, own, shape)
 
     for sample in range(len(own)):
         table = numbers[sample, len(DECISIONS) : len(DECISIONS) + WARP.stop]
         members = (own[sample] + np.argsort(table[ORDER])) % len(SHAPES)
-        centre = [int(SIDE / 2 + SIDE * value) for value in table[CENTRE]]
-        canvas, found = plain_mosaic([data[0][i] for i in members], [data[1][i] for i in members], centre)
-        picture, kept = plain_warp(canvas, found, low + (high - low) * table[WARP])
+        centre = [int(side / 2 + side * value) for side, value in zip(shape[::-1], table[CENTRE], strict=True)]
+        canvas, found = plain_mosaic([data[0][i] for i in members], [data[1][i] for i in members], centre, shape)
+        picture, kept = plain_warp(canvas, found, low + (high - low) * table[WARP], shape)
         difference = np.abs(picture.astype(int) - pixels[sample]).max(2)
-        assert difference.mean() < 1.0
+        assert difference.mean() < 1.3  # a pixel aside it is above 2
         assert (difference > 8).mean() < 0.01  # seams
         assert len(labels[sample]) == len(kept)
-        assert pixel_boxes(labels[sample]) == pytest.approx(np.array(kept).reshape(-1, 5), abs=2e-3)  # clipped by 1e-3
+        assert pixel_boxes(labels[sample], shape) == pytest.approx(
+            np.array(kept).reshape(-1, 5), abs=2e-3
+        )  # clipped by 1e-3
 
 
-def pixel_boxes(labels):
-    centre, half = labels[:, 1:3] * SIDE, labels[:, 3:5] * SIDE / 2
+def shrunk(image, shape):
+    """Return an image as it is stored for pictures of ``shape``: smaller where it would not fit."""
+    ratio = min(shape[0] / image.shape[0], shape[1] / image.shape[1], 1)
+    return cv2.resize(image, [math.ceil(round(side * ratio, 6)) for side in image.shape[1::-1]])
+
+
+def pixel_boxes(labels, shape):
+    size = np.array(shape[::-1])
+    centre, half = labels[:, 1:3] * size, labels[:, 3:5] * size / 2
     return np.concatenate([labels[:, :1], centre - half, centre + half], 1)
 
 
@@ -167,7 +182,7 @@ def test_mixup_blends_two_mosaics_and_keeps_the_labels_of_both(data):
     mixed, both = ours(data, AugmentConfig(**augment, mixup=1.0), numbers, [0, 1])
 
     _, drawing = plan(data, AugmentConfig(**augment, mixup=1.0), numbers, [0, 1])
-    apart = Painter(SIDE).paint(drawing, np.arange(4), np.ones(4), data[0].__getitem__)
+    apart = Painter().paint(drawing, np.arange(4), np.ones(4), data[0].__getitem__)
     assert np.array_equal(apart[:2], plain)
     assert np.array_equal(mixed, np.floor(0.25 * apart[:2] + 0.75 * apart[2:]))
     for alone, together in zip(labels, both, strict=True):
@@ -204,7 +219,7 @@ def test_mosaic_centres_fill_the_middle_half_of_the_canvas(data):
     sizes = nominal_sizes(np.array(SHAPES), SIDE)
 
     composition = compose(
-        np.arange(2), np.arange(8).reshape(2, 4) % 6, np.arange(6), sizes, WARPS["upright"], SIDE, numbers
+        np.arange(2), np.arange(8).reshape(2, 4) % 6, np.arange(6), sizes, WARPS["upright"], (SIDE, SIDE), numbers
     )
 
     top_left = composition.layout.origin[[0, 4]] + composition.layout.size[[0, 4]]
@@ -217,7 +232,7 @@ def test_strong_shrinking_averages_instead_of_skipping_pixels():
     matrix = np.diag([0.25, 0.25, 1.0])[None]
     picture = np.zeros((16, 16, 4), np.uint8)
 
-    paint(picture, stripes, plan_strokes(matrix, np.array([[0, 0, 64, 64.0]]), 16), 0)
+    paint(picture, stripes, plan_strokes(matrix, np.array([[0, 0, 64, 64.0]]), (16, 16)), 0)
 
     assert np.abs(picture[..., :3].astype(int) - 100).max() <= 1
 
@@ -226,7 +241,7 @@ def test_an_image_behind_the_horizon_does_not_break_the_picture():
     matrix = np.array([[[1, 0, 0], [0, 1, 0], [-0.02, 0, 1.0]]])
     picture = np.full((64, 64, 4), 114, np.uint8)
 
-    paint(picture, np.zeros((64, 64, 3), np.uint8), plan_strokes(matrix, np.array([[0, 0, 64, 64.0]]), 64), 0)
+    paint(picture, np.zeros((64, 64, 3), np.uint8), plan_strokes(matrix, np.array([[0, 0, 64, 64.0]]), (64, 64)), 0)
 
     assert (picture[:, 0, :3] == 0).all()
 
@@ -236,6 +251,6 @@ def test_a_sliver_of_a_rotated_image_is_painted(height):
     matrix = np.array([[[1, 1e-4, 2], [-1e-4, 1, 3], [0, 0, 1.0]]])
     picture = np.full((16, 16, 4), 114, np.uint8)
 
-    paint(picture, np.zeros((height, 1, 3), np.uint8), plan_strokes(matrix, np.array([[0, 0, 1, height]]), 16), 0)
+    paint(picture, np.zeros((height, 1, 3), np.uint8), plan_strokes(matrix, np.array([[0, 0, 1, height]]), (16, 16)), 0)
 
     assert np.argwhere(picture[..., 0] == 0).tolist() == [[3 + row, 2] for row in range(height)]

@@ -16,7 +16,7 @@ SIZES = np.full((1, 4, 2), 64)
 
 def mosaic(boxes, outlined=True):
     """Return the layout of one mosaic, and the objects ``boxes`` (xyxy, pixels) of its top left tile."""
-    layout = mosaic_layout(np.arange(4)[None], SIZES, CENTRE, SIDE)
+    layout = mosaic_layout(np.arange(4)[None], SIZES, CENTRE, (SIDE, SIDE))
     boxes = np.array(boxes, float).reshape(-1, 4)
     outline = boxes[:, [0, 1, 2, 1, 2, 3]].reshape(-1, 3, 2) / 64  # a triangle
     label = np.concatenate([np.full((len(boxes), 1), 7), (boxes[:, :2] + boxes[:, 2:]) / 128], 1)
@@ -68,11 +68,11 @@ def test_the_pixels_of_a_copy_are_mirrored_inside_the_outline_only():
     images[0][20:50, 10:20] = 200  # left half of the object
     images[0][20:50, 20:30] = 250
     shrink = np.array([np.diag([0.5, 0.5, 1.0])])  # the picture shows the whole canvas
-    composition = Composition(layout, np.array([0]), shrink, np.array([0.5]), np.zeros((1, 2), bool), SIDE)
+    composition = Composition(layout, np.array([0]), shrink, np.array([0.5]), np.zeros((1, 2), bool), (SIDE, SIDE))
 
     def paint(copies):
         drawing = plan_drawing(composition, copies, np.full((4, 2), 64))
-        return Painter(SIDE).paint(drawing, np.array([0]), np.ones(1), images.__getitem__)[0, ..., 0]
+        return Painter().paint(drawing, np.array([0]), np.ones(1), images.__getitem__)[0, ..., 0]
 
     before, after = paint(Copies.none()), paint(copies)
 
