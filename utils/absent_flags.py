@@ -14,7 +14,6 @@ _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
         **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve", "--bucket"), _LATER),
-        "--quad": _LATER,
         **dict.fromkeys(("--sync-bn", "--local_rank"), _ONE_DEVICE),
         **dict.fromkeys(("--entity", "--upload_dataset", "--bbox_interval"), _LOGGERS),
     },

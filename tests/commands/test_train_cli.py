@@ -25,6 +25,8 @@ from utils.errors import CheckpointError, ConfigError, DataError, DivergedError
 from utils.loggers.row import headings
 from utils.plots.image_file import write_image
 from utils.runs import ROOT
+from utils.training import epoch as epoch_module
+from utils.training.optim import Stepper
 from utils.yaml_file import read_yaml, write_yaml
 
 IMAGES = {"train": 12, "val": 4}
@@ -148,6 +150,25 @@ def test_training_on_rectangular_batches(wide_pictures, folder, caplog):
     assert load_checkpoint(folder / "runs/train/exp/weights/last.pt").facts["imgsz"] == 128
 
 
+def test_training_on_joined_images(pictures, folder, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    batches, losses = [], []
+    backward = Stepper.backward
+    monkeypatch.setattr(Stepper, "backward", lambda self, loss: losses.append(loss.item()) or backward(self, loss))
+    plot = epoch_module.plot_batch
+    monkeypatch.setattr(
+        epoch_module, "plot_batch", lambda *args, **kw: batches.append(args[0].shape) or plot(*args, **kw)
+    )
+
+    run_train(pictures, "--cfg", "yolov5n.yaml", "--quad")
+
+    assert "--quad: pictures of 128×128 pixels, a quarter as many" in caplog.text
+    assert batches == [(1, 3, 128, 128)] * 3
+    table = dict(zip(*results(folder / "runs/train/exp"), strict=True))
+    shown = sum(float(table[f"train/{term}_loss"]) for term in ("box", "obj", "cls"))
+    assert sum(losses) / 3 == pytest.approx(4 * shown, rel=1e-3)  # one image a batch: the loss itself would be the sum
+
+
 def test_training_with_height_and_width(pictures, folder, caplog):
     caplog.set_level("INFO")
     run_train(pictures, "--cfg", "yolov5n.yaml", "--img", 64, 100)
@@ -188,6 +209,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(pictures, folder):
         (("--cfg", "yolov5n.yaml", "--device", "7"), ConfigError, "--device '7' is not on this machine"),
         (("--weights", "missing.pt"), CheckpointError, "missing.pt"),
         (("--cfg", "yolov5n.yaml", "--freeze", "neck"), ConfigError, "--freeze neck"),
+        (("--cfg", "yolov5n.yaml", "--quad", "--batch", 6), ConfigError, "--quad joins 4 images, and --batch-size 6"),
     ],
 )
 def test_wrong_input_is_one_error_and_leaves_no_run_folder(pictures, folder, flags, kind, message):

@@ -39,6 +39,10 @@ class TrainConfig(Given):
     rect: bool = option(
         False, help="rectangular batches: images of similar proportions together, without mosaic, mixup and copy_paste"
     )
+    quad: bool = option(
+        False,
+        help="join four images into one of twice the size, or enlarge the first of them; the loss counts four times",
+    )
     device: str = option("", **DEVICE)
     optimizer: str | None = option(
         None, help="optimizer; without it that of the model's recipe, or SGD", choices=("SGD", "Adam", "AdamW")

@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader, get_worker_info
 from utils.data.batch import Batch, Shape, as_images
 from utils.data.image_store import ImageStore
 from utils.data.mosaic.augment import AugmentConfig
-from utils.data.order import Sampling, build_order
+from utils.data.order import EACH_ONCE, Sampling, build_order
+from utils.data.quad import QuadBatches
 from utils.data.scan.scan_result import ScanResult
 from utils.data.train_batches import TrainBatches
 from utils.data.val_batches import ValBatches
@@ -38,7 +39,7 @@ SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 class BatchLoader:
     """Iterates over the batches of one epoch, which ``set_epoch`` chooses; workers live as long as the loader."""
 
-    def __init__(self, batches: TrainBatches | ValBatches, workers: int) -> None:
+    def __init__(self, batches: TrainBatches | QuadBatches | ValBatches, workers: int) -> None:
         self.batches, self.workers = batches, workers
         self._keys = _Keys(len(batches))
         self._told_of_pipes = False
@@ -100,7 +101,7 @@ class _Parcel:
 class _Deliveries:
     """Batches, or why one cannot be made."""
 
-    def __init__(self, batches: TrainBatches | ValBatches) -> None:
+    def __init__(self, batches: TrainBatches | QuadBatches | ValBatches) -> None:
         self.batches = batches
 
     def __getitem__(self, key: tuple[int, int]) -> Batch | _Parcel | _Failure:
@@ -148,12 +149,12 @@ def build_train_loader(
     seed: int = 0,
     workers: int = 8,
     cache: str | None = None,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = EACH_ONCE,
 ) -> BatchLoader:
     """Return augmented batches of ``imgsz`` (one side, or height and width); ``shapes`` of a batch is None.
 
-    With ``sampling.rect_stride`` images of similar proportions share a batch as small as they allow, whose sides are multiples
-    of it, without mosaics. Raises: ConfigError.
+    With ``sampling.rect_stride`` images of similar proportions share a batch as small as they allow, without mosaics.
+    Raises: ConfigError.
     """
     store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache)
     batch_size = min(batch_size, len(store))
@@ -161,6 +162,11 @@ def build_train_loader(
     augment = augment if sampling.rect_stride is None else augment.without_mosaics()
     batches = TrainBatches(scan, store, order, augment, seed)
     return BatchLoader(batches, worker_count(workers, batch_size))
+
+
+def join_samples(loader: BatchLoader, seed: int) -> BatchLoader:
+    """Return the training batches with four samples in each picture, of twice the size (``--quad``)."""
+    return BatchLoader(QuadBatches(loader.batches, seed), loader.workers)
 
 
 def build_val_loader(

@@ -28,10 +28,12 @@ class Sampling:
     rect_stride: int | None = None  # those of similar proportions together; sides are multiples of it
 
 
+EACH_ONCE = Sampling()
+
+
 class Order(Protocol):
     """How the images of a data set are made into the batches of an epoch."""
 
-    weights: ImageWeights | None
     draw: Draw | None  # of partners in mosaics; None: all images have the same chance
 
     def __len__(self) -> int: ...
@@ -42,7 +44,7 @@ class Order(Protocol):
 class ShuffledOrder:
     """Pictures of one shape, in an order that a new permutation gives every epoch; the last batch may be smaller."""
 
-    weights = draw = None
+    draw = None
 
     def __init__(self, images: int, batch_size: int, shape: tuple[int, int], seed: int) -> None:
         self.images, self.batch_size, self.shape, self.seed = images, batch_size, shape, seed
@@ -82,7 +84,7 @@ class RectOrder:
     ``shapes`` (N, 2) [h, w] of the images; ``shape`` (h, w) is the largest that a batch gets.
     """
 
-    weights = draw = None
+    draw = None
 
     def __init__(self, shapes: np.ndarray, batch_size: int, shape: tuple[int, int], stride: int, seed: int) -> None:
         self.batch_size, self.seed = batch_size, seed

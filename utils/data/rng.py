@@ -15,6 +15,7 @@ class Stream(enum.IntEnum):
     TRANSFORMS = 4
     PASTE = 5  # index = twice the position, + 1 for the picture that is mixed in
     SCALE = 6  # index = batch: its size in multi-scale training
+    QUAD = 7  # index = batch: which pictures are one sample, enlarged
 
 
 def generator(seed: int, epoch: int, index: int, stream: Stream) -> np.random.Generator:

@@ -54,7 +54,7 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
         with autocast(s.device, s.amp_dtype):
             maps = s.model(images)
         loss, items = s.loss(maps, batch.targets)
-        s.stepper.backward(loss)
+        s.stepper.backward(s.loss_factor * loss)
         s.stepper.step(step, accumulate)
 
         state.next_batch(items)

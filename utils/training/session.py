@@ -13,9 +13,10 @@ from models.detector import DetectionModel
 from utils.config import check_config, option_values
 from utils.configs.train import TrainConfig
 from utils.data.image_weights import ImageWeights
-from utils.data.loader import build_train_loader, build_val_loader
+from utils.data.loader import build_train_loader, build_val_loader, join_samples
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
+from utils.data.quad import JOINED
 from utils.data.scan.one_class import as_one_class, with_one_class
 from utils.data.scan.overlap import warn_of_overlap
 from utils.data.scan.scan import scan_dataset
@@ -69,6 +70,7 @@ class Session:
     frozen: list[nn.Module]
     ema: ModelEMA
     loss: Loss
+    loss_factor: int  # of training: samples in a picture
     stepper: Stepper
     schedule: Schedule
     stopper: EarlyStopping
@@ -76,6 +78,7 @@ class Session:
     val_loader: Any
     loggers: list[Any]
     train_scan: ScanResult
+    image_weights: ImageWeights | None  # how often each training image is drawn; None: once an epoch
     state: RunState
     data_facts: dict[str, Any]  # what the data were, for a resume to compare
     lock: IO[str]  # of the run folder
@@ -93,11 +96,6 @@ class Session:
     def last(self) -> Path:
         """The file with the state of the run."""
         return self.weights_dir / LAST
-
-    @property
-    def image_weights(self) -> ImageWeights | None:
-        """How often each training image is drawn; None where each is shown once an epoch."""
-        return self.train_loader.batches.order.weights
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,8 @@ def build_session(cfg: TrainConfig) -> Session:
     cfg, hyp, model, device, shape = inputs.cfg, inputs.hyp, inputs.model, inputs.device, inputs.shape
     train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
-    train_loader, val_loader = build_loaders(cfg, hyp, shape, model, inputs.scans)
+    weights = ImageWeights(train_scan.labels, model.nc) if cfg.image_weights else None
+    train_loader, val_loader = build_loaders(cfg, hyp, shape, model, inputs.scans, weights)
     frozen = _freeze(model, cfg.freeze)
     optimizer = _optimizer(model, cfg, hyp, batch_size)
     steps = len(train_loader)
@@ -148,6 +147,7 @@ def build_session(cfg: TrainConfig) -> Session:
         frozen=frozen,
         ema=ema,
         loss=loss,
+        loss_factor=JOINED if cfg.quad else 1,
         stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16),
         schedule=_schedule(optimizer, cfg, hyp, steps, batch_size),
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
@@ -155,6 +155,7 @@ def build_session(cfg: TrainConfig) -> Session:
         val_loader=val_loader,
         loggers=build_loggers(run_dir, resumed.rows() if resumed else ()),
         train_scan=train_scan,
+        image_weights=weights,
         state=RunState(torch.zeros(len(loss.terms), device=device)),
         data_facts=inputs.data_facts,
         lock=lock,
@@ -192,6 +193,9 @@ def _check_together(cfg: TrainConfig) -> None:
     if cfg.rect and cfg.image_weights:
         what = "--rect puts the same images together in every epoch, --image-weights draws others"
         raise ConfigError(what, "leave one of them out")
+    if cfg.quad and cfg.batch_size % JOINED:
+        fix = "give a multiple of 4, or leave --quad out"
+        raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)
 
 
 def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:
@@ -203,10 +207,8 @@ def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:
     if shape != (height, width):
         fix = f"--imgsz {height}" if height == width else f"--imgsz {height} {width}"
         raise ConfigError(f"the backbone takes images of {height}×{width} only, not {shape[0]}×{shape[1]}", fix)
-    if cfg.rect:
-        raise ConfigError(
-            f"the backbone takes images of {height}×{width} only, not of several sizes", "train without --rect"
-        )
+    if flag := "--rect" if cfg.rect else "--quad" if cfg.quad else "":
+        raise ConfigError(f"the backbone takes images of {height}×{width} only", f"train without {flag}")
     return shape
 
 
@@ -244,6 +246,7 @@ def build_loaders(
     shape: tuple[int, int],
     model: DetectionModel,
     scans: tuple[ScanResult, ScanResult],
+    weights: ImageWeights | None,
 ) -> tuple[Any, Any]:
     """Return the training and the validation loader; the latter takes twice the batch, as it keeps no gradients."""
     train_scan, val_scan = scans
@@ -260,10 +263,13 @@ def build_loaders(
         workers=cfg.workers,
         cache=None if cfg.cache == "val" else cfg.cache,
         sampling=Sampling(
-            weights=ImageWeights(train_scan.labels, model.nc) if cfg.image_weights else None,
+            weights=weights,
             rect_stride=stride if cfg.rect else None,
         ),
     )
+    if cfg.quad:
+        log.info("--quad: pictures of %d×%d pixels, a quarter as many", *(2 * side for side in shape))
+        train = join_samples(train, cfg.seed)
     cache = "ram" if cfg.cache == "val" else cfg.cache
     val = build_val_loader(val_scan, shape, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
     return train, val

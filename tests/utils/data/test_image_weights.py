@@ -10,6 +10,7 @@ import torch
 from utils.data.image_weights import ImageWeights, inverse_frequencies
 from utils.data.loader import BatchLoader, build_train_loader
 from utils.data.mosaic.augment import AugmentConfig
+from utils.data.order import Sampling
 from utils.errors import StorageError
 
 MIDPOINTS = (np.arange(30_000) + 0.5) / 30_000  # of as many equal parts of [0, 1)
@@ -80,7 +81,7 @@ def scan(tmp_path):
 
 def batches(scan, weights, mosaic=1.0, size=4):
     augment = AugmentConfig(mosaic=mosaic)
-    return build_train_loader(scan, 64, size, augment, seed=3, workers=0, weights=weights).batches
+    return build_train_loader(scan, 64, size, augment, seed=3, workers=0, sampling=Sampling(weights=weights)).batches
 
 
 def shown(loader):

@@ -263,7 +263,8 @@ def test_a_backbone_of_one_size_is_built_for_height_and_width():
     [
         ({"imgsz": 128}, "takes images of 128×192 only, not 128×128", "--imgsz 128 192"),
         ({"imgsz": (192, 128)}, "takes images of 128×192 only, not 192×128", "--imgsz 128 192"),
-        ({"imgsz": (128, 192), "rect": True}, "takes images of 128×192 only, not of several", "without --rect"),
+        ({"imgsz": (128, 192), "rect": True}, "takes images of 128×192 only", "without --rect"),
+        ({"imgsz": (128, 192), "quad": True}, "takes images of 128×192 only", "without --quad"),
     ],
 )
 def test_a_model_of_one_size_refuses_others(options, what, fix):
