@@ -9,7 +9,7 @@ import numpy as np
 from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
 from utils.data.mosaic.augment import AugmentConfig
-from utils.data.mosaic.composition import NUMBERS, Composition, compose
+from utils.data.mosaic.composition import Composition, compose, number_count
 from utils.data.mosaic.copy_paste import Copies, copy_paste
 from utils.data.mosaic.drawing import Painter, plan_drawing
 from utils.data.mosaic.perspective import warp_labels
@@ -74,7 +74,8 @@ class TrainBatches:
         rng = generator(self.seed, epoch, batch, Stream.PARTNERS)
         augment = self.augment.at(epoch)
         mosaics, pool = partners(own, len(self.store), int(augment.mosaic_pool), rng, self.order.draw)
-        rows = [generator(self.seed, epoch, position, Stream.GEOMETRY).random(NUMBERS) for position in positions]
+        count = number_count(augment)
+        rows = [generator(self.seed, epoch, position, Stream.GEOMETRY).random(count) for position in positions]
         return compose(own, mosaics, pool, self.store.sizes, augment, shape, np.stack(rows))
 
     def _transform(self, pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -94,6 +94,15 @@ def test_workers_end_with_their_loader(scan):
     assert multiprocessing.active_children() == before
 
 
+@pytest.mark.parametrize("mosaic9", [0.5, 1.0])
+def test_mosaics_of_nine_with_mixup_and_copies_are_made_by_any_number_of_workers(scan, mosaic9):
+    alone = build_train_loader(scan, 64, 4, replace(AUGMENT, mosaic9=mosaic9), seed=3, workers=0)
+    four = build_train_loader(scan, 64, 4, AUGMENT, seed=3, workers=0)
+
+    assert same(list(alone), list(BatchLoader(alone.batches, workers=2)))
+    assert not same(list(alone), list(four))
+
+
 def test_a_batch_is_a_function_of_seed_epoch_and_number(scan):
     batches = build_train_loader(scan, 64, 4, AUGMENT, seed=3, workers=0).batches
     later = build_train_loader(scan, 64, 4, AUGMENT, seed=3, workers=0).batches

@@ -25,6 +25,7 @@ class AugmentConfig:
     mosaic: float = hyper(0.0, 0, 1)
     mixup: float = hyper(0.0, 0, 1)  # given a mosaic
     copy_paste: float = hyper(0.0, 0, 1)  # share of the outlined objects
+    mosaic9: float = hyper(0.0, 0, 1, optional=True)  # share of the mosaics that have nine images
     mosaic_pool: float = hyper(2, 1, 4, optional=True)  # images read per image of a batch of mosaics (tiles.partners)
     close_mosaic: float = hyper(0, 0, math.inf, optional=True)  # last epochs without mosaic, mixup and copy_paste
     epochs: int | None = None  # of the whole run, of which ``close_mosaic`` counts back; None: mosaics in all

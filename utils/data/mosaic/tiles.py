@@ -1,4 +1,4 @@
-"""Where the images of a batch lie before the random warp: four on the canvas of a mosaic, or one in a letterbox.
+"""Where the images of a batch lie before the random warp: several on the canvas of a mosaic, or one in a letterbox.
 
 A mosaic's canvas has twice the width and height of a picture; its tiles meet at a random point of the inner half:
 
@@ -9,6 +9,17 @@ A mosaic's canvas has twice the width and height of a picture; its tiles meet at
     |       2 | 3          |   2  with its top right one
     |         |            |   3  with its top left one
     +---------+------------+
+
+A mosaic of nine has one image in the middle and the others around it, clockwise from the top, each touching the one
+before. What its canvas shows is a window of that, whose position is random:
+
+    +---+-----+-------+
+    | 8 |  1  |   2   |    1  stands on the left end of 0's upper edge, 2 on the right of 1
+    +-+-+-----+--+----+    3  touches the upper end of 0's right edge, 4 lies below 3
+    |7| 0        | 3  |    5  hangs from the right end of 0's lower edge, 6 on the left of 5
+    +-+--+-------+----+    7  touches the lower end of 0's left edge, 8 lies above 7
+    | 6  |   5   | 4  |
+    +----+-------+----+
 """
 
 from collections.abc import Callable
@@ -21,6 +32,7 @@ from utils.data.mosaic.ragged import Ragged
 
 Draw = Callable[[np.ndarray], np.ndarray]  # uniform numbers in [0, 1) → images, of the same shape
 TILES = 4  # top left, top right, bottom left, bottom right of the mosaic's centre
+NINE = 9
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,28 @@ def mosaic_layout(images: np.ndarray, sizes: np.ndarray, centres: np.ndarray, sh
     )
 
 
+def nine_layout(images: np.ndarray, sizes: np.ndarray, windows: np.ndarray, shape: tuple[int, int]) -> Layout:
+    """Return M mosaics of ``images`` (M, 9), each ``sizes`` (M, 9, 2) [w, h] large.
+
+    ``windows`` (M, 2) [x, y] is where the canvas begins, 0 to ``shape``: one picture left of and above image 0, or at
+    its corner.
+    """
+    count, zero = len(images), np.zeros(len(images))
+    w, h = sizes[..., 0].T, sizes[..., 1].T  # (9, M)
+    left = [zero, zero, w[1], w[0], w[0], w[0] - w[5], w[0] - w[5] - w[6], -w[7], -w[8]]
+    top = [zero, -h[1], -h[2], zero, h[3], h[0], h[0], h[0] - h[7], h[0] - h[7] - h[8]]
+    corner = np.array(shape[::-1]) - windows  # of image 0, on the canvas
+    origin = np.stack([left, top], 2).transpose(1, 0, 2) + corner[:, None]
+    return Layout(
+        picture=np.repeat(np.arange(count), NINE),
+        image=images.ravel(),
+        size=sizes.reshape(-1, 2).astype(float),
+        origin=origin.reshape(-1, 2),
+        canvas=np.tile([2 * shape[1], 2 * shape[0]], (count, 1)),
+        is_mosaic=np.ones(count, bool),
+    )
+
+
 def letterbox_layout(images: np.ndarray, sizes: np.ndarray, shape: tuple[int, int]) -> Layout:
     """Return one letterboxed image per picture of ``shape`` (h, w): ``images`` (M,) of ``sizes`` (M, 2) [w, h]."""
     count = len(images)
@@ -114,14 +148,17 @@ def letterbox_layout(images: np.ndarray, sizes: np.ndarray, shape: tuple[int, in
     )
 
 
-def merge(first: Layout, first_pictures: np.ndarray, second: Layout, second_pictures: np.ndarray) -> Layout:
-    """Return both layouts as one, their pictures renumbered; the numbers 0…P-1 must all be given away."""
-    by_tile = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("image", "size", "origin")]
-    picture = np.concatenate([first_pictures[first.picture], second_pictures[second.picture]])
-    order = np.argsort(picture, kind="stable")
-    numbers = np.argsort(np.concatenate([first_pictures, second_pictures]))
-    by_picture = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("canvas", "is_mosaic")]
-    return Layout(picture[order], *(values[order] for values in by_tile), *(values[numbers] for values in by_picture))
+def merge(*parts: tuple[Layout, np.ndarray]) -> Layout:
+    """Return several layouts as one; the numbers that their pictures get must be 0…P-1 together."""
+    layouts, pictures = zip(*parts, strict=True)
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(layout, name) for layout in layouts])
+
+    picture = np.concatenate([numbers[layout.picture] for layout, numbers in parts])
+    tiles, places = np.argsort(picture, kind="stable"), np.argsort(np.concatenate(pictures))
+    by_tile = [joined(name)[tiles] for name in ("image", "size", "origin")]
+    return Layout(picture[tiles], *by_tile, *(joined(name)[places] for name in ("canvas", "is_mosaic")))
 
 
 def place_objects(layout: Layout, labels: Ragged, polygons: Ragged | None) -> Objects:

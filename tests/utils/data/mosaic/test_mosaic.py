@@ -1,6 +1,7 @@
 """Mosaics and single pictures, against the plain way: resize, paste on a canvas of twice the size, warp, crop."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,12 +10,20 @@ import pytest
 from utils.data.image_store import nominal_sizes
 from utils.data.letterbox import letterbox
 from utils.data.mosaic.augment import AugmentConfig
-from utils.data.mosaic.composition import CENTRE, DECISIONS, NUMBERS, ORDER, WARP, compose
+from utils.data.mosaic.composition import (
+    CENTRE,
+    DECISIONS,
+    NUMBERS,
+    ORDER,
+    WARP,
+    compose,
+    number_count,
+)
 from utils.data.mosaic.copy_paste import Copies
 from utils.data.mosaic.drawing import Painter, plan_drawing
 from utils.data.mosaic.perspective import warp_ranges
 from utils.data.mosaic.ragged import Ragged
-from utils.data.mosaic.tiles import partners, place_objects
+from utils.data.mosaic.tiles import nine_layout, partners, place_objects
 from utils.data.mosaic.warp_paint import paint, plan_strokes
 from utils.data.train_batches import picture_labels
 
@@ -142,6 +151,94 @@ def shrunk(image, shape):
     """Return an image as it is stored for pictures of ``shape``: smaller where it would not fit."""
     ratio = min(shape[0] / image.shape[0], shape[1] / image.shape[1], 1)
     return cv2.resize(image, [math.ceil(round(side * ratio, 6)) for side in image.shape[1::-1]])
+
+
+def plain_nine(images, labels, window, shape):
+    """Return what of a canvas of three times the size begins at ``window``, and [class, xyxy] of its labels."""
+    high, wide = shape
+    (w0, h0), (w1, h1), (_, h2), (_, h3), _, (w5, _), (w6, _), (w7, h7), (w8, h8) = (im.shape[1::-1] for im in images)
+    right, below = wide + w0, high + h0  # edges of image 0
+    corners = [(wide, high), (wide, high - h1), (wide + w1, high - h2), (right, high), (right, high + h3)]
+    corners += [(right - w5, below), (right - w5 - w6, below), (wide - w7, below - h7), (wide - w8, below - h7 - h8)]
+    border = 2 * max(shape)  # tiles may reach out of the canvas
+    canvas, found = np.full((3 * high + 2 * border, 3 * wide + 2 * border, 3), 114, np.uint8), []
+    for image, rows, (left, top) in zip(images, labels, corners, strict=True):
+        height, width = image.shape[:2]
+        canvas[top + border : top + border + height, left + border : left + border + width] = image
+        for kind, cx, cy, bw, bh in rows:
+            box = [(cx - bw / 2) * width + left - window[0], (cy - bh / 2) * height + top - window[1]]
+            box += [box[0] + bw * width, box[1] + bh * height]
+            limits = (2 * wide, 2 * high) * 2
+            found.append([kind, *(min(max(value, 0), limit) for value, limit in zip(box, limits, strict=True))])
+    x, y = window[0] + border, window[1] + border
+    return canvas[y : y + 2 * high, x : x + 2 * wide], found
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (192, 320)])
+@pytest.mark.parametrize("kind", WARPS)
+def test_mosaics_of_nine_equal_those_made_on_a_canvas_of_three_times_the_size(data, kind, shape):
+    augment = replace(WARPS[kind], mosaic9=1.0)
+    numbers = np.random.default_rng(1).random((8, number_count(augment)))
+    low, high = warp_ranges(augment.degrees, augment.translate, augment.scale, augment.shear, augment.perspective)
+    own = np.arange(8) % len(SHAPES)
+    ratios = [min(shape[0] / height, shape[1] / width) for height, width in SHAPES]
+    sizes = [[math.ceil(round(side * r, 6)) for side in (w, h)] for (h, w), r in zip(SHAPES, ratios, strict=True)]
+    data = [cv2.resize(image, size) for image, size in zip(data[0], sizes, strict=True)], data[1]
+
+    pixels, labels = ours(data, augment, numbers, own, shape)
+
+    for sample in range(len(own)):
+        table = numbers[sample, len(DECISIONS) : len(DECISIONS) + WARP.stop]
+        around = np.floor(numbers[sample, NUMBERS:][1:9] * len(SHAPES)).astype(int)
+        members = [own[sample], *around]
+        window = [int(side * value) for side, value in zip(shape[::-1], table[CENTRE], strict=True)]
+        canvas, found = plain_nine([data[0][i] for i in members], [data[1][i] for i in members], window, shape)
+        picture, kept = plain_warp(canvas, found, low + (high - low) * table[WARP], shape)
+        difference = np.abs(picture.astype(int) - pixels[sample]).max(2)
+        assert difference.mean() < 1.3
+        assert (difference > 8).mean() < 0.015  # seams
+        assert len(labels[sample]) == len(kept)
+        assert pixel_boxes(labels[sample], shape) == pytest.approx(np.array(kept).reshape(-1, 5), abs=2e-3)
+
+
+def test_the_images_of_a_mosaic_of_nine_touch_each_other():
+    sizes = np.array([[60, 50], [30, 20], [40, 25], [35, 45], [20, 30], [25, 35], [45, 15], [55, 40], [50, 10]])
+
+    layout = nine_layout(np.arange(9)[None], sizes[None], np.array([[10, 20]]), (80, 100))
+
+    assert layout.origin.tolist() == [  # image 0 at the corner of a picture, 100, 80, less the window's 10, 20
+        [90, 60],
+        [90, 40],  # 60 - 20
+        [120, 35],  # 90 + 30, 60 - 25
+        [150, 60],  # 90 + 60
+        [150, 105],  # 60 + 45
+        [125, 110],  # 150 - 25, 60 + 50
+        [80, 110],  # 125 - 45
+        [35, 70],  # 90 - 55, 110 - 40
+        [40, 60],  # 90 - 50, 70 - 10
+    ]
+    assert layout.canvas.tolist() == [[200, 160]]
+
+
+def test_a_share_of_the_mosaics_has_nine_images_and_the_others_stay(data):
+    four = AugmentConfig(translate=0.1, mosaic=0.7, mixup=0.5)
+    nine = replace(four, mosaic9=0.4)
+    numbers = np.random.default_rng(5).random((60, number_count(nine)))
+    own = np.arange(60) % len(SHAPES)
+
+    plain, _ = plan(data, four, numbers[:, :NUMBERS], own)
+    mixed, _ = plan(data, nine, numbers, own)
+
+    before, after = np.bincount(plain.layout.picture), np.bincount(mixed.layout.picture)
+    assert np.array_equal(plain.sample, mixed.sample)
+    extra = numbers[:, NUMBERS:].reshape(60, 2, 9)
+    is_nine = np.concatenate([extra[:, 0, 0], extra[mixed.sample[60:], 1, 0]]) < 0.4
+    assert after.tolist() == np.where(before == 1, 1, np.where(is_nine, 9, 4)).tolist()
+    assert {1, 4, 9} == set(after[:60].tolist()) and {4, 9} == set(after[60:].tolist())
+    same = np.flatnonzero(after == before)
+    for values in ("image", "origin", "size"):
+        left = getattr(plain.layout, values)[np.isin(plain.layout.picture, same)]
+        assert np.array_equal(left, getattr(mixed.layout, values)[np.isin(mixed.layout.picture, same)])
 
 
 def pixel_boxes(labels, shape):
