@@ -28,10 +28,13 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/backends/pt.py", "--layout"): "val detect",  # the others give none
     ("utils/checkpoint/onnx_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
-    ("utils/training/session.py", "--noautoanchor"): "train",
+    ("utils/training/inputs.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
     ("utils/training/hyp.py", "--label-smoothing"): "train",
     ("utils/training/multi_scale.py", "--multi-scale"): "train",
+    ("utils/training/resume.py", "--resume"): "train",
+    ("utils/training/inputs.py", "--quad"): "train",
+    ("utils/training/inputs.py", "--rect"): "train",
     ("utils/training/start.py", "--backbone"): "train",
     ("utils/training/start.py", "--noautoanchor"): "train",
     ("utils/training/start.py", "--weights"): "train",

@@ -182,7 +182,6 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
         (ValConfig, "--img 640 480", "--img takes one value, and '480' is one more", "give one number"),
         (DetectConfig, "--source my photo.jpg", "--source takes one value, and 'photo.jpg' is one more", "quotes"),
         (TrainConfig, "epochs", "unexpected argument 'epochs'", "see --help"),
-        (TrainConfig, "--resume", "--resume of YOLOv5's train.py is not an option here", "last.pt"),
         (TrainConfig, "--resume_evolve=x.yaml", "--resume_evolve of YOLOv5's train.py", "not have it yet"),
         (TrainConfig, "--save-period 0", "--save-period 0: no epoch", "-1 for never"),
         (TrainConfig, "--batch -1", "--batch-size -1: a batch size that fits", "give a number of images"),

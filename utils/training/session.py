@@ -17,40 +17,27 @@ from utils.data.loader import build_train_loader, build_val_loader, join_samples
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
 from utils.data.quad import JOINED
-from utils.data.scan.one_class import as_one_class, with_one_class
-from utils.data.scan.overlap import warn_of_overlap
-from utils.data.scan.scan import scan_dataset
 from utils.data.scan.scan_result import Problem, ScanResult
-from utils.data.scan.spec import DataSpec, load_data_spec
-from utils.device import autocast_dtype, select_device
-from utils.errors import ConfigError
-from utils.files import find_file
+from utils.data.scan.spec import DataSpec
+from utils.device import autocast_dtype
 from utils.hyper import take
-from utils.imgsz import fit_shape
 from utils.loggers import build_loggers
-from utils.losses import build_loss, find_loss
+from utils.losses import build_loss
 from utils.losses._contract import Loss
-from utils.runs import ROOT, lock_folder, new_run_dir, write_text
+from utils.runs import lock_folder, new_run_dir, write_text
 from utils.text import counted
 from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
-from utils.training.fingerprint import fingerprint
 from utils.training.freeze import freeze_rows, frozen_rows
-from utils.training.hyp import load_hyp, with_label_smoothing
-from utils.training.multi_scale import check_sizes
+from utils.training.inputs import read_inputs
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.pace import Pace
-from utils.training.recipe import apply_recipe
-from utils.training.resume import LAST, Resumed, find_resumed, restore
+from utils.training.resume import LAST, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
-from utils.training.settings import log_settings
-from utils.training.start import ModelPlan, build_model, fit_head, plan_model
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
-
-HYPS = "data/hyps"
 
 
 @dataclass(frozen=True)
@@ -98,26 +85,11 @@ class Session:
         return self.weights_dir / LAST
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    """What was read and checked before anything is written."""
-
-    cfg: TrainConfig
-    hyp: dict[str, Any]
-    spec: DataSpec
-    device: torch.device
-    scans: tuple[ScanResult, ScanResult]  # training, validation
-    model: DetectionModel
-    shape: tuple[int, int]  # height and width of the images
-    data_facts: dict[str, Any]
-
-
 def build_session(cfg: TrainConfig) -> Session:
     """Return the parts of a run, a new one or that of --resume. Nothing is written before every input is found good."""
     check_config(cfg)
-    _check_together(cfg)
     resumed = find_resumed(cfg)
-    inputs = _read_inputs(cfg, resumed)
+    inputs = read_inputs(cfg, resumed)
     cfg, hyp, model, device, shape = inputs.cfg, inputs.hyp, inputs.model, inputs.device, inputs.shape
     train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
@@ -163,81 +135,6 @@ def build_session(cfg: TrainConfig) -> Session:
     if resumed:
         restore(session, resumed)
     return session
-
-
-def _read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> _Inputs:
-    cfg = resumed.cfg if resumed else cfg
-    device = select_device(cfg.device)
-    seed_everything(cfg.seed, device)
-    plan = None if resumed else plan_model(cfg)
-    spec = load_data_spec(cfg.data)
-    cfg, hyp = (cfg, resumed.hyp) if resumed else _settings(cfg, spec, plan)
-    spec, train_scan, val_scan = _scan(spec, cfg.single_cls)
-    facts = fingerprint(spec.names, {"train": train_scan, "val": val_scan})
-    if resumed:
-        resumed.check_data(facts)
-        model = resumed.model()
-    else:
-        model = build_model(plan, spec.names, hyp.get("anchors"))
-    model = model.to(device, memory_format=torch.channels_last)
-    shape = image_shape(cfg, model)
-    if cfg.multi_scale:
-        check_sizes(model, max(shape))
-    if cfg.autoanchor and not resumed:
-        fit_head(model, train_scan, shape, hyp, cfg.seed)
-    return _Inputs(cfg, hyp, spec, device, (train_scan, val_scan), model, shape, facts)
-
-
-def _check_together(cfg: TrainConfig) -> None:
-    """Raises: ConfigError for options that exclude each other."""
-    if cfg.rect and cfg.image_weights:
-        what = "--rect puts the same images together in every epoch, --image-weights draws others"
-        raise ConfigError(what, "leave one of them out")
-    if cfg.quad and cfg.batch_size % JOINED:
-        fix = "give a multiple of 4, or leave --quad out"
-        raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)
-
-
-def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:
-    """Return (height, width) of the images. Raises: ConfigError where the model takes others only."""
-    shape = fit_shape(cfg.imgsz, model.size_multiple)
-    if model.fixed_size is None:
-        return shape
-    height, width = model.fixed_size
-    if shape != (height, width):
-        fix = f"--imgsz {height}" if height == width else f"--imgsz {height} {width}"
-        raise ConfigError(f"the backbone takes images of {height}×{width} only, not {shape[0]}×{shape[1]}", fix)
-    if flag := "--rect" if cfg.rect else "--quad" if cfg.quad else "":
-        raise ConfigError(f"the backbone takes images of {height}×{width} only", f"train without {flag}")
-    return shape
-
-
-def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainConfig, dict[str, Any]]:
-    """Return options and hyper-parameters: the user's, else the model's recipe, else those that suit the data."""
-    loss = find_loss(plan.head)
-    file = find_file(cfg.hyp or spec.hyp or loss.file, HYPS, (".yaml", ".yml"))
-    hyp = load_hyp(file, loss)
-    cfg, hyp = apply_recipe(plan.recipe if cfg.recipe else {}, cfg, hyp, loss, plan.source)
-    hyp = with_label_smoothing(hyp, cfg.label_smoothing)
-    if hyp.get("anchors") and not cfg.autoanchor:
-        raise ConfigError("the hyper-parameter 'anchors' needs AutoAnchor", "remove it or --noautoanchor")
-    log_settings(cfg, hyp, load_hyp(ROOT / HYPS / loss.file, loss), Path(file).name)
-    return cfg, hyp
-
-
-def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanResult]:
-    """Return the data set with the scans of its training and validation images, all classes as one if so wished."""
-    train, val = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
-    warn_of_overlap(train, val)
-    return (with_one_class(spec), as_one_class(train), as_one_class(val)) if single_cls else (spec, train, val)
-
-
-def seed_everything(seed: int, device: torch.device) -> None:
-    """Seed PyTorch, and on a GPU choose reproducible kernels; the data have generators of their own."""
-    torch.manual_seed(seed)
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
 
 
 def build_loaders(

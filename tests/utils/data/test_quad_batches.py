@@ -10,6 +10,7 @@ import torch
 from utils.data.batch import Batch, as_images, as_targets
 from utils.data.loader import build_train_loader, join_samples
 from utils.data.mosaic.augment import AugmentConfig
+from utils.data.order import Sampling
 from utils.data.quad import join_fours
 
 H, W = 4, 6
@@ -87,7 +88,9 @@ def scan(tmp_path):
 def test_joined_batches_are_a_function_of_seed_epoch_and_number(scan, rect_stride, shape):
     def loader(workers, seed=0):
         augment = AugmentConfig(mosaic=1.0, scale=0.3)
-        return join_samples(build_train_loader(scan, 64, 8, augment, workers=workers, rect_stride=rect_stride), seed)
+        return join_samples(
+            build_train_loader(scan, 64, 8, augment, workers=workers, sampling=Sampling(rect_stride=rect_stride)), seed
+        )
 
     alone, helped, other = loader(0), loader(2), loader(0, seed=1)
     made = []

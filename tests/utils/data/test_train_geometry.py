@@ -11,11 +11,14 @@ from utils.data.image_store import nominal_sizes
 from utils.data.letterbox import letterbox
 from utils.data.loader import BatchLoader, build_train_loader, build_val_loader
 from utils.data.mosaic.augment import AugmentConfig
+from utils.data.order import Sampling
 
 SIZES = [(640, 480), (480, 640), (500, 500), (1000, 300), (300, 1000), (1280, 720), (333, 500)]  # (w, h)
 SORTED = ["003", "005", "000", "002", "001", "006", "004"]  # by h / w
 MOVED = AugmentConfig(translate=0.1, scale=0.3, fliplr=0.5, flipud=0.5, hsv_v=0.2)
 EVERYTHING = AugmentConfig(translate=0.1, scale=0.3, mosaic=1.0, mixup=1.0, copy_paste=1.0)
+
+RECT = Sampling(rect_stride=32)
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def epoch_of(loader, epoch):
 
 
 def test_rectangular_batches_have_the_shapes_of_the_reference(scan):
-    batches = list(build_train_loader(scan, 640, 2, AugmentConfig(), workers=0, rect_stride=32))
+    batches = list(build_train_loader(scan, 640, 2, AugmentConfig(), workers=0, sampling=RECT))
 
     shapes = {tuple(names(batch)): tuple(batch.images.shape[2:]) for batch in batches}
     assert shapes == {  # 0.5625 · 640 = 360 → 384, 640 / (640 / 480) = 480, 640 · 0.3 = 192
@@ -53,9 +56,9 @@ def test_rectangular_batches_have_the_shapes_of_the_reference(scan):
 
 
 def test_every_epoch_visits_the_same_rectangular_batches_in_a_new_order(scan):
-    loader = build_train_loader(scan, 64, 1, AugmentConfig(), seed=5, workers=0, rect_stride=32)
-    again = build_train_loader(scan, 64, 1, AugmentConfig(), seed=5, workers=0, rect_stride=32)
-    other = build_train_loader(scan, 64, 1, AugmentConfig(), seed=6, workers=0, rect_stride=32)
+    loader = build_train_loader(scan, 64, 1, AugmentConfig(), seed=5, workers=0, sampling=RECT)
+    again = build_train_loader(scan, 64, 1, AugmentConfig(), seed=5, workers=0, sampling=RECT)
+    other = build_train_loader(scan, 64, 1, AugmentConfig(), seed=6, workers=0, sampling=RECT)
 
     orders = [[names(batch)[0] for batch in epoch_of(loader, epoch)] for epoch in range(4)]
 
@@ -66,8 +69,8 @@ def test_every_epoch_visits_the_same_rectangular_batches_in_a_new_order(scan):
 
 
 def test_a_rectangular_batch_is_a_function_of_seed_epoch_and_number(scan):
-    batches = build_train_loader(scan, 64, 2, MOVED, workers=0, rect_stride=32).batches
-    helped = BatchLoader(build_train_loader(scan, 64, 2, MOVED, workers=0, rect_stride=32).batches, workers=2)
+    batches = build_train_loader(scan, 64, 2, MOVED, workers=0, sampling=RECT).batches
+    helped = BatchLoader(build_train_loader(scan, 64, 2, MOVED, workers=0, sampling=RECT).batches, workers=2)
 
     for number, batch in reversed(list(enumerate(epoch_of(helped, 4)))):
         alone = batches[4, number]
@@ -76,13 +79,15 @@ def test_a_rectangular_batch_is_a_function_of_seed_epoch_and_number(scan):
 
 
 def test_rectangular_batches_show_one_image_each_whatever_the_shares_of_mosaics(scan):
-    for batch in build_train_loader(scan, 64, 3, EVERYTHING, workers=0, rect_stride=32):
+    for batch in build_train_loader(scan, 64, 3, EVERYTHING, workers=0, sampling=RECT):
         assert batch.targets[:, 1].tolist() == [float(name) for name in names(batch)]  # classes are numbers of images
 
 
 @pytest.mark.parametrize(("imgsz", "rect_stride"), [(320, 32), ((192, 320), None), ((320, 192), 64)])
 def test_without_augmentation_images_are_letterboxed_into_the_shape_of_their_batch(scan, imgsz, rect_stride):
-    for batch in build_train_loader(scan, imgsz, 2, AugmentConfig(), workers=0, rect_stride=rect_stride):
+    for batch in build_train_loader(
+        scan, imgsz, 2, AugmentConfig(), workers=0, sampling=Sampling(rect_stride=rect_stride)
+    ):
         for path, pixels in zip(batch.paths, batch.images.permute(0, 2, 3, 1).numpy(), strict=True):
             boxed, _, _ = letterbox(cv2.imread(path), pixels.shape[:2])
             difference = np.abs(pixels.astype(int) - boxed).max(2)
@@ -92,7 +97,7 @@ def test_without_augmentation_images_are_letterboxed_into_the_shape_of_their_bat
 
 @pytest.mark.parametrize(("imgsz", "rect_stride"), [(320, 32), ((192, 320), None), ((320, 192), 32)])
 def test_labels_frame_the_moved_object(scan, imgsz, rect_stride):
-    loader, framed = build_train_loader(scan, imgsz, 3, MOVED, workers=0, rect_stride=rect_stride), 0
+    loader, framed = build_train_loader(scan, imgsz, 3, MOVED, workers=0, sampling=Sampling(rect_stride=rect_stride)), 0
     for batch in [*epoch_of(loader, 0), *epoch_of(loader, 1)]:
         height, width = batch.images.shape[2:]
         for index, kind, *box in batch.targets.tolist():
@@ -113,7 +118,7 @@ def test_images_are_as_large_as_fits_height_and_width():
 
 
 def test_rectangular_batches_stay_within_height_and_width(scan):
-    batches = list(build_train_loader(scan, (192, 320), 2, AugmentConfig(), workers=0, rect_stride=32))
+    batches = list(build_train_loader(scan, (192, 320), 2, AugmentConfig(), workers=0, sampling=RECT))
 
     shapes = {tuple(names(batch)): tuple(batch.images.shape[2:]) for batch in batches}
     assert shapes == {

@@ -14,7 +14,7 @@ from utils.checkpoint.native import save_checkpoint
 from utils.configs.train import TrainConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import ROOT
-from utils.training.session import image_shape
+from utils.training.inputs import image_shape
 from utils.training.start import build_model, fit_head, plan_model
 from utils.yaml_file import write_yaml
 

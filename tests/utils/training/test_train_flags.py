@@ -66,13 +66,13 @@ def test_multi_scale_is_refused_for_a_backbone_of_one_size():
 
 def test_with_single_cls_labels_pictures_validation_and_weights_have_one_class(caplog):
     caplog.set_level("INFO")
-    session = build_session(config(single_cls=True, exist_ok=True))
+    session = build_session(config(single_cls=True))
     assert [rows[:, 0].tolist() for rows in session.train_scan.labels] == [[0], [0], [0]]
     assert {
         int(c) for loader in (session.train_loader, session.val_loader) for b in loader for c in b.targets[:, 1]
     } == {0}
 
-    folder = train(config(single_cls=True, plots=True, exist_ok=True))
+    folder = train(config(single_cls=True, plots=True))
 
     best = load_checkpoint(folder / "weights/best.pt")
     assert (best.names, best.yaml["nc"]) == ({0: "item"}, 1)
@@ -164,7 +164,7 @@ def test_every_so_many_epochs_are_kept(period, epochs):
     folder = train(config(save_period=period, epochs=5, val=False)) / "weights"
 
     kept = {f"epoch{epoch}.pt" for epoch in epochs}
-    assert {path.name for path in folder.iterdir()} == {"best.pt", "last.pt", *kept}
+    assert {path.name for path in folder.iterdir()} == {"best.pt", "last.pt", "last.prev.pt", *kept}
     assert [load_checkpoint(folder / f"epoch{epoch}.pt").epoch for epoch in epochs] == epochs
 
 
