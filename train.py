@@ -3,6 +3,8 @@
 python train.py --cfg models/yolov5s-emo.yaml                      # the embedded data set, from scratch
 python train.py --cfg models/yolov5s-emo.yaml --data my.yaml       # your own data
 python train.py --weights yolov5s.pt --data my.yaml --epochs 50    # fine-tune an official checkpoint
+python train.py --resume                                           # go on with the newest run
+python train.py --data my.yaml --device 0,1                        # on two GPUs; torchrun starts it too
 """
 
 import argparse
@@ -12,9 +14,13 @@ from typing import Any
 from utils.command import run_command
 from utils.config import make_config, option_values
 from utils.configs.train import TrainConfig
+from utils.dist import world
+from utils.launch import launch
 
 
 def main(cfg: TrainConfig) -> Path:
+    if "," in cfg.device and world() == 1:
+        return launch(cfg)
     from utils.training.loop import train  # here, because PyTorch takes seconds to import and --help should not
 
     return train(cfg)
@@ -27,4 +33,4 @@ def run(**options: Any) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run_command(main, TrainConfig, goes_on=True)
+    run_command(main, TrainConfig, goes_on=True, is_shared=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from utils.errors import ConfigError
 
 _LATER = "leave it out: this repository does not have it yet"
-_ONE_DEVICE = "leave it out: a run uses one device, --device 0"
 _LOGGERS = "leave it out: results.csv and TensorBoard are the loggers, and nothing is sent anywhere"
 _GRAPH = "leave it out: suppression stays outside the graph, detect.py and val.py do it"
 _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
@@ -14,7 +13,7 @@ _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
         **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve", "--bucket"), _LATER),
-        **dict.fromkeys(("--sync-bn", "--local_rank"), _ONE_DEVICE),
+        "--local_rank": "leave it out: torchrun tells each process its number by itself",
         **dict.fromkeys(("--entity", "--upload_dataset", "--bbox_interval"), _LOGGERS),
     },
     "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),
@@ -33,7 +32,6 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
 
 VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, what it would be, what to do
     ("batch_size", "-1|auto", "a batch size that fits the memory is not looked for yet", "give a number of images"),
-    ("device", ".*,.*", "several devices are not used by one run yet", "give one of them, as --device 0"),
     (
         "freeze",
         r"(?!backbone$|\d+$).*",

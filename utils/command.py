@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from utils.config import parse_config
-from utils.dist import refuse_several_processes
+from utils.dist import rank, refuse_several_processes, world
 from utils.errors import StorageError, UserError
 from utils.terminal import DISK_ERRORS, console, error_text
 from utils.text import safe_text
@@ -20,14 +20,17 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 SPINS = "2000"  # about 50 µs
 
 
-def run_command(main: Callable[[Any], Any], config_class: type, *, goes_on: bool = False) -> typing.NoReturn:
+def run_command(
+    main: Callable[[Any], Any], config_class: type, *, goes_on: bool = False, is_shared: bool = False
+) -> typing.NoReturn:
     """Parse the flags, set up logging, call ``main(config)`` and exit with a code of the README.
 
-    A command that ``goes_on`` is not ended by a standard output that cannot be written, see ``utils.terminal``.
+    A command that ``goes_on`` is not ended by a standard output that cannot be written, see ``utils.terminal``. One
+    that ``is_shared`` may be started by ``torchrun`` in several processes, of which the first speaks.
     """
     _let_waiting_threads_sleep()
-    with console(goes_on), _ended_by_sigterm():
-        sys.exit(_exit_code(main, config_class))
+    with console(goes_on, quiet=rank() > 0), _ended_by_sigterm():
+        sys.exit(_exit_code(main, config_class, is_shared))
 
 
 def _let_waiting_threads_sleep() -> None:
@@ -40,17 +43,19 @@ def _let_waiting_threads_sleep() -> None:
         os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
-def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
+def _exit_code(main: Callable[[Any], Any], config_class: type, is_shared: bool) -> int:
     try:
         cfg = parse_config(config_class, sys.argv[1:])
-        refuse_several_processes()
+        if not is_shared:
+            refuse_several_processes()
         main(cfg)
     except UserError as error:
         return _fail(error_text(error), error.exit_code)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends what is still waited for, in silence
         _end_children()
-        print("interrupted", file=sys.stderr)
+        if rank() == 0:
+            print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
         where = safe_text(error.filename or "a file")
@@ -61,19 +66,36 @@ def _exit_code(main: Callable[[Any], Any], config_class: type) -> int:
         what = f"{where}: cannot be written ({error.strerror})"
         return _fail(f"{what}\nfix: free some space, or choose another folder", StorageError.exit_code)
     except RuntimeError as error:
-        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not imported for --help
-            text = "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model"
-        elif str(error).startswith("DataLoader worker"):
-            text = f"a process that loads images was ended: {safe_text(error)}\nfix: if it was for want of memory, "
-            text += "fewer --workers or no --cache; what was saved so far is whole"
-        else:
+        text = _known_failure(error)
+        if text is None:
             raise
         return _fail(text, UserError.exit_code)
     return 0
 
 
+def _known_failure(error: RuntimeError) -> str | None:
+    """Return what PyTorch's error means where the user can do something about it."""
+    if type(error).__name__ == "OutOfMemoryError":  # which is not imported for --help
+        return "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model"
+    if str(error).startswith("DataLoader worker"):
+        return (
+            f"a process that loads images was ended: {safe_text(error)}\nfix: if it was for want of memory, "
+            "fewer --workers or no --cache; what was saved so far is whole"
+        )
+    if world() > 1 and _has_lost_others(error):
+        return "another process of this run has ended\nfix: go on from what was saved, with --resume"
+    return None
+
+
+def _has_lost_others(error: RuntimeError) -> bool:
+    """Return whether an error of torch.distributed says that another process is gone."""
+    return type(error).__name__.startswith("Dist") or "gloo" in str(error) or "onnection" in str(error)
+
+
 def _fail(text: str, exit_code: int) -> int:
-    print(f"error: {text}", file=sys.stderr)
+    collective = sys.modules.get("utils.collective")  # absent where PyTorch is, and no process has met another
+    if collective.fails_first() if collective else rank() == 0:
+        print(f"error: {text}", file=sys.stderr)
     return exit_code
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from utils.dist import local_rank, local_world, world
 from utils.errors import ConfigError
 
 if sys.platform == "win32":
@@ -18,13 +19,20 @@ else:
 
 
 def select_device(name: str = "") -> torch.device:
-    """Return the device called ``cpu``, ``mps``, ``cuda`` or ``0``; an empty name means the first GPU, else the CPU.
+    """Return the device called ``cpu``, ``mps``, ``cuda`` or ``0``; an empty name means a GPU, else the CPU.
+
+    Of several names, and of the GPUs where none is named, a process takes the one of its number on this machine.
 
     Raises: ConfigError when it is not there.
     """
-    name = name.strip().lower().removeprefix("cuda:")
+    names = [part.strip().lower().removeprefix("cuda:") for part in name.split(",")]
+    if len(names) > 1 and world() == 1:
+        raise ConfigError(f"--device {name}: only train.py uses several devices", "give one of them")
+    if len(names) not in (1, local_world()):
+        raise ConfigError(f"--device {name} for {local_world()} processes on this machine", "name one for each")
+    name = names[local_rank() % len(names)]
     if not name:
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        return torch.device(f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
     if name == "mps" and torch.backends.mps.is_available():

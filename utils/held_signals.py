@@ -13,9 +13,9 @@ HELD = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass
 class Caught:
-    """The signal that has come while signals were held, None as long as none has."""
+    """The signal that has come while signals were held, 0 as long as none has."""
 
-    number: int | None = None
+    number: int = 0
 
 
 @contextmanager
@@ -42,5 +42,5 @@ def held_signals() -> Iterator[Caught]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python
-        if caught.number is not None:
+        if caught.number:
             signal.raise_signal(caught.number)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
+from utils.dist import rank
+
 log = logging.getLogger(__name__)
 
 LINE_INTERVAL_S = 30.0  # between two lines in a file or a pipe, which keep all of them
@@ -73,6 +75,6 @@ def progress_bar(batches: Iterable, text: str = "", *, stays: bool = True, first
 
     Of their number, ``first`` have been done before.
     """
-    if not sys.stdout.isatty():
+    if rank() > 0 or not sys.stdout.isatty():
         return Lines(batches, text, stays, first)
     return Bar(batches, text, file=sys.stdout, dynamic_ncols=True, mininterval=REDRAWN_S, leave=stays, initial=first)

@@ -24,8 +24,8 @@ EXIT_READER_GONE, EXIT_STORAGE = 141, 5
 
 
 @contextmanager
-def console(goes_on: bool = False) -> Iterator[None]:
-    """Log to standard output, and guard the standard streams; they are the old ones again at the end.
+def console(goes_on: bool = False, quiet: bool = False) -> Iterator[None]:
+    """Log to standard output, errors alone if ``quiet``, and guard the standard streams until the end.
 
     Raises: SystemExit where standard output cannot be written, unless the command ``goes_on`` without it.
     """
@@ -38,7 +38,7 @@ def console(goes_on: bool = False) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(lambda record: record.levelno > logging.INFO or not record.name.startswith("matplotlib"))
     handler.setFormatter(LineFormatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.ERROR if quiet else logging.INFO, handlers=[handler])
     try:
         yield
     finally:

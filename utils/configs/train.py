@@ -83,6 +83,7 @@ class TrainConfig(Given):
     save_steps: int = option(0, help="save last.pt after every N batches too; 0 = at the end of an epoch only", low=0)
     save_period: int = option(-1, help="keep the weights of every so many epochs, as epochN.pt; -1 = never", low=-1)
     plots: bool = option(True, help="draw plots and pictures", off_aliases=("--noplots",))
+    sync_bn: bool = option(False, help="with several processes: batch norms over the images of all of them")
     project: str = option("runs/train", help="folder of the runs")
     name: str = option("exp", help=NAME_HELP)
     exist_ok: bool = option(False, help="write into the folder even if it exists")

@@ -27,6 +27,7 @@ from utils.data.scan.scan_result import ScanResult
 from utils.data.train_batches import TrainBatches
 from utils.data.val_batches import ValBatches
 from utils.device import usable_cpus
+from utils.dist import local_world
 from utils.errors import DataError, StorageError, UserError
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,17 @@ class BatchLoader:
         """Choose the epoch, and the batch of it to begin with."""
         self._keys.epoch, self._keys.first = epoch, first
 
+    def take_part(self, number: int, parts: int) -> None:
+        """Give only every so many batches from now on: number, number + parts, … of an epoch."""
+        self._keys.part = number, parts
+
+    @property
+    def is_part(self) -> bool:
+        """Return whether other processes have other batches of the same epoch."""
+        return self._keys.part[1] > 1
+
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(range(self._keys.part[0], len(self.batches), self._keys.part[1]))
 
     def __iter__(self) -> Iterator[Batch]:
         for delivery in self._loader:
@@ -132,13 +142,17 @@ class _Keys:
     """What the workers are asked for: (epoch, number) of every batch."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.epoch, self.first = count, 0, 0
+        self.count, self.epoch, self.first, self.part = count, 0, 0, (0, 1)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return zip(repeat(self.epoch), range(self.first, self.count))
+        return zip(repeat(self.epoch), self._numbers())
 
     def __len__(self) -> int:
-        return self.count - self.first
+        return len(self._numbers())
+
+    def _numbers(self) -> range:
+        number, parts = self.part
+        return range(self.first + number, self.count, parts)
 
 
 def build_train_loader(
@@ -160,7 +174,7 @@ def build_train_loader(
     batch_size = min(batch_size, len(store))
     order = build_order(sampling, store, batch_size, seed)
     augment = augment if sampling.rect_stride is None else augment.without_mosaics()
-    batches = TrainBatches(scan, store, order, augment, seed)
+    batches = TrainBatches(scan, store, order, augment, seed, sampling.part)
     return BatchLoader(batches, worker_count(workers, batch_size))
 
 
@@ -191,7 +205,9 @@ def build_val_loader(
 
 def worker_count(wanted: int, batch_size: int) -> int:
     """Return how many workers are of use: at most the CPUs per GPU, and none for batches of one image."""
-    return min(usable_cpus() // max(torch.cuda.device_count(), 1), batch_size if batch_size > 1 else 0, wanted)
+    return min(
+        usable_cpus() // max(torch.cuda.device_count(), local_world()), batch_size if batch_size > 1 else 0, wanted
+    )
 
 
 def _start_worker(_: int) -> None:

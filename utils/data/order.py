@@ -26,9 +26,17 @@ class Sampling:
 
     weights: ImageWeights | None = None  # drawn by these
     rect_stride: int | None = None  # those of similar proportions together; sides are multiples of it
+    part: tuple[int, int] = (0, 1)  # which of how many parts of each batch is made, one for each process
 
 
 EACH_ONCE = Sampling()
+
+
+def own_part(count: int, number: int, parts: int) -> range:
+    """Return which of ``count`` samples belong to a part; where there are fewer than parts, some have the same one."""
+    if count < parts:
+        return range(number % count, number % count + 1)
+    return range(count * number // parts, count * (number + 1) // parts)
 
 
 class Order(Protocol):

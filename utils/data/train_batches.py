@@ -16,7 +16,7 @@ from utils.data.mosaic.perspective import warp_labels
 from utils.data.mosaic.ragged import Ragged
 from utils.data.mosaic.tiles import Objects, partners, place_objects
 from utils.data.mosaic.transforms._contract import Sample, build_transforms
-from utils.data.order import Members, Order
+from utils.data.order import Members, Order, own_part
 from utils.data.rng import Stream, generator
 from utils.data.scan.scan_result import ScanResult
 
@@ -24,9 +24,22 @@ MIXUP_BETA = (32.0, 32.0)
 
 
 class TrainBatches:
-    """Batch (epoch, i) of a data set: a function of the seed and these two numbers, as ``order`` must be."""
+    """Batch (epoch, i) of a data set: a function of the seed and these two numbers, as ``order`` must be.
 
-    def __init__(self, scan: ScanResult, store: ImageStore, order: Order, augment: AugmentConfig, seed: int) -> None:
+    Of several processes each makes its ``part`` (number, parts): all plan the whole batch and paint their own samples,
+    so that together they have those of one process.
+    """
+
+    def __init__(
+        self,
+        scan: ScanResult,
+        store: ImageStore,
+        order: Order,
+        augment: AugmentConfig,
+        seed: int,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.part = part
         self.store, self.order, self.augment, self.seed = store, order, augment, seed
         self.labels = Ragged.join(scan.labels, 5)
         polygons = [polygon for image in scan.segments for polygon in image]
@@ -59,14 +72,15 @@ class TrainBatches:
         for sample in composition.sample[len(positions) :].tolist():
             first_share[sample] = generator(self.seed, epoch, positions[sample], Stream.MIXUP).beta(*MIXUP_BETA)
         drawing = plan_drawing(composition, copies, self.store.stored_sizes)
-        pixels = self._painter.paint(drawing, composition.sample, first_share, self.store.load)
+        part = own_part(len(positions), *self.part)
+        pixels = self._painter.paint(drawing, composition.sample, first_share, self.store.load, part)
 
         # colours and other changes of the finished samples, one by one
-        labels = picture_labels(composition, objects)
-        for slot, position in enumerate(positions):
+        labels = picture_labels(composition, objects)[part.start : part.stop]
+        for slot, position in enumerate(positions[part.start : part.stop]):
             rng = generator(self.seed, epoch, position, Stream.TRANSFORMS)
             labels[slot] = self._transform(pixels[slot], labels[slot], rng)
-        paths = [self.store.paths[index] for index in members.images.tolist()]
+        paths = [self.store.paths[index] for index in members.images[part.start : part.stop].tolist()]
         return Batch(as_images(pixels), as_targets(labels), paths, shapes=None)
 
     def _compose(self, members: Members, epoch: int, batch: int) -> Composition:

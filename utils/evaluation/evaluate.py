@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from itertools import chain, zip_longest
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from utils.boxes import cxcywh_to_xyxy, unletterbox
+from utils.collective import apart, gather
 from utils.data.batch import Batch
 from utils.device import to_float_images
 from utils.losses._contract import Loss
@@ -106,10 +108,10 @@ def evaluate(
 
     ``predict`` turns images (B, 3, H, W) in 0–1 into predictions, or into (predictions, raw maps) where a loss is
     given. ``single_cls`` counts every class as class 0. Precision and mode of the model are the caller's.
+    Of a loader that gives a part of the batches, one to each process, all get the result of the whole, to the last bit.
     """
-    metrics, levels, watch = DetectionMetrics(), iou_levels(), Stopwatch(device)
-    losses = torch.zeros(len(loss.terms) if loss else 0, device=device)
-    images_seen = batches_seen = 0
+    levels, watch = iou_levels(), Stopwatch(device)
+    judged: list[_Judged] = []
     log.info(HEADER)
     for index, batch in enumerate(_shown(loader)):
         batch = _as_one_class(batch) if single_cls else batch
@@ -118,29 +120,59 @@ def evaluate(
         with watch.phase("inference"):
             output = predict(images)
         predictions, maps = (output, None) if loss is None else output
-        if loss is not None:
-            losses += loss(maps, batch.targets)[1]
+        with apart():  # the others have another number of batches
+            terms = torch.zeros(0) if loss is None else loss(maps, batch.targets)[1]
         with watch.phase("nms"):
             detections = [found.cpu() for found in nms(predictions, agnostic=single_cls)]
             for found in detections if single_cls else ():
                 found[:, 5] = 0
 
         results = _compare(batch, detections)
-        for result in results:
-            found = result.detections
-            correct = match_detections(found, result.labels, levels)
-            metrics.update(correct, found[:, 4], found[:, 5], result.labels[:, 0])
+        judged.append(_Judged([_judge(result, levels) for result in results], terms))
         for observer in observers:
             observer.batch(index, batch, detections, results)
-        images_seen, batches_seen = images_seen + len(results), index + 1
 
-    result = metrics.compute()
+    judged = _of_all(judged) if getattr(loader, "is_part", False) else judged
+    metrics, images_seen = _metrics(judged), sum(len(batch.images) for batch in judged)
     for observer in observers:
-        observer.finish(result)
-    mean_losses = (losses / max(batches_seen, 1)).tolist()
-    evaluation = Evaluation(names, result, mean_losses, images_seen, watch.speed(images_seen))
+        observer.finish(metrics)
+    evaluation = Evaluation(names, metrics, _mean_losses(judged), images_seen, watch.speed(images_seen))
     log.info(evaluation.row())
     return evaluation
+
+
+class _Judged(NamedTuple):
+    """A batch: per image which detections are correct, their confidences and classes, and those of the labels."""
+
+    images: list[tuple[Tensor, Tensor, Tensor, Tensor]]
+    terms: Tensor  # of the loss
+
+
+def _judge(result: ImageResult, levels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    found = result.detections
+    return match_detections(found, result.labels, levels), found[:, 4], found[:, 5], result.labels[:, 0]
+
+
+def _metrics(judged: Sequence[_Judged]) -> MetricsResult:
+    metrics = DetectionMetrics()
+    for image in chain.from_iterable(batch.images for batch in judged):
+        metrics.update(*image)
+    return metrics.compute()
+
+
+def _mean_losses(judged: Sequence[_Judged]) -> list[float]:
+    """Return the mean of each term of the loss over the batches, nothing without a loss."""
+    if not judged:
+        return []
+    return (sum(batch.terms for batch in judged) / len(judged)).tolist()
+
+
+def _of_all(judged: list[_Judged]) -> list[_Judged]:
+    """Return the batches of all processes, of which each has every so many, in the order of one process."""
+    device = judged[0].terms.device if judged else torch.device("cpu")
+    parts = gather([(batch.images, batch.terms.cpu()) for batch in judged])
+    in_order = chain.from_iterable(zip_longest(*parts))
+    return [_Judged(images, terms.to(device)) for images, terms in filter(None, in_order)]
 
 
 def _shown(loader: Iterable[Batch]) -> Iterator[Batch]:

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from utils.boxes import cxcywh_to_xyxy, paired_iou
 from utils.cells import cell_positions
+from utils.collective import mean_count, total
+from utils.dist import world
 from utils.hyper import hyper, take
 from utils.losses._contract import register_loss
 from utils.losses.task_aligned import Assignment, Level, assign_points
@@ -68,9 +70,9 @@ class AnchorFreeLoss(nn.Module):
         box = ((1 - iou) * found.score).sum()
         dfl = (distribution_focal(log_prob, _distances_to(goal)) * found.score).sum()
 
-        gains, total_score = self.gains, found.score.sum().clamp(min=1)
+        gains, total_score = self.gains, total(found.score.sum()).clamp(min=1) / world()  # a process's share of it
         terms = torch.stack((box * gains.box, cls * gains.cls, dfl * gains.dfl)) / total_score
-        return terms.sum() * len(logits), terms.detach()
+        return terms.sum() * mean_count(len(logits)), terms.detach()
 
     @torch.no_grad()
     def _assign(

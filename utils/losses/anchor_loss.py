@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from utils.boxes import paired_iou
+from utils.collective import mean_count
 from utils.hyper import hyper, take
 from utils.losses._contract import register_loss
 from utils.losses.assignment import Matches, assign_targets
@@ -93,11 +94,13 @@ class DetectionLoss(nn.Module):
         for (_, logits), cell, goal, balance in zip(picked, cells, goals, self.balance, strict=True):
             target = torch.zeros(logits.shape, device=logits.device).index_put_(cell, goal)  # (B, A, H, W)
             obj = obj + balance * self._cross_entropy(logits.float(), target, self.gains.obj_pw).mean()
+        images = mean_count(len(maps[0]))
+        obj = obj * (len(maps[0]) / images)  # 1, but where a process has more images than another
 
         # class term
         cls = self._class_loss(rows[:, 5:], matches) if self.nc > 1 else torch.zeros_like(obj)
         terms = torch.stack((box * self.gains.box, obj * self.gains.obj, cls * self.gains.cls))
-        return terms.sum() * len(maps[0]), terms.detach()
+        return terms.sum() * images, terms.detach()
 
     def _class_loss(self, logits: Tensor, matches: Matches) -> Tensor:
         """Return the cross-entropy of ``logits (M, nc)``: mean over matches and classes, summed over levels."""

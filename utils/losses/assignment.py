@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from utils.collective import mean
+
 # From the centre of a box to a point in its own cell and in the ones left, above, right and below; cell units
 _STEPS = ((0.0, 0.0), (-0.5, 0.0), (0.0, -0.5), (0.5, 0.0), (0.0, 0.5))
 
@@ -22,7 +24,7 @@ class Matches:
     class_id: Tensor  # (M,)
     box: Tensor  # (M, 4) cxcywh in cells, the centre relative to the cell's corner
     anchor_size: Tensor  # (M, 2) width and height in cells
-    share: Tensor  # (M,) one over the number of matches in the same level
+    share: Tensor  # (M,) one over the number of matches in the same level, of several processes their mean
     last: Tensor  # (M,) int64, the last match with the same anchor of the same cell of the same image
 
     def to(self, device: torch.device) -> "Matches":
@@ -67,6 +69,9 @@ def assign_targets(targets: Tensor, anchors: Tensor, grids: Sequence[tuple[int, 
     for index, count in ((level, len(grids)), (anchor, anchors.shape[1]), (row, side), (column, side)):
         slot = slot * count + index
     per_level = level.bincount(minlength=len(grids))
+    of_a_process = mean(
+        per_level.float()
+    )  # what it has on average, so that the mean of all losses is that of the whole
     return Matches(
         per_level=per_level.tolist(),
         image=image,
@@ -76,7 +81,7 @@ def assign_targets(targets: Tensor, anchors: Tensor, grids: Sequence[tuple[int, 
         class_id=class_id,
         box=torch.cat((centre - cell, size[level, target]), dim=-1),
         anchor_size=anchors[level, anchor],
-        share=1 / per_level[level],
+        share=1 / of_a_process[level],
         last=_last_with_same(slot),
     )
 

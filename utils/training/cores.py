@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from utils.device import usable_cpus
+from utils.dist import world
 from utils.text import counted
 
 log = logging.getLogger(__name__)
@@ -25,10 +26,10 @@ class CoreShare:
     """Sets the number of PyTorch's threads to what is free, never above what it was; on a quiet machine it stays."""
 
     def __init__(self, device: torch.device) -> None:
-        """On a GPU, and where only a part of the machine's cores may be used, ``adapt`` does nothing."""
+        """``adapt`` does nothing on a GPU, with other processes of the run, and where it has a part of the cores."""
         self.cores = psutil.cpu_count() or 1
         self.limit = torch.get_num_threads()
-        self.active = device.type == "cpu" and self.limit > 1 and usable_cpus() == self.cores
+        self.active = device.type == "cpu" and world() == 1 and self.limit > 1 and usable_cpus() == self.cores
         self.since, self.others = time.monotonic(), _others_seconds() if self.active else 0.0
 
     def adapt(self) -> None:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from utils.collective import largest, mean
 from utils.device import autocast, memory_gb, to_float_images
+from utils.dist import rank
 from utils.errors import LOWER_RATE, DivergedError
 from utils.held_signals import Caught
 from utils.plots.batches import plot_batch
 from utils.progress import Bar, Lines, progress_bar
 from utils.training.multi_scale import multi_scale, size_grid
+from utils.training.processes import without_exchange
 from utils.training.saving import save_last
 from utils.training.session import Session
 
@@ -36,7 +39,7 @@ def train_epoch(session: Session, caught: Caught) -> list[float]:
     if first < len(s.train_loader):
         with progress_bar(s.train_loader, first=first) as progress:
             _train_batches(s, progress, caught)
-    return (s.state.losses / max(s.state.batch, 1)).tolist()
+    return (mean(s.state.losses) / max(s.state.batch, 1)).tolist()
 
 
 def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> None:
@@ -51,18 +54,20 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
         images = to_float_images(batch.images, s.device)
         if s.cfg.multi_scale:
             images = multi_scale(images, size_grid(s.model.size_multiple), s.cfg.seed, epoch, state.batch)
-        with autocast(s.device, s.amp_dtype):
-            maps = s.model(images)
-        loss, items = s.loss(maps, batch.targets)
-        s.stepper.backward(s.loss_factor * loss)
+        with without_exchange(s.network, s.stepper.steps_at(step, accumulate)):
+            with autocast(s.device, s.amp_dtype):
+                maps = s.network(images)
+            loss, items = s.loss(maps, batch.targets)
+            s.stepper.backward(s.loss_factor * loss)
         s.stepper.step(step, accumulate)
 
         state.next_batch(items)
+        caught.number = largest(caught.number)
         if time.monotonic() - shown_at > REFRESH_S or state.batch == steps or caught.number:
             shown_at = time.monotonic()
             means = _finite((state.losses / state.batch).tolist(), state.batch - 1)
             progress.set_description_str(_line(s, epoch, means, len(batch.targets), images.shape[-1]), refresh=False)
-        if epoch == 0 and state.batch <= BATCHES_DRAWN and s.cfg.plots:
+        if epoch == 0 and state.batch <= BATCHES_DRAWN and s.cfg.plots and rank() == 0:
             picture = s.run_dir / f"train_batch{state.batch - 1}.jpg"
             plot_batch(batch.images, batch.targets, picture, paths=batch.paths, names=s.spec.names)
         if caught.number:

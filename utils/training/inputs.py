@@ -16,6 +16,7 @@ from utils.data.scan.scan import scan_dataset
 from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import DataSpec, load_data_spec
 from utils.device import select_device
+from utils.dist import world
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.imgsz import fit_shape
@@ -44,14 +45,15 @@ class Inputs:
     device: torch.device
     scans: tuple[ScanResult, ScanResult]  # training, validation
     model: DetectionModel
-    shape: tuple[int, int]  # height and width of the images
-    data_facts: dict[str, Any]
+    shape: tuple[int, int]  # (height, width) that training images have, or with --rect fit into
+    data_facts: dict[str, Any]  # what the data were, for a resume to compare
 
 
 def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     """Return the inputs of a new run, or of the one that goes on. Raises: UserError for any that is wrong."""
     cfg = resumed.cfg if resumed else cfg
     _check_together(cfg)
+    _check_processes(cfg)
     device = select_device(cfg.device)
     seed_everything(cfg.seed, device)
     plan = None if resumed else plan_model(cfg)
@@ -81,6 +83,17 @@ def _check_together(cfg: TrainConfig) -> None:
     if cfg.quad and cfg.batch_size % JOINED:
         fix = "give a multiple of 4, or leave --quad out"
         raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)
+
+
+def _check_processes(cfg: TrainConfig) -> None:
+    """Raises: ConfigError for options that several processes cannot share."""
+    if cfg.quad and world() > 1:
+        raise ConfigError(f"--quad joins the images of one process, and there are {world()}", "leave --quad out")
+    if cfg.batch_size < world():
+        what = f"--batch-size {cfg.batch_size} is the number of images for all {world()} processes"
+        raise ConfigError(what, f"give {world()} or more")
+    if cfg.sync_bn and world() == 1:
+        log.info("--sync-bn: there is one process, whose norms see all images anyway")
 
 
 def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:

@@ -11,13 +11,16 @@ import torch
 
 from models.summary import summary_line
 from utils.checkpoint.load import load_model
+from utils.collective import copy_from_first, join, leave
 from utils.configs.train import TrainConfig
-from utils.device import autocast
+from utils.device import autocast, select_device
+from utils.dist import rank
 from utils.errors import DivergedError
 from utils.evaluation.evaluate import Evaluation, evaluate
 from utils.evaluation.observers import BatchPictures, MetricCharts
 from utils.file_lock import unlock
 from utils.held_signals import held_signals
+from utils.launch import tell_result
 from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
@@ -34,17 +37,22 @@ FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they ar
 
 def train(cfg: TrainConfig) -> Path:
     """Train, validate and save a model, or go on with the run of --resume; return the run folder."""
+    join(select_device(cfg.device))
     session = build_session(cfg)
     _announce(session)
     try:
         _train_epochs(session)
-        _finish(session)
+        leave()
+        if rank() == 0:
+            _finish(session)
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM
         _say_how_to_go_on(session)
         raise
     finally:
         session.cores.release()
-        unlock(session.lock)
+        if session.lock:
+            unlock(session.lock)
+    tell_result(session.run_dir)
     return session.run_dir
 
 
@@ -152,6 +160,7 @@ def validate(session: Session) -> Evaluation:
         return Predictions(output, session.ema.ema.head.layout), maps
 
     names, device = session.spec.names, session.device
+    copy_from_first(list(session.ema.ema.state_dict().values()))  # without --sync-bn, each has other statistics
     return evaluate(predict, session.val_loader, names=names, device=device, loss=session.loss)
 
 
@@ -172,8 +181,8 @@ def _announce(session: Session) -> None:
             "more epochs, or a smaller nominal_batch in the hyper-parameters, give more",
             *(updates, counted(s.schedule.batches_per_update, "batch")),
         )
-    if s.cfg.plots:
-        plot_labels(np.concatenate(s.train_scan.labels), s.spec.names, s.run_dir / "labels.jpg")
+    if s.cfg.plots and rank() == 0:
+        plot_labels(np.concatenate(s.scans[0].labels), s.spec.names, s.run_dir / "labels.jpg")
 
 
 def _announce_resumed(session: Session) -> None:
@@ -189,6 +198,7 @@ def _announce_resumed(session: Session) -> None:
 def _finish(session: Session) -> None:
     """Validate best.pt as it is deployed (fused, float32), draw the charts, and say where everything is."""
     s = session
+    s.val_loader.take_part(0, 1)
     best = s.weights_dir / "best.pt"
     model = load_model(best).fuse().to(s.device, memory_format=torch.channels_last)  # timm fuses on the CPU only
     log.info("\n%s", summary_line(model, s.imgsz))

@@ -19,10 +19,12 @@ import torch
 from models.detector import DetectionModel
 from utils.checkpoint.content import Checkpoint
 from utils.checkpoint.load import build_model, load_checkpoint
+from utils.collective import gather, mean
 from utils.config import make_config
 from utils.configs.train import TrainConfig
 from utils.data.scan.spec import find_data_yaml
 from utils.device import cpu_name
+from utils.dist import rank, world
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import newest
 from utils.training.fingerprint import differences
@@ -70,6 +72,11 @@ class Resumed:
         model = build_model(self.checkpoint)
         model.load_state_dict(self.state["model"])
         return model
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it goes on in."""
+        return self.state["epoch"]
 
     def rows(self) -> list[dict[str, float]]:
         """Return the rows of results.csv."""
@@ -170,14 +177,14 @@ def capture(session: Any) -> dict[str, Any]:
     return {
         "epoch": state.epoch,
         "batch": state.batch,
-        "losses": state.losses,
+        "losses": mean(state.losses),
         "headings": list(state.rows[0]) if state.rows else [],
         "rows": table,  # (epochs, headings)
         "model": s.model.state_dict(),
         "stepper": s.stepper.state_dict(),
         "stopper": s.stopper.state_dict(),
         "maps": s.image_weights.maps if s.image_weights else None,
-        "generators": _generators(s.device),
+        "generators": gather(_generators(s.device)),  # of each process
         "data": s.data_facts,
         "data_file": str(s.spec.file),
         "machine": numerics(s.device, s.amp_dtype),
@@ -187,7 +194,9 @@ def capture(session: Any) -> dict[str, Any]:
 def restore(session: Any, resumed: Resumed) -> None:
     """Put everything but the model's weights back, in place, and say what may make the numbers other than they were."""
     s, state = session, resumed.state
-    if resumed.damaged and s.last.exists():  # else the next save would keep it in the place of the one that is whole
+    if (
+        resumed.damaged and rank() == 0 and s.last.exists()
+    ):  # else the next save would keep it in the place of the one that is whole
         s.last.replace(s.last.with_name(DAMAGED))
     s.ema.ema.load_state_dict(resumed.checkpoint.state)
     s.stepper.load_state_dict(state["stepper"])
@@ -202,7 +211,8 @@ def restore(session: Any, resumed: Resumed) -> None:
     changed = [f"{key} {now[key]}, it was {value}" for key, value in before.items() if now.get(key) != value]
     if changed:
         log.warning("going on, but not to the same last digit: %s", "; ".join(changed))
-    _set_generators(state["generators"], s.device)
+    if rank() < len(state["generators"]):
+        _set_generators(state["generators"][rank()], s.device)
 
 
 def numerics(device: torch.device, amp_dtype: torch.dtype | None) -> dict[str, Any]:
@@ -213,6 +223,7 @@ def numerics(device: torch.device, amp_dtype: torch.dtype | None) -> dict[str, A
         "device": f"{device.type} {kind}",
         "precision": str(amp_dtype or torch.float32).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "processes": world(),
     }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from utils.checkpoint.native import save_checkpoint
 from utils.config import option_values
+from utils.dist import rank
 from utils.training.resume import PREVIOUS, capture
 from utils.training.session import Session
 
@@ -12,15 +13,17 @@ from utils.training.session import Session
 def save_last(session: Session) -> None:
     """Write last.pt with the averaged weights and the state of the run; the one before becomes last.prev.pt."""
     s = session
-    facts = _facts(s)
-    training = facts.pop("training") | {"resume": capture(s)}
-    save_checkpoint(s.last, s.ema.ema, **facts, training=training, previous=s.last.with_name(PREVIOUS))
+    facts, state = _facts(s), capture(s)
+    if rank() == 0:
+        training = facts.pop("training") | {"resume": state}
+        save_checkpoint(s.last, s.ema.ema, **facts, training=training, previous=s.last.with_name(PREVIOUS))
     s.state.saved = s.state.epoch, s.state.batch
 
 
 def save_weights(session: Session, name: str, half: bool = False) -> None:
     """Write the averaged weights alone, for use: best.pt, epochN.pt; ``half`` stores most of them in float16."""
-    save_checkpoint(session.weights_dir / name, session.ema.ema, half=half, **_facts(session))
+    if rank() == 0:
+        save_checkpoint(session.weights_dir / name, session.ema.ema, half=half, **_facts(session))
 
 
 def _facts(session: Session) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from models.detector import DetectionModel
+from utils.collective import first_goes_first, of_first
 from utils.config import check_config, option_values
 from utils.configs.train import TrainConfig
 from utils.data.image_weights import ImageWeights
@@ -18,8 +19,8 @@ from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
 from utils.data.quad import JOINED
 from utils.data.scan.scan_result import Problem, ScanResult
-from utils.data.scan.spec import DataSpec
 from utils.device import autocast_dtype
+from utils.dist import rank, world
 from utils.hyper import take
 from utils.loggers import build_loggers
 from utils.losses import build_loss
@@ -29,10 +30,11 @@ from utils.text import counted
 from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
 from utils.training.freeze import freeze_rows, frozen_rows
-from utils.training.inputs import read_inputs
+from utils.training.inputs import Inputs, read_inputs
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.pace import Pace
-from utils.training.resume import LAST, find_resumed, restore
+from utils.training.processes import share_model
+from utils.training.resume import LAST, Resumed, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
 from utils.yaml_file import write_yaml
@@ -41,19 +43,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Session:
-    """The parts of one training run, each ready to use."""
+class Session(Inputs):
+    """What a training run starts from, and the parts made of it, each ready to use."""
 
-    cfg: TrainConfig
-    hyp: dict[str, Any]
-    spec: DataSpec
     run_dir: Path
-    device: torch.device
     cores: CoreShare
     pace: Pace
     amp_dtype: torch.dtype | None
-    shape: tuple[int, int]  # (height, width) that training images have, or with --rect fit into
-    model: DetectionModel
+    network: nn.Module  # that trains it: itself, or what several processes share it by
     frozen: list[nn.Module]
     ema: ModelEMA
     loss: Loss
@@ -64,11 +61,9 @@ class Session:
     train_loader: Any
     val_loader: Any
     loggers: list[Any]
-    train_scan: ScanResult
     image_weights: ImageWeights | None  # how often each training image is drawn; None: once an epoch
     state: RunState
-    data_facts: dict[str, Any]  # what the data were, for a resume to compare
-    lock: IO[str]  # of the run folder
+    lock: IO[str] | None  # of the run folder; process 0 has it, and writes
 
     @property
     def imgsz(self) -> int:
@@ -89,7 +84,8 @@ def build_session(cfg: TrainConfig) -> Session:
     """Return the parts of a run, a new one or that of --resume. Nothing is written before every input is found good."""
     check_config(cfg)
     resumed = find_resumed(cfg)
-    inputs = read_inputs(cfg, resumed)
+    with first_goes_first():
+        inputs = read_inputs(cfg, resumed)
     cfg, hyp, model, device, shape = inputs.cfg, inputs.hyp, inputs.model, inputs.device, inputs.shape
     train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
@@ -97,44 +93,50 @@ def build_session(cfg: TrainConfig) -> Session:
     train_loader, val_loader = build_loaders(cfg, hyp, shape, model, inputs.scans, weights)
     frozen = _freeze(model, cfg.freeze)
     optimizer = _optimizer(model, cfg, hyp, batch_size)
-    steps = len(train_loader)
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
     loss = build_loss(model.head, hyp, max(shape))
-    run_dir = resumed.run_dir if resumed else new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
-    lock = lock_folder(run_dir)
-    _write_inputs(run_dir, cfg, hyp, model, [*train_scan.problems, *val_scan.problems])
-    first = resumed.state["epoch"] if resumed else 0
+    run_dir, lock = _open_folder(cfg, resumed)
+    if lock:
+        _write_inputs(run_dir, cfg, hyp, model, [*train_scan.problems, *val_scan.problems])
     session = Session(
-        cfg=cfg,
-        hyp=hyp,
-        spec=inputs.spec,
+        **vars(inputs),
         run_dir=run_dir,
-        device=device,
         cores=CoreShare(device),
-        pace=Pace(cfg.epochs, steps, len(val_scan) / batch_size if cfg.val else 0, first),
+        pace=Pace(
+            cfg.epochs,
+            len(train_loader),
+            len(val_scan) / batch_size if cfg.val else 0,
+            first=resumed.epoch if resumed else 0,
+        ),
         amp_dtype=amp_dtype,
-        shape=shape,
-        model=model,
+        network=share_model(model, device, cfg.sync_bn),
         frozen=frozen,
         ema=ema,
         loss=loss,
         loss_factor=JOINED if cfg.quad else 1,
         stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16),
-        schedule=_schedule(optimizer, cfg, hyp, steps, batch_size),
+        schedule=_schedule(optimizer, cfg, hyp, len(train_loader), batch_size),
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
         train_loader=train_loader,
         val_loader=val_loader,
-        loggers=build_loggers(run_dir, resumed.rows() if resumed else ()),
-        train_scan=train_scan,
+        loggers=build_loggers(run_dir, resumed.rows() if resumed else ()) if lock else [],
         image_weights=weights,
         state=RunState(torch.zeros(len(loss.terms), device=device)),
-        data_facts=inputs.data_facts,
         lock=lock,
     )
     if resumed:
         restore(session, resumed)
     return session
+
+
+def _open_folder(cfg: TrainConfig, resumed: Resumed | None) -> tuple[Path, IO[str] | None]:
+    """Return the run folder, the same in all processes, and in the first of them its lock."""
+    if rank() > 0:
+        return of_first(None), None
+    run_dir = resumed.run_dir if resumed else new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+    lock = lock_folder(run_dir)
+    return of_first(run_dir), lock
 
 
 def build_loaders(
@@ -162,6 +164,7 @@ def build_loaders(
         sampling=Sampling(
             weights=weights,
             rect_stride=stride if cfg.rect else None,
+            part=(rank(), world()),
         ),
     )
     if cfg.quad:
@@ -169,6 +172,7 @@ def build_loaders(
         train = join_samples(train, cfg.seed)
     cache = "ram" if cfg.cache == "val" else cfg.cache
     val = build_val_loader(val_scan, shape, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
+    val.take_part(rank(), world())
     return train, val
 
 

@@ -129,7 +129,7 @@ SPOILERS = {
     "steps of the optimizer": lambda state, root: state["stepper"]["optimizer"]["state"][0]["step"].add_(1),
     "gradients": lambda state, root: state["stepper"].update(gradients={}),
     "last step": lambda state, root: state["stepper"].update(last_step=6),
-    "generator": lambda state, root: state["generators"].update(torch=torch.Generator().manual_seed(9).get_state()),
+    "generator": lambda state, root: state["generators"][0].update(torch=torch.Generator().manual_seed(9).get_state()),
     "batch": lambda state, root: state.update(batch=0),
     "losses": lambda state, root: state["losses"].mul_(2),
     "table": lambda state, root: state["rows"].mul_(2),

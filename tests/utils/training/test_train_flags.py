@@ -67,7 +67,7 @@ def test_multi_scale_is_refused_for_a_backbone_of_one_size():
 def test_with_single_cls_labels_pictures_validation_and_weights_have_one_class(caplog):
     caplog.set_level("INFO")
     session = build_session(config(single_cls=True))
-    assert [rows[:, 0].tolist() for rows in session.train_scan.labels] == [[0], [0], [0]]
+    assert [rows[:, 0].tolist() for rows in session.scans[0].labels] == [[0], [0], [0]]
     assert {
         int(c) for loader in (session.train_loader, session.val_loader) for b in loader for c in b.targets[:, 1]
     } == {0}

@@ -83,23 +83,30 @@ class Painter:
         self._second = np.empty((*shape, 3), np.uint8)
 
     def paint(
-        self, drawing: Drawing, sample: np.ndarray, first_share: np.ndarray, load: Callable[[int], np.ndarray]
+        self,
+        drawing: Drawing,
+        sample: np.ndarray,
+        first_share: np.ndarray,
+        load: Callable[[int], np.ndarray],
+        part: range | None = None,
     ) -> np.ndarray:
-        """Return (B, h, w, 3) RGB pixels; every image that is seen is loaded once.
+        """Return (N, h, w, 3) RGB pixels of the samples ``part``, or of all B; every image that is seen is loaded once.
 
         Picture i < B becomes sample i; a later one is mixed into its ``sample`` (P,), of which ``first_share`` (B,)
         remains.
         """
         if self._second.shape[:2] != drawing.shape:
             self._provide(drawing.shape)
-        seen = np.unique(drawing.image[np.concatenate(drawing.order)])
+        part = range(len(first_share)) if part is None else part
+        pictures = [picture for picture, target in enumerate(sample.tolist()) if target in part]
+        seen = np.unique(drawing.image[np.concatenate([drawing.order[picture] for picture in pictures])])
         images = {index: load(index) for index in seen.tolist()}
-        pixels = np.empty((len(first_share), *self._second.shape), np.uint8)
-        for picture, target in enumerate(sample.tolist()):
-            is_first = picture < len(pixels)
-            self._draw(drawing, picture, images, pixels[target] if is_first else self._second)
+        pixels = np.empty((len(part), *self._second.shape), np.uint8)
+        for picture in pictures:
+            target, is_first = pixels[sample[picture] - part.start], picture < len(first_share)
+            self._draw(drawing, picture, images, target if is_first else self._second)
             if not is_first:
-                first, share = pixels[target], float(first_share[target])
+                first, share = target, float(first_share[sample[picture]])
                 cv2.addWeighted(first, share, self._second, 1 - share, CUT, dst=first)
         return pixels
 

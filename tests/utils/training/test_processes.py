@@ -1,0 +1,194 @@
+"""Several processes train as one does: same batches, same losses, same metrics; and they end together."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_detector import tiny_model, write_tiny_project
+
+import train
+from utils import launch
+from utils.checkpoint.native import save_checkpoint
+from utils.data.loader import build_train_loader
+from utils.data.mosaic.augment import AugmentConfig
+from utils.data.order import Sampling, own_part
+from utils.data.scan.scan import scan_dataset
+from utils.data.shapes.dataset import draw_picture
+from utils.launch import _free_port, _run
+from utils.plots.image_file import write_image
+from utils.runs import ROOT
+from utils.yaml_file import read_yaml, write_yaml
+
+IMAGES = 13
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A data set of thirteen drawn pictures, a tiny model for it, and weights of such a model."""
+    root = tmp_path_factory.mktemp("pictures")
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
+    for index in range(IMAGES):
+        image, labels = draw_picture("train", index)
+        write_image(root / f"images/{index:02}.jpg", image)
+        rows = "".join(f"{int(row[0]) % 3} {' '.join(map(str, row[1:]))}\n" for row in labels.tolist())
+        (root / f"labels/{index:02}.txt").write_text(rows)
+    write_yaml(root / "pictures.yaml", {"train": "images", "val": "images", "names": ["a", "b", "c"]})
+    model = tiny_model()
+    save_checkpoint(root / "tiny.pt", model, epoch=0, fitness=0.0, training={})
+    write_yaml(root / "tiny.yaml", model.yaml)
+    return root
+
+
+def in_processes(code, count, folder):
+    """Run Python code in so many processes of one run, and return what each has printed."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": "1"}
+    shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "PYTHONPATH": str(ROOT)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env=os.environ | shared | {"RANK": str(number), "LOCAL_RANK": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    results = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0] * count, results
+    return [out.splitlines()[-1] for out, _ in results]
+
+
+@pytest.mark.parametrize(("count", "parts"), [(8, 2), (7, 3), (2, 2), (1, 4), (3, 5)])
+def test_the_parts_of_a_batch_are_the_whole_and_none_is_empty(count, parts):
+    own = [own_part(count, number, parts) for number in range(parts)]
+
+    assert all(len(part) >= 1 for part in own)
+    if count >= parts:
+        assert list(itertools.chain(*own)) == list(range(count))
+    assert max(map(len, own)) - min(map(len, own)) <= 1
+
+
+def test_processes_paint_together_what_one_paints(pictures):
+    scan = scan_dataset([str(pictures / "images")], 3)
+    augment = AugmentConfig(mosaic=0.7, mixup=0.5, scale=0.5, translate=0.1, fliplr=0.5, hsv_v=0.4)
+
+    def epoch(number, parts):
+        sampling = Sampling(part=(number, parts))
+        loader = build_train_loader(scan, 64, 5, augment, seed=1, workers=0, sampling=sampling)
+        loader.set_epoch(2)
+        return list(loader)
+
+    for whole, *parts in zip(epoch(0, 1), *(epoch(number, 3) for number in range(3)), strict=True):
+        assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+        assert whole.paths == [path for part in parts for path in part.paths]
+        offset = np.cumsum([0, *(len(part.images) for part in parts)])
+        moved = [
+            part.targets + torch.tensor([first, 0, 0, 0, 0, 0]) for first, part in zip(offset, parts, strict=False)
+        ]
+        assert torch.equal(whole.targets, torch.cat(moved))
+
+
+VALIDATE = """
+import json, torch
+from utils.collective import join, leave
+from utils.dist import rank, world
+from utils.checkpoint.load import load_model
+from utils.data.loader import build_val_loader
+from utils.data.scan.scan import scan_dataset
+from utils.evaluation.evaluate import evaluate
+from utils.losses import build_loss
+from utils.predictions import Predictions
+from utils.training.hyp import load_hyp
+from utils.losses import find_loss
+cpu = torch.device("cpu")
+join(cpu)
+model = load_model("tiny.pt")
+loss = build_loss(model.head, load_hyp("{root}/data/hyps/hyp.scratch-low.yaml", find_loss(type(model.head))), 64)
+loader = build_val_loader(scan_dataset(["images"], 3), 64, 2, workers=0)
+loader.take_part(rank(), world())
+predict = lambda images: (lambda out: (Predictions(out[0], model.head.layout), out[1]))(model(images))
+found = evaluate(predict, loader, names=model.names, device=cpu, loss=loss)
+print(json.dumps([found.images, found.figures(), found.losses, found.metrics.ap.tolist()]))
+leave()
+""".replace("{root}", str(ROOT))
+
+
+def test_a_shared_validation_has_the_metrics_of_one_process(pictures):
+    [alone] = in_processes(VALIDATE, 1, pictures)
+
+    assert json.loads(alone)[0] == IMAGES
+    assert in_processes(VALIDATE, 3, pictures) == [alone] * 3
+
+
+TRAIN = """
+import json, sys, torch
+torch.Tensor.float = torch.Tensor.double  # so that nothing but the arithmetic of sharing is left to differ
+torch.set_default_dtype(torch.float64)
+from utils import collective
+from utils.training import session
+from utils.training.run_state import RunState
+read, note, losses = session.read_inputs, RunState.next_batch, []
+def read_inputs(*args):
+    inputs = read(*args)
+    inputs.model.double()
+    return inputs
+def next_batch(self, items):
+    losses.append(collective.mean(items).tolist())
+    note(self, items)
+session.read_inputs, RunState.next_batch = read_inputs, next_batch
+import train
+train.run(cfg="tiny.yaml", data="pictures.yaml", imgsz=64, batch_size=13, epochs=20, workers=0, device="cpu", amp=False,
+          plots=False, val=False, save=False, sync_bn=True, hyp="hyp.yaml", project=sys.argv[0] + str(torch.rand(1)))
+print(json.dumps(losses))
+"""
+
+
+def test_two_processes_train_as_one(pictures):
+    low = read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml")
+    write_yaml(pictures / "hyp.yaml", low | {"nominal_batch": 26, "mixup": 0.3, "warmup_epochs": 0})
+
+    [alone] = map(json.loads, in_processes(TRAIN, 1, pictures))
+    first, second = map(json.loads, in_processes(TRAIN, 2, pictures))
+
+    assert first == second
+    assert len(alone) == 20  # one batch of all images, six for one process and seven for the other
+    np.testing.assert_allclose(first, alone, rtol=1e-9)
+
+
+def test_training_in_two_processes_ends_with_one_run_folder(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_tiny_project()
+
+    found = train.run(
+        cfg="tiny.yaml", data="pets.yaml", imgsz=64, batch_size=2, epochs=2, workers=0, device="cpu,cpu", plots=False
+    )
+
+    assert found.save_dir == str(tmp_path / "runs/train/exp")
+    assert [path.name for path in Path("runs/train").iterdir()] == ["exp"]
+    assert len(Path("runs/train/exp/results.csv").read_text().splitlines()) == 3
+    assert capfd.readouterr().out.count("results in ") == 1
+    state = torch.load("runs/train/exp/weights/last.pt", weights_only=True)["training"]["resume"]
+    assert len(state["generators"]) == state["machine"]["processes"] == 2
+
+
+def job(code):
+    return [sys.executable, "-c", code], {}
+
+
+def test_where_one_process_fails_all_end_with_its_code(monkeypatch):
+    monkeypatch.setattr(launch, "GRACE_S", 0.5)
+    start = time.monotonic()
+
+    assert _run([job("import sys; sys.exit(4)"), job("import time; time.sleep(100)")]) == 4
+    assert time.monotonic() - start < 30
+    assert _run([job("import os; os.kill(os.getpid(), 9)"), job("")]) == 137
+    assert _run([job(""), job("")]) == 0
