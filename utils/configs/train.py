@@ -82,6 +82,12 @@ class TrainConfig(Given):
     save: bool = option(True, help="save after every epoch, not only the last", off_aliases=("--nosave",))
     save_steps: int = option(0, help="save last.pt after every N batches too; 0 = at the end of an epoch only", low=0)
     save_period: int = option(-1, help="keep the weights of every so many epochs, as epochN.pt; -1 = never", low=-1)
+    on_nonfinite: str = option(
+        "stop",
+        help="where a loss or a gradient is not finite: stop, or rollback: go on from last.pt with half the learning "
+        "rate, up to three times",
+        choices=("stop", "rollback"),
+    )
     plots: bool = option(True, help="draw plots and pictures", off_aliases=("--noplots",))
     sync_bn: bool = option(False, help="with several processes: batch norms over the images of all of them")
     project: str = option("runs/train", help="folder of the runs")

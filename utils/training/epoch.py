@@ -6,7 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from utils.collective import largest, mean
+from torch import Tensor
+
+from utils.collective import is_shared, largest, mean
+from utils.data.batch import Batch
 from utils.device import autocast, memory_gb, to_float_images
 from utils.dist import rank
 from utils.errors import LOWER_RATE, DivergedError
@@ -51,13 +54,10 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
         s.cores.adapt()
         s.pace.batch()
 
-        images = to_float_images(batch.images, s.device)
-        if s.cfg.multi_scale:
-            images = multi_scale(images, size_grid(s.model.size_multiple), s.cfg.seed, epoch, state.batch)
+        images = network_input(s, batch, epoch, state.batch)
         with without_exchange(s.network, s.stepper.steps_at(step, accumulate)):
-            with autocast(s.device, s.amp_dtype):
-                maps = s.network(images)
-            loss, items = s.loss(maps, batch.targets)
+            loss, items = forward(s, images, batch.targets)
+            state.note(batch.paths, items, is_first=s.stepper.is_fresh)
             s.stepper.backward(s.loss_factor * loss)
         s.stepper.step(step, accumulate)
 
@@ -65,7 +65,7 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
         caught.number = largest(caught.number)
         if time.monotonic() - shown_at > REFRESH_S or state.batch == steps or caught.number:
             shown_at = time.monotonic()
-            means = _finite((state.losses / state.batch).tolist(), state.batch - 1)
+            means = _finite((state.losses / state.batch).tolist(), is_shared())
             progress.set_description_str(_line(s, epoch, means, len(batch.targets), images.shape[-1]), refresh=False)
         if epoch == 0 and state.batch <= BATCHES_DRAWN and s.cfg.plots and rank() == 0:
             picture = s.run_dir / f"train_batch{state.batch - 1}.jpg"
@@ -76,10 +76,26 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
             save_last(s)
 
 
-def _finite(means: list[float], index: int) -> list[float]:
-    """Return the losses. Raises: DivergedError."""
-    if not all(map(math.isfinite, means)):
-        raise DivergedError(f"a loss is not finite at batch {index}", LOWER_RATE)
+def network_input(session: Session, batch: Batch, epoch: int, number: int) -> Tensor:
+    """Return the images of batch ``number`` as the model gets them: (B, 3, H, W) floats in 0–1, on its device."""
+    s = session
+    images = to_float_images(batch.images, s.device)
+    if s.cfg.multi_scale:
+        images = multi_scale(images, size_grid(s.model.size_multiple), s.cfg.seed, epoch, number)
+    return images
+
+
+def forward(session: Session, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of a batch, and its terms (terms,) detached."""
+    with autocast(session.device, session.amp_dtype):
+        maps = session.network(images)
+    return session.loss(maps, targets)
+
+
+def _finite(means: list[float], is_shared: bool) -> list[float]:
+    """Return the losses. Raises: DivergedError; several processes find out together, when they step."""
+    if not is_shared and not all(map(math.isfinite, means)):
+        raise DivergedError("a loss is not finite", LOWER_RATE)
     return means
 
 

@@ -27,6 +27,7 @@ from utils.plots.results import plot_results
 from utils.predictions import Predictions
 from utils.text import counted, duration
 from utils.training.epoch import train_epoch
+from utils.training.recovery import recover
 from utils.training.saving import save_last, save_weights
 from utils.training.session import Session, build_session
 
@@ -65,7 +66,8 @@ def _train_epochs(session: Session) -> None:
             with held_signals():
                 row = _close_epoch(s, losses, evaluation)
         except DivergedError as error:
-            raise _diverged(s, error) from error
+            recover(s, error)
+            continue
         for logger in s.loggers:
             logger.epoch(row)
     if s.state.epoch < s.cfg.epochs:
@@ -138,17 +140,6 @@ def _say_how_to_go_on(session: Session) -> None:
             "\nstopped in epoch %d, saved up to batch %d of epoch %d: %s", state.epoch, batch, epoch, session.last
         )
         log.warning("to go on from there: %s", resume)
-
-
-def _diverged(session: Session, error: DivergedError) -> DivergedError:
-    """Return the error with where it happened and what is left."""
-    state = session.state
-    left = "nothing was saved"
-    if state.saved:
-        epoch, batch = state.saved
-        left = f"{session.last} holds the run up to batch {batch} of epoch {epoch}"
-    narrow = "give --no-amp, " if session.amp_dtype == torch.float16 else ""  # above 65504 float16 is infinite
-    return DivergedError(f"training diverged in epoch {state.epoch}: {error.what}; {left}", narrow + error.fix)
 
 
 def validate(session: Session) -> Evaluation:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from utils.collective import gather
 from utils.dist import world
 from utils.errors import LOWER_RATE, ConfigError, DivergedError
 from utils.training.ema import ModelEMA
@@ -74,17 +75,53 @@ def build_optimizer(name: str, groups: list[dict], momentum: float) -> torch.opt
 class Stepper:
     """Accumulates gradients and steps the optimizer once enough batches have gone by."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ModelEMA, scaled: bool) -> None:
-        """``scaled`` switches loss scaling on, which float16 needs and bfloat16 does not."""
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        ema: ModelEMA,
+        scaled: bool,
+        max_norm: float = MAX_GRAD_NORM,
+    ) -> None:
+        """``scaled`` switches loss scaling on, which float16 needs and bfloat16 does not.
+
+        Gradients whose norm over all parameters is above ``max_norm`` are shrunk to it; 0 leaves them as they are.
+        """
         self.optimizer = optimizer
         self.ema = ema
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.scaler = torch.amp.GradScaler(enabled=scaled)
+        self.max_norm = max_norm
         self.last_step = -1
+        self.loss: torch.Tensor | None = None  # the sum over the batches since the last step
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no batch has been added since the last step."""
+        return self.loss is None
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradients of a batch."""
         self.scaler.scale(loss * world()).backward()  # of several processes, gradients are averaged
+        self.loss = loss.detach() if self.loss is None else self.loss + loss.detach()
+
+    def norm(self) -> torch.Tensor:
+        """Return the norm of all gradients together, a scalar on their device; 0 where there are none."""
+        return nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+
+    def check(self, norm: torch.Tensor | None = None) -> None:
+        """Look at the losses and gradients of the batches since the last step; a GPU is waited for once.
+
+        Raises: DivergedError where one is not finite. Loss scaling makes such gradients when it tries how far it can
+        go; they are an error only where the losses are no longer scaled up.
+        """
+        norm = self.norm() if norm is None else norm
+        loss = norm.new_zeros(()) if self.loss is None else self.loss.to(norm)
+        loss_is_finite, norm_is_finite = torch.stack((loss, norm)).isfinite().tolist()
+        if not loss_is_finite:
+            raise DivergedError("a loss is not finite", LOWER_RATE)
+        if not norm_is_finite and not (self.scaler.is_enabled() and self.scaler.get_scale() >= 1):
+            raise DivergedError(self._what_is_not_finite(), LOWER_RATE)
 
     def steps_at(self, step: int, accumulate: int) -> bool:
         """Return whether batch number ``step`` of the run is the last of those whose gradients are added up."""
@@ -93,31 +130,38 @@ class Stepper:
     def step(self, step: int, accumulate: int) -> bool:
         """Update the weights and their average if ``accumulate`` batches have passed; say whether.
 
-        Raises: DivergedError where a gradient is not finite, before it spoils a weight. Loss scaling makes such
-        gradients when it tries how far it can go: then the update alone is left out.
+        Raises: DivergedError where a loss or a gradient is not finite, before it spoils a weight, see ``check``. Where
+        it is by loss scaling, the update alone is left out.
         """
         if not self.steps_at(step, accumulate):
             return False
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):
-            raise DivergedError(self._what_is_not_finite(), LOWER_RATE)
-        nn.utils.clip_grads_with_norm_(self.parameters.values(), MAX_GRAD_NORM, norm)
+        norm = self.norm()
+        self.check(norm)
+        if self.max_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters.values(), self.max_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()
-        self.last_step = step
+        self.last_step, self.loss = step, None
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a run needs to go on behind any batch: it may lie between two updates, so gradients are in it."""
+        """Return what a run needs to go on behind any batch: it may lie between two updates, so gradients are in it.
+
+        Of those that loss scaling has spoilt only the names are, as the update will be left out.
+        """
+        gradients = {name: p for name, p in self.parameters.items() if p.grad is not None}
+        overflown = [name for name, p in gradients.items() if not torch.isfinite(p.grad).all()]
+        overflown = sorted(set().union(*gather(overflown)))
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "updates": self.ema.updates,
             "last_step": self.last_step,
-            "gradients": averaged({name: p.grad for name, p in self.parameters.items() if p.grad is not None}),
+            "gradients": averaged({name: p.grad for name, p in gradients.items() if name not in overflown}),
+            "overflown": overflown,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -128,8 +172,12 @@ class Stepper:
         self.optimizer.load_state_dict({**saved, "param_groups": groups})
         self.scaler.load_state_dict(state["scaler"])
         self.ema.updates, self.last_step = state["updates"], state["last_step"]
+        self.optimizer.zero_grad(set_to_none=True)
+        self.loss = None
         for name, gradient in state["gradients"].items():
             self.parameters[name].grad = gradient.to(self.parameters[name].device)
+        for name in state.get("overflown", ()):
+            self.parameters[name].grad = torch.full_like(self.parameters[name], torch.inf)
 
     def _what_is_not_finite(self) -> str:
         gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}

@@ -46,6 +46,7 @@ MAY_CHANGE = {
     "save",
     "save_steps",
     "save_period",
+    "on_nonfinite",
     "plots",
 }
 
@@ -96,7 +97,7 @@ def find_resumed(cfg: TrainConfig) -> Resumed | None:
     if path.parent.name != "weights":
         fix = "put the file back into the folder weights of its run, or start a new run from it with --weights"
         raise ConfigError(f"{path}: is not in the folder 'weights' of a run", fix)
-    checkpoint, damaged = _read(path)
+    checkpoint, damaged = read_last(path)
     if "resume" not in (checkpoint.facts.get("training") or {}):
         fix = f"--resume {shlex.quote(str(path.with_name(LAST)))}, or start a new run from its weights with --weights"
         raise CheckpointError(f"{checkpoint.path}: holds weights, but no state of a run to go on with", fix)
@@ -118,8 +119,8 @@ def _find(given: str) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[Checkpoint, bool]:
-    """Return the checkpoint, or where it is damaged the one before it, and whether it is."""
+def read_last(path: Path) -> tuple[Checkpoint, bool]:
+    """Return the checkpoint, or where it is damaged the one before it, and whether it is. Raises: CheckpointError."""
     try:
         return load_checkpoint(path), False
     except CheckpointError as error:
@@ -183,6 +184,7 @@ def capture(session: Any) -> dict[str, Any]:
         "model": s.model.state_dict(),
         "stepper": s.stepper.state_dict(),
         "stopper": s.stopper.state_dict(),
+        "halvings": state.halvings,
         "maps": s.image_weights.maps if s.image_weights else None,
         "generators": gather(_generators(s.device)),  # of each process
         "data": s.data_facts,
@@ -205,7 +207,9 @@ def restore(session: Any, resumed: Resumed) -> None:
         s.image_weights.update(np.array(state["maps"]))
     s.state.epoch, s.state.batch = state["epoch"], state["batch"]
     s.state.losses.copy_(state["losses"])
-    s.state.rows.extend(resumed.rows())
+    s.state.rows[:] = resumed.rows()
+    s.state.halvings = state.get("halvings", 0)
+    s.schedule.scale = 0.5**s.state.halvings
     s.state.saved = state["epoch"], state["batch"]
     before, now = state["machine"], numerics(s.device, s.amp_dtype)
     changed = [f"{key} {now[key]}, it was {value}" for key, value in before.items() if now.get(key) != value]

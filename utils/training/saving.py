@@ -6,14 +6,20 @@ from typing import Any
 from utils.checkpoint.native import save_checkpoint
 from utils.config import option_values
 from utils.dist import rank
+from utils.training.finite import check_finite
 from utils.training.resume import PREVIOUS, capture
 from utils.training.session import Session
 
 
 def save_last(session: Session) -> None:
-    """Write last.pt with the averaged weights and the state of the run; the one before becomes last.prev.pt."""
+    """Write last.pt with the averaged weights and the state of the run; the one before becomes last.prev.pt.
+
+    Raises: DivergedError where anything in it is not finite, before it is written.
+    """
     s = session
+    s.stepper.check()
     facts, state = _facts(s), capture(s)
+    check_finite({key: state[key] for key in ("model", "stepper", "losses")})
     if rank() == 0:
         training = facts.pop("training") | {"resume": state}
         save_checkpoint(s.last, s.ema.ema, **facts, training=training, previous=s.last.with_name(PREVIOUS))

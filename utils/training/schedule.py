@@ -16,7 +16,7 @@ MIN_WARMUP_STEPS = 100
 class ScheduleHyp:
     """What a hyper-parameter file says of the optimizer and its schedule."""
 
-    lr0: float = hyper(0.01, 0, 1)
+    lr0: float = hyper(0.01, 0, math.inf)
     lrf: float = hyper(0.01, 0, 10)
     momentum: float = hyper(0.937, 0, 0.999)
     weight_decay: float = hyper(0.0005, 0, 1)
@@ -51,6 +51,7 @@ class Schedule:
         self.full_ratio = min(hyp.nominal_batch / batch_size, self.batches)  # even a short run makes one step
         self.batches_per_update = max(1, round(self.full_ratio))
         self.warmup_steps = max(round(hyp.warmup_epochs * steps), MIN_WARMUP_STEPS) if hyp.warmup_epochs else 0
+        self.scale = 1.0  # of every learning rate
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
 
     def set(self, step: int, epoch: int) -> int:
@@ -59,7 +60,7 @@ class Schedule:
         warm = self._is_warm_up(step)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             start = self.hyp.warmup_bias_lr if group["biases"] else 0.0
-            group["lr"] = self._ramp(step, start, base * factor) if warm else base * factor
+            group["lr"] = self.scale * (self._ramp(step, start, base * factor) if warm else base * factor)
             if "momentum" in group:
                 target = self.hyp.momentum
                 group["momentum"] = self._ramp(step, self.hyp.warmup_momentum, target) if warm else target

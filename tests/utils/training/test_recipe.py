@@ -75,7 +75,7 @@ def test_what_neither_recipe_nor_user_say_has_a_default():
     [
         ({"optimiser": "SGD"}, "unknown key 'optimiser'"),
         ({"optimizer": "Lion"}, "optimizer: 'Lion'"),
-        ({"lr0": 7}, "lr0: 7"),
+        ({"lr0": -7}, "lr0: -7"),
         ({"backbone_lr": "slow"}, "backbone_lr: 'slow'"),
         ({"backbone_lr": 5000}, "backbone_lr: 5000"),
         ({"backbone_lr": float("nan")}, "backbone_lr: nan"),
