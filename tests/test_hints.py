@@ -30,6 +30,7 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
     ("utils/training/inputs.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
+    ("utils/training/fitness.py", "--fitness"): "train",
     ("utils/training/hyp.py", "--label-smoothing"): "train",
     ("utils/training/multi_scale.py", "--multi-scale"): "train",
     ("utils/training/resume.py", "--resume"): "train",

@@ -58,6 +58,11 @@ class TrainConfig(Given):
         None, help="cosine instead of linear learning-rate schedule; without it as the recipe has it, or linear"
     )
     patience: int = option(100, help="epochs without improvement before training stops; 0 = never", low=0)
+    fitness: str = option(
+        "default",
+        help="what best.pt and --patience go by: default (0.1 mAP50 + 0.9 mAP50-95), map, map50, recall, f1, or "
+        "class:NAME, the mAP50-95 of one class",
+    )
     label_smoothing: float | None = option(
         None, help="how far class targets are from 0 and 1; without it as the hyper-parameters have it", low=0, high=1
     )

@@ -23,6 +23,7 @@ from utils.imgsz import fit_shape
 from utils.losses import find_loss
 from utils.runs import ROOT
 from utils.training.fingerprint import fingerprint
+from utils.training.fitness import check_fitness
 from utils.training.hyp import load_hyp, with_label_smoothing
 from utils.training.multi_scale import check_sizes
 from utils.training.recipe import apply_recipe
@@ -60,6 +61,7 @@ def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     spec = load_data_spec(cfg.data)
     cfg, hyp = (cfg, resumed.hyp) if resumed else _settings(cfg, spec, plan)
     spec, train_scan, val_scan = _scan(spec, cfg.single_cls)
+    check_fitness(cfg.fitness, spec.names, val_scan.labels)
     facts = fingerprint(spec.names, {"train": train_scan, "val": val_scan})
     if resumed:
         resumed.check_data(facts)

@@ -27,6 +27,7 @@ from utils.plots.results import plot_results
 from utils.predictions import Predictions
 from utils.text import counted, duration
 from utils.training.epoch import train_epoch
+from utils.training.fitness import fitness_of
 from utils.training.recovery import recover
 from utils.training.saving import save_last, save_weights
 from utils.training.session import Session, build_session
@@ -105,7 +106,7 @@ def _close_epoch(session: Session, losses: list[float], evaluation: Evaluation |
     """Note what came of an epoch, save it, and return its figures; those that were not measured are nan."""
     s, is_last = session, _is_last(session)
     epoch = s.state.epoch
-    s.stopper.stops(epoch, evaluation.fitness if evaluation else None)
+    s.stopper.stops(epoch, fitness_of(s.cfg.fitness, evaluation.metrics, s.spec.names) if evaluation else None)
     if evaluation and s.image_weights:
         s.image_weights.update(evaluation.metrics.maps(s.spec.nc))
     terms = s.loss.terms
