@@ -32,6 +32,12 @@ class TrainConfig(Given):
         const="",
     )
     epochs: int = option(100, help="passes over the training images; with --resume more of them extend a run", low=1)
+    time: float | None = option(
+        None,
+        help="hours that the run may take, in place of --epochs: as many epochs as fit, by the time of those done",
+        low=1e-6,
+        high=1e6,
+    )
     batch_size: int = option(16, help="images per batch", **BATCH_SIZE)
     imgsz: int | tuple[int, int] = option(
         640, help="size of the images in pixels: one number for both sides, or height and width", **IMGSZ

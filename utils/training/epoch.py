@@ -100,7 +100,7 @@ def _finite(means: list[float], is_shared: bool) -> list[float]:
 
 
 def _line(session: Session, epoch: int, means: list[float], boxes: int, size: int) -> str:
-    name = f"{epoch}/{session.cfg.epochs - 1}"
+    name = f"{epoch}/{session.epochs - 1}"
     losses = [f"{mean:.3g}" for mean in means]
     memory = f"{memory_gb(session.device):.3g}G"
     return line(session.loss.terms, name, memory, losses, boxes, size)

@@ -31,6 +31,7 @@ from utils.training.fitness import fitness_of
 from utils.training.recovery import recover
 from utils.training.saving import save_last, save_weights
 from utils.training.session import Session, build_session
+from utils.training.time_budget import fit_epochs
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def _train_epochs(session: Session) -> None:
             continue
         for logger in s.loggers:
             logger.epoch(row)
-    if s.state.epoch < s.cfg.epochs:
+    if s.state.epoch < s.epochs:
         log.info("stopped: no improvement since epoch %d (--patience %d)", s.stopper.best_epoch, s.cfg.patience)
     log.info("\n%s in %s", counted(s.state.epoch - first, "epoch"), duration(time.monotonic() - start))
 
@@ -79,13 +80,13 @@ def _train_epochs(session: Session) -> None:
 def _is_over(session: Session) -> bool:
     """Return whether all epochs are trained, or enough of them brought no improvement."""
     epoch = session.state.epoch
-    return epoch >= session.cfg.epochs or (epoch > 0 and session.stopper.may_stop_at(epoch - 1))
+    return epoch >= session.epochs or (epoch > 0 and session.stopper.may_stop_at(epoch - 1))
 
 
 def _is_last(session: Session) -> bool:
     """Return whether the epoch may be the last, so that it is validated and saved in any case."""
     epoch = session.state.epoch
-    return epoch + 1 == session.cfg.epochs or session.stopper.may_stop_at(epoch)
+    return epoch + 1 == session.epochs or session.stopper.may_stop_at(epoch)
 
 
 def _is_validated(session: Session) -> bool:
@@ -97,6 +98,7 @@ def _train_one(session: Session) -> list[float]:
     s = session
     with held_signals() as caught:
         losses = train_epoch(s, caught)
+        fit_epochs(s)
         if caught.number or (s.cfg.save and _is_validated(s)):  # a validation may take long
             save_last(s)
     return losses
@@ -161,13 +163,14 @@ def _announce(session: Session) -> None:
     log.info(summary_line(s.model, s.imgsz))
     precision = "float32" if s.amp_dtype is None else f"autocast to {str(s.amp_dtype).removeprefix('torch.')}"
     log.info("device %s, %s, %s", s.device, precision, counted(s.train_loader.workers, "loader process"))
-    amount = f"{counted(s.cfg.epochs, 'epoch')} of {counted(len(s.train_loader), 'batch')}"
+    epochs = f"as many epochs as fit into {s.cfg.time:g} h" if s.budget else counted(s.epochs, "epoch")
+    amount = f"{epochs} of {counted(len(s.train_loader), 'batch')}"
     log.info("images %d×%d px, %s; results go to %s", *s.shape, amount, s.run_dir)
     if s.state.saved:
         _announce_resumed(s)
         return
     updates = s.schedule.updates(limit=FEW_UPDATES)
-    if updates < FEW_UPDATES:
+    if updates < FEW_UPDATES and not s.budget:
         log.warning(
             "optimizer steps in the whole run: only %d (%s to one, fewer while warming up); "
             "more epochs, or a smaller nominal_batch in the hyper-parameters, give more",
@@ -180,10 +183,11 @@ def _announce(session: Session) -> None:
 def _announce_resumed(session: Session) -> None:
     s, state = session, session.state
     if not _is_over(s):
-        log.info("resumed: %s, from batch %d of epoch %d on", counted(s.cfg.epochs, "epoch"), state.batch, state.epoch)
+        log.info("resumed: %s, from batch %d of epoch %d on", counted(s.epochs, "epoch"), state.batch, state.epoch)
         return
-    over = "all epochs are trained" if state.epoch >= s.cfg.epochs else f"stopped by --patience {s.cfg.patience}"
-    more = f"--epochs {state.epoch + 1} or more" if state.epoch >= s.cfg.epochs else "a larger --patience"
+    over = "all epochs are trained" if state.epoch >= s.epochs else f"stopped by --patience {s.cfg.patience}"
+    longer = "a larger --time" if s.budget else f"--epochs {state.epoch + 1} or more"
+    more = longer if state.epoch >= s.epochs else "a larger --patience"
     log.info("resumed: %s: only the last validation and the charts are made anew; %s goes on", over, more)
 
 

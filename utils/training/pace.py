@@ -16,13 +16,16 @@ DAY_S = 24 * 3600
 class Pace:
     """Measures the batches and epochs of a run, and tells what they mean for the whole of it."""
 
-    def __init__(self, epochs: int, batches: int, validated: float = 0, first: int = 0) -> None:
-        """An epoch trains ``batches`` and validates images that would fill ``validated`` of them; ``first`` is done."""
+    def __init__(self, epochs: int, batches: int, validated: float = 0, first: int = 0, says: bool = True) -> None:
+        """An epoch trains ``batches`` and validates images that would fill ``validated`` of them; ``first`` are done.
+
+        ``says`` whether the first estimate is of use.
+        """
         self.epochs, self.batches, self.first = epochs, batches, first
         self.epoch_cost = batches + VALIDATION_COST * validated  # in training batches
         self.begun = 0
         self.start = self.since = time.monotonic()
-        self.said = False
+        self.said = not says
 
     def batch(self) -> None:
         """Note that a batch begins; as soon as enough were measured, say how long the run will take."""

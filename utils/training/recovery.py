@@ -39,11 +39,14 @@ def recover(session: Session, error: DivergedError) -> None:
 def _roll_back(session: Session) -> None:
     """Take up the state of last.pt, in place, halve the learning rate, and save that."""
     s, halvings = session, session.state.halvings + 1
+    spent = s.budget.spent if s.budget else 0.0
     checkpoint, damaged = read_last(s.last)
     resumed = Resumed(s.run_dir, checkpoint, s.cfg, damaged)
     s.model.load_state_dict(resumed.state["model"])
     restore(s, resumed)
     s.state.recent.clear()
+    if s.budget:
+        s.budget.before = spent  # what was for nothing took time too
     s.state.halvings, s.schedule.scale = halvings, 0.5**halvings
     save_last(s)
 

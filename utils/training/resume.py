@@ -28,6 +28,7 @@ from utils.dist import rank, world
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import newest
 from utils.training.fingerprint import differences
+from utils.training.time_budget import follow
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ PLACES = f"runs/train/*/weights/{LAST}"
 MAY_CHANGE = {
     "resume",
     "epochs",
+    "time",
     "patience",
     "device",
     "workers",
@@ -185,6 +187,7 @@ def capture(session: Any) -> dict[str, Any]:
         "stepper": s.stepper.state_dict(),
         "stopper": s.stopper.state_dict(),
         "halvings": state.halvings,
+        "time": s.budget.state_dict() if s.budget else None,
         "maps": s.image_weights.maps if s.image_weights else None,
         "generators": gather(_generators(s.device)),  # of each process
         "data": s.data_facts,
@@ -203,6 +206,9 @@ def restore(session: Any, resumed: Resumed) -> None:
     s.ema.ema.load_state_dict(resumed.checkpoint.state)
     s.stepper.load_state_dict(state["stepper"])
     s.stopper.load_state_dict(state["stopper"])
+    if s.budget and state.get("time"):
+        s.budget.load_state_dict(state["time"], state["epoch"])
+        follow(s)
     if s.image_weights:
         s.image_weights.update(np.array(state["maps"]))
     s.state.epoch, s.state.batch = state["epoch"], state["batch"]

@@ -37,6 +37,7 @@ from utils.training.processes import share_model
 from utils.training.resume import LAST, Resumed, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
+from utils.training.time_budget import TimeBudget
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,13 @@ class Session(Inputs):
     loggers: list[Any]
     image_weights: ImageWeights | None  # how often each training image is drawn; None: once an epoch
     state: RunState
+    budget: TimeBudget | None  # of --time
     lock: IO[str] | None  # of the run folder; process 0 has it, and writes
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run; with --time, as many as are thought to fit."""
+        return self.budget.epochs if self.budget else self.cfg.epochs
 
     @property
     def imgsz(self) -> int:
@@ -90,25 +97,21 @@ def build_session(cfg: TrainConfig) -> Session:
     train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
     weights = ImageWeights(train_scan.labels, model.nc) if cfg.image_weights else None
-    train_loader, val_loader = build_loaders(cfg, hyp, shape, model, inputs.scans, weights)
+    first = resumed.state["epoch"] if resumed else 0
+    budget = TimeBudget(cfg.time, cfg.epochs, first) if cfg.time else None
+    augment = AugmentConfig.from_hyp(hyp, budget.length if budget else cfg.epochs)
+    train_loader, val_loader = build_loaders(cfg, augment, shape, model, inputs.scans, weights)
     frozen = _freeze(model, cfg.freeze)
     optimizer = _optimizer(model, cfg, hyp, batch_size)
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
     loss = build_loss(model.head, hyp, max(shape))
-    run_dir, lock = _open_folder(cfg, resumed)
-    if lock:
-        _write_inputs(run_dir, cfg, hyp, model, [*train_scan.problems, *val_scan.problems])
+    run_dir, lock = _open_run_dir(inputs, resumed)
     session = Session(
         **vars(inputs),
         run_dir=run_dir,
         cores=CoreShare(device),
-        pace=Pace(
-            cfg.epochs,
-            len(train_loader),
-            len(val_scan) / batch_size if cfg.val else 0,
-            first=resumed.epoch if resumed else 0,
-        ),
+        pace=Pace(cfg.epochs, len(train_loader), len(val_scan) / batch_size if cfg.val else 0, first, says=not budget),
         amp_dtype=amp_dtype,
         network=share_model(model, device, cfg.sync_bn),
         frozen=frozen,
@@ -123,6 +126,7 @@ def build_session(cfg: TrainConfig) -> Session:
         loggers=build_loggers(run_dir, resumed.rows() if resumed else ()) if lock else [],
         image_weights=weights,
         state=RunState(torch.zeros(len(loss.terms), device=device)),
+        budget=budget,
         lock=lock,
     )
     if resumed:
@@ -130,18 +134,9 @@ def build_session(cfg: TrainConfig) -> Session:
     return session
 
 
-def _open_folder(cfg: TrainConfig, resumed: Resumed | None) -> tuple[Path, IO[str] | None]:
-    """Return the run folder, the same in all processes, and in the first of them its lock."""
-    if rank() > 0:
-        return of_first(None), None
-    run_dir = resumed.run_dir if resumed else new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
-    lock = lock_folder(run_dir)
-    return of_first(run_dir), lock
-
-
 def build_loaders(
     cfg: TrainConfig,
-    hyp: dict[str, Any],
+    augment: AugmentConfig,
     shape: tuple[int, int],
     model: DetectionModel,
     scans: tuple[ScanResult, ScanResult],
@@ -157,7 +152,7 @@ def build_loaders(
         train_scan,
         shape,
         cfg.batch_size,
-        AugmentConfig.from_hyp(hyp, cfg.epochs),
+        augment,
         seed=cfg.seed,
         workers=cfg.workers,
         cache=None if cfg.cache == "val" else cfg.cache,
@@ -174,6 +169,23 @@ def build_loaders(
     val = build_val_loader(val_scan, shape, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
     val.take_part(rank(), world())
     return train, val
+
+
+def _open_run_dir(inputs: Inputs, resumed: Resumed | None) -> tuple[Path, IO[str] | None]:
+    """Return the folder of the run, a new one or that which goes on; note in it what the run starts from.
+
+    It is the same in all processes; the first has its lock.
+
+    Raises: ConfigError where another process uses it.
+    """
+    if rank() > 0:
+        return of_first(None), None
+    cfg = inputs.cfg
+    run_dir = resumed.run_dir if resumed else new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+    lock = lock_folder(run_dir)
+    problems = [problem for scan in inputs.scans for problem in scan.problems]
+    _write_inputs(run_dir, cfg, inputs.hyp, inputs.model, problems)
+    return of_first(run_dir), lock
 
 
 def _freeze(model: DetectionModel, choice: Sequence[str]) -> list[nn.Module]:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from torch import Tensor
+
 from utils.data.mosaic.transforms._contract import transform_keys
 from utils.hyper import hyper, hyper_fields, take
 
@@ -28,11 +30,12 @@ class AugmentConfig:
     mosaic9: float = hyper(0.0, 0, 1, optional=True)  # share of the mosaics that have nine images
     mosaic_pool: float = hyper(2, 1, 4, optional=True)  # images read per image of a batch of mosaics (tiles.partners)
     close_mosaic: float = hyper(0, 0, math.inf, optional=True)  # last epochs without mosaic, mixup and copy_paste
-    epochs: int | None = None  # of the whole run, of which ``close_mosaic`` counts back; None: mosaics in all
+    # of the whole run, of which ``close_mosaic`` counts back; None: mosaics in all; a shared scalar where it may change
+    epochs: int | Tensor | None = None
     extra: Mapping[str, float] = field(default_factory=dict)  # of transforms that have keys of their own
 
     @classmethod
-    def from_hyp(cls, hyp: Mapping[str, float], epochs: int | None = None) -> "AugmentConfig":
+    def from_hyp(cls, hyp: Mapping[str, float], epochs: int | Tensor | None = None) -> "AugmentConfig":
         """Take from a hyper-parameter file what concerns augmentation. Raises: ConfigError when a key is missing."""
         own = hyper_fields(cls)
         return take(
