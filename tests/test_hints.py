@@ -32,6 +32,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/freeze.py", "--freeze"): "train",
     ("utils/training/fitness.py", "--fitness"): "train",
     ("utils/training/hyp.py", "--label-smoothing"): "train",
+    ("utils/training/inputs.py", "--freeze"): "train",
+    ("utils/training/inputs.py", "--unfreeze-epoch"): "train",
     ("utils/training/multi_scale.py", "--multi-scale"): "train",
     ("utils/training/resume.py", "--resume"): "train",
     ("utils/training/inputs.py", "--quad"): "train",

@@ -60,6 +60,9 @@ class TrainConfig(Given):
         high=1000,
     )
     freeze: tuple[str, ...] = option((), help="rows to freeze: 'backbone', a count N (the first N), or several indices")
+    unfreeze_epoch: int | None = option(
+        None, help="epoch, from 0, from which on the rows of --freeze train too; without it never", low=1
+    )
     cos_lr: bool | None = option(
         None, help="cosine instead of linear learning-rate schedule; without it as the recipe has it, or linear"
     )

@@ -34,8 +34,7 @@ def train_epoch(session: Session, caught: Caught) -> list[float]:
     """
     s, epoch, first = session, session.state.epoch, session.state.batch
     s.model.train()
-    for module in s.frozen:
-        module.eval()
+    s.freezing.start(epoch)
     s.train_loader.set_epoch(epoch, first)
     header = line(s.loss.terms, "Epoch", "Memory", titles(s.loss.terms), "Boxes", "Size")
     log.info("\n%s", f"{header}  {s.pace.left(epoch)}".rstrip())

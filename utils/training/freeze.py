@@ -27,9 +27,30 @@ def frozen_rows(choice: Sequence[str], rows: int, backbone_rows: int) -> list[in
     return chosen
 
 
-def freeze_rows(model: nn.Sequential, rows: Sequence[int]) -> list[nn.Module]:
-    """Stop the gradients of these rows, in place, and return them; keep them in eval mode while training."""
-    frozen = [model[row] for row in rows]
-    for module in frozen:
-        module.requires_grad_(False)
-    return frozen
+class Freezing:
+    """Rows of a model that are frozen, for ever or until an epoch.
+
+    Those that will train later are in the optimizer from the start: as long as they have no gradients, it leaves them
+    and what it knows of them alone. So the epoch is all that a resume needs.
+    """
+
+    def __init__(self, model: nn.Sequential, rows: Sequence[int], until: int | None = None) -> None:
+        """Freeze what stays frozen, in place; ``until`` is the first epoch in which the rows train.
+
+        Raises: ConfigError where nothing else is left to train.
+        """
+        self.modules, self.until = [model[row] for row in rows], until
+        # a few parameters never train: the bins of a head, the masks of some backbones
+        self.parameters = [p for module in self.modules for p in module.parameters() if p.requires_grad]
+        if len(set(map(id, self.parameters))) == sum(p.requires_grad for p in model.parameters()):
+            raise ConfigError("every row of the model is frozen", "freeze fewer rows")
+        if until is None:
+            self.start(0)
+
+    def start(self, epoch: int) -> None:
+        """Make the model, which is in training mode, ready for an epoch, in place."""
+        is_frozen = self.until is None or epoch < self.until
+        for parameter in self.parameters:
+            parameter.requires_grad_(not is_frozen)
+        for module in self.modules if is_frozen else ():
+            module.eval()

@@ -82,6 +82,8 @@ def _check_together(cfg: TrainConfig) -> None:
     if cfg.rect and cfg.image_weights:
         what = "--rect puts the same images together in every epoch, --image-weights draws others"
         raise ConfigError(what, "leave one of them out")
+    if cfg.unfreeze_epoch is not None and not cfg.freeze:
+        raise ConfigError("--unfreeze-epoch needs rows that are frozen", "name them, as --freeze backbone does")
     if cfg.quad and cfg.batch_size % JOINED:
         fix = "give a multiple of 4, or leave --quad out"
         raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)
@@ -91,6 +93,9 @@ def _check_processes(cfg: TrainConfig) -> None:
     """Raises: ConfigError for options that several processes cannot share."""
     if cfg.quad and world() > 1:
         raise ConfigError(f"--quad joins the images of one process, and there are {world()}", "leave --quad out")
+    if cfg.unfreeze_epoch is not None and world() > 1:
+        what = f"--unfreeze-epoch: {world()} processes agree at the start on what they train"
+        raise ConfigError(what, "train in one process, or in two runs, the second with --weights")
     if cfg.batch_size < world():
         what = f"--batch-size {cfg.batch_size} is the number of images for all {world()} processes"
         raise ConfigError(what, f"give {world()} or more")

@@ -140,12 +140,21 @@ class Stepper:
         self.check(norm)
         if self.max_norm:
             nn.utils.clip_grads_with_norm_(self.parameters.values(), self.max_norm, norm)
+        if isinstance(self.optimizer, torch.optim.SGD):
+            self._begin_late_momenta()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update()
         self.last_step, self.loss = step, None
         return True
+
+    def _begin_late_momenta(self) -> None:
+        """Give parameters that were frozen until now the momentum of a first step; the fused kernel wants all or none."""
+        state = self.optimizer.state
+        for parameter in self.parameters.values() if state else ():
+            if parameter.grad is not None and parameter not in state:
+                state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a run needs to go on behind any batch: it may lie between two updates, so gradients are in it.

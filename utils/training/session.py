@@ -29,7 +29,7 @@ from utils.runs import lock_folder, new_run_dir, write_text
 from utils.text import counted
 from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
-from utils.training.freeze import freeze_rows, frozen_rows
+from utils.training.freeze import Freezing, frozen_rows
 from utils.training.inputs import Inputs, read_inputs
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.pace import Pace
@@ -52,7 +52,7 @@ class Session(Inputs):
     pace: Pace
     amp_dtype: torch.dtype | None
     network: nn.Module  # that trains it: itself, or what several processes share it by
-    frozen: list[nn.Module]
+    freezing: Freezing
     ema: ModelEMA
     loss: Loss
     loss_factor: int  # of training: samples in a picture
@@ -101,7 +101,7 @@ def build_session(cfg: TrainConfig) -> Session:
     budget = TimeBudget(cfg.time, cfg.epochs, first) if cfg.time else None
     augment = AugmentConfig.from_hyp(hyp, budget.length if budget else cfg.epochs)
     train_loader, val_loader = build_loaders(cfg, augment, shape, model, inputs.scans, weights)
-    frozen = _freeze(model, cfg.freeze)
+    freezing = _freeze(model, cfg.freeze, cfg.unfreeze_epoch)
     optimizer = _optimizer(model, cfg, hyp, batch_size)
     amp_dtype = autocast_dtype(device, cfg.amp)
     ema = ModelEMA(model)
@@ -114,7 +114,7 @@ def build_session(cfg: TrainConfig) -> Session:
         pace=Pace(cfg.epochs, len(train_loader), len(val_scan) / batch_size if cfg.val else 0, first, says=not budget),
         amp_dtype=amp_dtype,
         network=share_model(model, device, cfg.sync_bn),
-        frozen=frozen,
+        freezing=freezing,
         ema=ema,
         loss=loss,
         loss_factor=JOINED if cfg.quad else 1,
@@ -188,12 +188,13 @@ def _open_run_dir(inputs: Inputs, resumed: Resumed | None) -> tuple[Path, IO[str
     return of_first(run_dir), lock
 
 
-def _freeze(model: DetectionModel, choice: Sequence[str]) -> list[nn.Module]:
-    """Freeze the rows that --freeze names, in place, and return them."""
+def _freeze(model: DetectionModel, choice: Sequence[str], until: int | None) -> Freezing:
+    """Freeze the rows that --freeze names, in place, for ever or ``until`` an epoch."""
     rows = frozen_rows(choice, len(model.model), len(model.backbone_rows))
     if rows:
-        log.info("frozen: rows %s", ", ".join(f"{row} {model.rows[row].name}" for row in rows))
-    return freeze_rows(model.model, rows)
+        named = ", ".join(f"{row} {model.rows[row].name}" for row in rows)
+        log.info("frozen: rows %s%s", named, "" if until is None else f"; they train from epoch {until} on")
+    return Freezing(model.model, rows, until)
 
 
 def _optimizer(model: DetectionModel, cfg: TrainConfig, hyp: dict[str, Any], batch_size: int) -> torch.optim.Optimizer:

@@ -73,6 +73,8 @@ CASES = {
     "anchor-free": {"hyp": "window.yaml", "head": "anchor-free"},
     "two workers": {"workers": 2},
     "other sizes, rare classes more often": {"multi_scale": True, "image_weights": True, "imgsz": 96},
+    "frozen for two epochs": {"hyp": "window.yaml", "freeze": ["backbone"], "unfreeze_epoch": 2},
+    "AdamW, frozen for an epoch": {"optimizer": "AdamW", "freeze": ["0", "1"], "unfreeze_epoch": 1},
     "AdamW, no validation": {"optimizer": "AdamW", "val": False, "cos_lr": True},
 }
 

@@ -11,7 +11,7 @@ from torch import nn
 from models.heads._autoanchor import check_anchors, coverage, fit_anchors
 from utils.errors import ConfigError
 from utils.training.ema import ModelEMA
-from utils.training.freeze import freeze_rows, frozen_rows
+from utils.training.freeze import Freezing, frozen_rows
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp, lr_factor
 
@@ -74,8 +74,9 @@ def test_the_backbone_has_its_own_rate_and_its_vectors_do_not_decay():
 
 def test_frozen_rows_have_no_gradients_and_stay_in_eval_mode():
     net = small_net()
-    frozen = freeze_rows(net, frozen_rows(("2",), rows=3, backbone_rows=1))
-    assert frozen == [net[0], net[1]]
+    freezing = Freezing(net, frozen_rows(("2",), rows=3, backbone_rows=1))
+    freezing.start(9)
+    assert [module.training for module in net] == [False, False, True]
     assert [p.requires_grad for p in net.parameters()] == [False] * 4 + [True]
     assert frozen_rows(("backbone",), rows=25, backbone_rows=10) == list(range(10))
     assert frozen_rows(("0", "5"), rows=25, backbone_rows=10) == [0, 5]
