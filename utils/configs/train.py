@@ -59,6 +59,9 @@ class TrainConfig(Given):
         low=1e-6,
         high=1000,
     )
+    clip_grad: float = option(
+        10.0, help="norm of all gradients together above which they are shrunk to it; 0 = never", low=0, high=1e6
+    )
     freeze: tuple[str, ...] = option((), help="rows to freeze: 'backbone', a count N (the first N), or several indices")
     unfreeze_epoch: int | None = option(
         None, help="epoch, from 0, from which on the rows of --freeze train too; without it never", low=1

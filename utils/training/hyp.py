@@ -35,7 +35,8 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
     """Return the checked hyper-parameters of a YAML file, optional keys filled in.
 
     A file with the gains of another head's loss is taken without them: the loss's own defaults stand in, as is logged.
-    Raises: ConfigError that lists every missing key, or names an unknown key or a value out of range.
+    Raises: ConfigError that lists every missing key, or names an unknown key, a value out of range, or one that another
+    head's loss alone would heed.
     """
     raw = read_yaml(path)
     if not isinstance(raw, dict):
@@ -44,6 +45,7 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
     for key in raw:
         if key not in known and key not in foreign:
             raise ConfigError(f"{path}: unknown key {key!r}", suggest(str(key), known) or "remove it")
+    _refuse_switched_on(path, raw, foreign)
     missing = _missing(raw, known)
     own = hyper_fields(*loss.hyper)
     if set(missing) <= own.keys() and _is_for_another_loss(raw, loss):
@@ -57,6 +59,16 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
     elif unused := [key for key in raw if key in foreign]:
         log.info("%s: not used with this head: %s", Path(path).name, ", ".join(unused))
     return {key: checked(path, key, raw.get(key), item) for key, item in known.items()}
+
+
+def _refuse_switched_on(path: str | Path, raw: Mapping[str, Any], foreign: set[str]) -> None:
+    """Raises: ConfigError for a key of another head's loss that is off by default and that the file switches on."""
+    others = hyper_fields(*(cls for head in LOSSES for cls in LOSSES.get(head).hyper))
+    for key in raw:
+        if key in foreign and others[key].default == 0 and raw[key] not in (None, 0):
+            raise ConfigError(
+                f"{path}: {key}: {raw[key]!r}: the loss of this head has no such thing", f"set {key} to 0"
+            )
 
 
 def with_label_smoothing(hyp: Mapping[str, Any], share: float | None) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class Stepper:
         return True
 
     def _begin_late_momenta(self) -> None:
-        """Give parameters that were frozen until now the momentum of a first step; the fused kernel wants all or none."""
+        """Give parameters that were frozen until now the momentum of a first step: the kernel wants all, or none."""
         state = self.optimizer.state
         for parameter in self.parameters.values() if state else ():
             if parameter.grad is not None and parameter not in state:

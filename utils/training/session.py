@@ -118,7 +118,7 @@ def build_session(cfg: TrainConfig) -> Session:
         ema=ema,
         loss=loss,
         loss_factor=JOINED if cfg.quad else 1,
-        stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16),
+        stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16, max_norm=cfg.clip_grad),
         schedule=_schedule(optimizer, cfg, hyp, len(train_loader), batch_size),
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
         train_loader=train_loader,

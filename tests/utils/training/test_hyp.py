@@ -1,16 +1,19 @@
 """Hyper-parameter files are read whole and checked key by key."""
 
+import math
 from dataclasses import dataclass
 
 import pytest
+import torch
+from tiny_detector import tiny_model
 
 from utils.errors import ConfigError
 from utils.hyper import hyper
-from utils.losses import LOSSES
+from utils.losses import LOSSES, build_loss
 from utils.losses._contract import register_loss
 from utils.runs import ROOT
 from utils.training.hyp import load_hyp
-from utils.yaml_file import read_yaml
+from utils.yaml_file import read_yaml, write_yaml
 
 SHIPPED = sorted((ROOT / "data/hyps").glob("*.yaml"))
 LOSS = LOSSES.get("Detect")
@@ -108,3 +111,36 @@ def test_a_key_that_only_the_loss_of_another_head_has_is_told_not_to_be_used(tmp
 
     assert "anchors" not in hyp
     assert [record.getMessage() for record in caplog.records] == ["hyp.yaml: not used with this head: anchors"]
+
+
+@pytest.mark.parametrize("base", ["hyp.scratch-low", "hyp.yolov8"])
+@pytest.mark.parametrize(("key", "value"), [("fl_gamma", 1.5), ("label_smoothing", 0.1)])
+def test_what_the_loss_of_the_head_does_not_have_cannot_be_switched_on(tmp_path, base, key, value):
+    file = tmp_path / "hyp.yaml"
+    write_yaml(file, read_yaml(ROOT / f"data/hyps/{base}.yaml") | {key: value})
+
+    with pytest.raises(ConfigError, match=f"{key}: {value}: the loss of this head has no such thing") as error:
+        load_hyp(file, LOSSES.get("AnchorFreeDetect"))
+    assert error.value.fix == f"set {key} to 0"
+    if base == "hyp.scratch-low":
+        assert load_hyp(file, LOSS)[key] == value
+    write_yaml(file, read_yaml(file) | {key: 0})
+    assert key not in load_hyp(file, LOSSES.get("AnchorFreeDetect"))
+
+
+@pytest.mark.parametrize(("gamma", "factor"), [(0.0, 1.0), (2.0, 0.25 * 0.25)])
+def test_the_focal_exponent_reaches_the_loss_of_the_anchor_head(tmp_path, gamma, factor):
+    """A class logit of 0 costs log 2; focal, times alpha 0.25 of a positive times (1 - 0.5)^2."""
+    file = tmp_path / "hyp.yaml"
+    write_yaml(file, read_yaml(LOW) | {"fl_gamma": gamma, "obj": 0, "box": 0, "cls": 1, "label_smoothing": 0})
+    model = tiny_model()
+    loss = build_loss(model.head, load_hyp(file, LOSS), 640)
+    maps = [torch.zeros(1, 2, size, size, 8) for size in (8, 4)]
+    for level in maps:
+        level[..., 5 + 1 :] = -40.0  # the other classes are right, and cost nothing
+    targets = torch.tensor([[0, 0, 0.5, 0.5, 0.3, 0.3]])
+
+    _, terms = loss(maps, targets)
+
+    # gain 1 · 3/2 levels · 3/80 classes, mean over three classes of which one counts; both levels match
+    assert terms[2].item() / factor == pytest.approx(2 * 1.5 * 3 / 80 * math.log(2) / 3, rel=1e-5)

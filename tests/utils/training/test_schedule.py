@@ -107,6 +107,20 @@ def test_the_average_moves_by_the_published_decay(updates, decay):
     assert torch.equal(after["2.weight"], before["2.weight"])
 
 
+@pytest.mark.parametrize(("limit", "expected"), [(10.0, (3, 4)), (1.0, (0.6, 0.8)), (2.5, (1.5, 2)), (0.0, (3, 4))])
+def test_gradients_are_shrunk_to_the_limit_of_their_norm(limit, expected):
+    """They are 3 and 4, and so 5 together; the first step is rate 0.1 times 1 + 0.9 (Nesterov) times the gradient."""
+    model = nn.Linear(2, 1, bias=False)
+    optimizer = build_optimizer("SGD", parameter_groups(model, 0.1, 0.0), 0.9)
+    stepper = Stepper(model, optimizer, ModelEMA(model), scaled=False, max_norm=limit)
+    before = model.weight.detach().clone()
+
+    stepper.backward((model.weight * torch.tensor([3.0, 4.0])).sum())
+    stepper.step(0, 1)
+
+    assert (before - model.weight).flatten().tolist() == pytest.approx([0.19 * g for g in expected], rel=1e-5)
+
+
 def test_gradients_of_several_batches_make_one_step():
     model = small_net()
     optimizer = build_optimizer("SGD", parameter_groups(model, 0.1, 0.0), 0.9)

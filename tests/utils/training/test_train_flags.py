@@ -151,6 +151,11 @@ def test_image_weights_follow_the_last_validation(monkeypatch):
     assert weights.draw(np.array([0.0, 0.799, 0.801, 0.999])).tolist() == [0, 0, 2, 2]
 
 
+@pytest.mark.parametrize(("options", "limit"), [({}, 10.0), ({"clip_grad": 0.5}, 0.5), ({"clip_grad": 0}, 0.0)])
+def test_the_limit_of_the_gradients_is_that_of_the_flag(options, limit):
+    assert build_session(config(**options)).stepper.max_norm == limit
+
+
 @pytest.mark.parametrize("cache", [None, "ram", "disk", "val"])
 def test_the_cache_for_validation_leaves_the_training_images_alone(cache):
     session = build_session(config(cache=cache))
