@@ -37,6 +37,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/multi_scale.py", "--multi-scale"): "train",
     ("utils/training/resume.py", "--resume"): "train",
     ("utils/training/inputs.py", "--quad"): "train",
+    ("utils/training/inputs.py", "--unfreeze-epoch"): "train",
+    ("utils/training/inputs.py", "--weights"): "train",
     ("utils/training/inputs.py", "--rect"): "train",
     ("utils/training/start.py", "--backbone"): "train",
     ("utils/training/start.py", "--noautoanchor"): "train",
