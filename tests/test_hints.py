@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.config import _parser
+from utils.config import parser_of
 from utils.runs import ROOT
 
 COMMANDS = {  # file → its config class
@@ -37,7 +37,6 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/multi_scale.py", "--multi-scale"): "train",
     ("utils/training/resume.py", "--resume"): "train",
     ("utils/training/inputs.py", "--quad"): "train",
-    ("utils/training/inputs.py", "--unfreeze-epoch"): "train",
     ("utils/training/inputs.py", "--weights"): "train",
     ("utils/training/inputs.py", "--rect"): "train",
     ("utils/training/start.py", "--backbone"): "train",
@@ -87,7 +86,7 @@ def reachable(script: str) -> set[Path]:
 def flags_of(command: str) -> set[str]:
     module, _, name = COMMANDS[command].rpartition(".")
     config = getattr(importlib.import_module(module), name)
-    return {flag for action in _parser(config, command)._actions for flag in action.option_strings}
+    return {flag for action in parser_of(config, command)._actions for flag in action.option_strings}
 
 
 def errors(path: Path):

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from utils.errors import ConfigError
 
 _LATER = "leave it out: this repository does not have it yet"
-_LOGGERS = "leave it out: results.csv and TensorBoard are the loggers, and nothing is sent anywhere"
+_NOTHING_SENT = "results.csv and TensorBoard are the loggers here, which send nothing anywhere"
 _GRAPH = "leave it out: suppression stays outside the graph, detect.py and val.py do it"
 _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
 
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
-        **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve", "--bucket"), _LATER),
-        "--local_rank": "leave it out: torchrun tells each process its number by itself",
-        **dict.fromkeys(("--entity", "--upload_dataset", "--bbox_interval"), _LOGGERS),
+        **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve"), _LATER),
+        "--entity": f"leave it out: it names a team of a logging service, and {_NOTHING_SENT}",
+        "--upload_dataset": f"leave it out: {_NOTHING_SENT}, images least of all",
+        "--bbox_interval": "leave it out: boxes are drawn once, in val_batch*_pred.jpg of the run, at its end",
+        "--artifact_alias": f"leave it out: it names a version of a data set in a logging service, and {_NOTHING_SENT}",
+        "--bucket": "leave it out: results stay in the folder of the run; copy that to a bucket once the run is over",
     },
     "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),
     "detect": {

@@ -3,7 +3,7 @@
 @dataclass(frozen=True)
 class DetectConfig:
     weights: str = option("", help="weights file", aliases=("--weight",))
-    save: bool = option(True, help="save drawn images", off_aliases=("--nosave",))
+    save: bool = option(True, help="save drawn images", aliases=("--nosave",))
 """
 
 import argparse
@@ -11,7 +11,6 @@ import dataclasses
 import math
 import os
 import sys
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +18,11 @@ from typing import Any
 from utils.absent_flags import check_flag, check_value
 from utils.bad_arguments import refused, unknown
 from utils.errors import ConfigError
+from utils.option_types import counts_of, may_be_one, value_type
+from utils.parser import Parser, build_parser
 from utils.registry import suggest
+
+SINGLE_CALL = ("resume", "config", "print_config", "dry_run", "local_rank")  # options that no file gives
 
 
 def option(
@@ -27,29 +30,32 @@ def option(
     *,
     help: str,
     aliases: tuple[str, ...] = (),
-    off_aliases: tuple[str, ...] = (),
     const: Any = None,
     choices: tuple[Any, ...] = (),
     low: float = -math.inf,
     high: float = math.inf,
+    group: str = "",
 ) -> Any:
     """Return a dataclass field that is also a flag ``--field-name``.
 
-    ``aliases`` are further spellings; ``off_aliases`` are flags that switch a boolean off (``--nosave``);
+    ``aliases`` are further spellings; those of a boolean that begin with ``--no`` switch it off (``--nosave``);
     ``const`` is the value of the flag without an argument (``--cache`` alone); a default of None tells what was not
     given. A number, or each of several, must lie from ``low`` to ``high``. A field ``int | tuple[int, int]`` is a
-    number where one is given.
+    number where one is given. ``group`` is the title under which ``--help`` shows it.
     """
-    metadata = {"help": help, "aliases": aliases, "off_aliases": off_aliases, "const": const, "choices": choices}
-    metadata |= {"low": low, "high": high}
+    off = tuple(flag for flag in aliases if isinstance(default, bool) and flag.startswith("--no"))
+    aliases = tuple(flag for flag in aliases if flag not in off)
+    metadata = {"help": help, "aliases": aliases, "off_aliases": off, "const": const, "choices": choices}
+    metadata |= {"low": low, "high": high, "group": group}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Given:
-    """Base of a config that knows which of its options the user has given."""
+    """Base of a config that knows which of its options the user has given, and which of these only by ``--config``."""
 
     given: frozenset[str] = dataclasses.field(default=frozenset(), repr=False, compare=False)
+    from_file: frozenset[str] = dataclasses.field(default=frozenset(), repr=False, compare=False)
 
 
 def option_fields(config_class: Any) -> list[dataclasses.Field]:
@@ -58,19 +64,48 @@ def option_fields(config_class: Any) -> list[dataclasses.Field]:
 
 
 def option_values(cfg: Any) -> dict[str, Any]:
-    """Return the values of all options by name."""
-    return {field.name: getattr(cfg, field.name) for field in option_fields(cfg)}
+    """Return the values of the options by name, without those of a single call."""
+    return {field.name: getattr(cfg, field.name) for field in option_fields(cfg) if field.name not in SINGLE_CALL}
 
 
 def _filled(config_class: type, values: Mapping[str, Any]) -> Any:
-    """Return an instance with the given values and the defaults of the others. Raises: ConfigError."""
-    given = {"given": frozenset(values)} if issubclass(config_class, Given) else {}
-    return check_config(config_class(**values, **given))
+    """Return an instance with the given values, else those of its ``config`` file, else the defaults."""
+    file = read_options(config_class, values["config"]) if values.get("config") else {}
+    origin = {"given": frozenset(file | values), "from_file": frozenset(file.keys() - values)}
+    return check_config(config_class(**file | values, **origin if issubclass(config_class, Given) else {}))
+
+
+def read_options(config_class: type, path: str) -> dict[str, Any]:
+    """Return the options that a YAML file gives, as the ``opt.yaml`` of a run does.
+
+    Those of a single call are passed over, and what is null where that is the default. Raises: ConfigError naming the
+    file and the key.
+    """
+    from utils.yaml_file import read_yaml  # here, because --help should not wait for it
+
+    names, hints = _names(config_class), typing.get_type_hints(config_class)
+    fields = {field.name: field for field in option_fields(config_class)}
+    text = [key for key, (name, _) in names.items() if fields[name].metadata["const"] is None]
+    data = read_yaml(path, [key for key in text if value_type(hints[names[key][0]])[0] is str])
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: holds no options", "write one a line, as 'epochs: 100'; opt.yaml of a run is so")
+    single = {key for key in data if key in names and names[key][0] in SINGLE_CALL}
+    data = {str(key): value for key, value in data.items() if key not in single}
+    try:
+        for key in [key for key, value in data.items() if value is None and key in names]:
+            if fields[names[key][0]].default is not None:
+                raise ConfigError(f"{key} has no value", f"give one, or remove {key}")
+            del data[key]
+        values = _values(config_class, data)
+        check_config(config_class(**values))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.what}", error.fix) from error
+    return values
 
 
 def parse_config(config_class: type, argv: Sequence[str], prog: str | None = None) -> Any:
     """Return an instance of the dataclass filled from ``argv``. Raises: ConfigError; SystemExit(0) after ``--help``."""
-    parser = _parser(config_class, prog)
+    parser = parser_of(config_class, prog)
     argv = [_whole_flag(parser, argument) for argument in argv]
     known = parser._option_string_actions
     try:
@@ -89,6 +124,10 @@ def make_config(config_class: type, options: Mapping[str, Any]) -> Any:
 
     Raises: ConfigError for an unknown name, and for a value that the flag would not take.
     """
+    return _filled(config_class, _values(config_class, options))
+
+
+def _values(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
     names, hints = _names(config_class), typing.get_type_hints(config_class)
     values = {}
     for given, value in options.items():
@@ -99,9 +138,11 @@ def make_config(config_class: type, options: Mapping[str, Any]) -> Any:
                 suggest(given, names) or f"known: {', '.join(f.name for f in option_fields(config_class))}",
             )
         name, negated = names[given]
+        if name in values:
+            raise ConfigError(f"{given} is given twice, once as another name of it", "leave one of them out")
         value = _without_argument(config_class, name, value)
         values[name] = not value if negated else _fitting(name, value, hints[name])
-    return _filled(config_class, values)
+    return values
 
 
 def _names(config_class: type) -> dict[str, tuple[str, bool]]:
@@ -123,7 +164,7 @@ def _without_argument(config_class: type, name: str, value: Any) -> Any:
 
 def _fitting(name: str, value: Any, hint: Any) -> Any:
     """Return a value in the type of its field. Raises: ConfigError."""
-    kind, many = (bool, False) if hint in (bool, bool | None) else _value_type(hint)
+    kind, many = (bool, False) if hint in (bool, bool | None) else value_type(hint)
     if value is None:
         return None
     items = list(value) if many and isinstance(value, list | tuple) else [value]
@@ -137,11 +178,18 @@ def _fitting(name: str, value: Any, hint: Any) -> Any:
 
 def _gathered(items: list[Any], hint: Any) -> Any:
     """Return the values of an option as a tuple, or the only one of an option that may be a single value."""
-    return items[0] if len(items) == 1 and _may_be_one(hint) else tuple(items)
+    return items[0] if len(items) == 1 and may_be_one(hint) else tuple(items)
 
 
 def _command(config_class: type) -> str:
     return config_class.__name__.removesuffix("Config").lower()
+
+
+def parser_of(config_class: type, prog: str | None) -> Parser:
+    """Return the parser of a command; its help begins with the docstring of the script."""
+    doc = sys.modules[config_class.__module__].__doc__ if prog is None else None
+    about = getattr(sys.modules.get("__main__"), "__doc__", None) or doc
+    return build_parser(option_fields(config_class), typing.get_type_hints(config_class), prog, about)
 
 
 def _whole_flag(parser: argparse.ArgumentParser, argument: str) -> str:
@@ -159,7 +207,7 @@ def check_config(cfg: Any) -> Any:
     hints = typing.get_type_hints(type(cfg))
     for field in option_fields(cfg):
         given, flag = getattr(cfg, field.name), "--" + field.name.replace("_", "-")
-        values, counts = given if isinstance(given, tuple) else (given,), _counts(hints[field.name])
+        values, counts = given if isinstance(given, tuple) else (given,), counts_of(hints[field.name])
         if counts and given is not None and len(values) not in counts:
             fix = f"give {' or '.join(map(str, counts))}"
             raise ConfigError(f"{flag} {' '.join(map(str, values))}: {len(values)} values", fix)
@@ -179,84 +227,3 @@ def allowed_instead(field: dataclasses.Field, value: Any) -> str:
     if not isinstance(value, int | float) or low <= value <= high:
         return ""
     return f"{low} or more" if high == math.inf else f"a number from {low} to {high}"
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, except that it raises where it would end the program itself."""
-
-    def error(self, message: str) -> typing.NoReturn:
-        raise ConfigError(message, "see --help")
-
-
-def _parser(config_class: type, prog: str | None) -> _Parser:
-    doc = sys.modules[config_class.__module__].__doc__ if prog is None else None
-    main = sys.modules.get("__main__")
-    parser = _Parser(
-        prog=prog,
-        description=getattr(main, "__doc__", None) or doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        exit_on_error=False,
-    )
-    hints = typing.get_type_hints(config_class)
-    for field in option_fields(config_class):
-        _add_flag(parser, field, hints[field.name])
-    return parser
-
-
-def _add_flag(parser: _Parser, field: dataclasses.Field, hint: Any) -> None:
-    meta = field.metadata
-    flag = "--" + field.name.replace("_", "-")
-    spellings = dict.fromkeys([flag, "--" + field.name, *meta["aliases"]])
-    if hint in (bool, bool | None):
-        group = parser.add_mutually_exclusive_group()
-        default = "" if field.default is None else f" (default: {'on' if field.default else 'off'})"
-        shown = meta["help"] + default
-        off = dict.fromkeys(["--no-" + field.name.replace("_", "-"), *meta["off_aliases"]])
-        group.add_argument(*spellings, dest=field.name, action="store_true", default=argparse.SUPPRESS, help=shown)
-        group.add_argument(
-            *off, dest=field.name, action="store_false", default=argparse.SUPPRESS, help=f"switch off {flag}"
-        )
-        return
-    kind, many = _value_type(hint)
-    keywords: dict[str, Any] = {
-        "dest": field.name,
-        "default": argparse.SUPPRESS,  # the namespace holds what was given
-        "type": kind,
-        "metavar": kind.__name__.upper(),
-    }
-    if meta["choices"]:
-        keywords["choices"] = meta["choices"]
-        keywords.pop("metavar")
-    if many:
-        keywords["nargs"] = "+"
-    elif meta["const"] is not None:
-        keywords |= {"nargs": "?", "const": meta["const"]}
-    default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    shown = meta["help"].replace("%", "%%") + (f" (default: {default})" if default not in (None, "") else "")
-    parser.add_argument(*spellings, help=shown, **keywords)
-
-
-def _value_type(hint: Any) -> tuple[type, bool]:
-    """Return (type of one value, several allowed) of ``int``, ``str | None``, ``tuple[int, ...]`` or a union."""
-    if isinstance(hint, types.UnionType):
-        parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
-        hint = next((part for part in parts if typing.get_origin(part) is tuple), parts[0])
-    if typing.get_origin(hint) is tuple:
-        return typing.get_args(hint)[0], True
-    return hint, False
-
-
-def _counts(hint: Any) -> list[int]:
-    """Return how many values ``tuple[int] | tuple[int, int]`` may have; nothing where any number may be given."""
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    lengths = [typing.get_args(part) for part in parts if typing.get_origin(part) is tuple]
-    counts = [len(values) for values in lengths if Ellipsis not in values]
-    return [1, *counts] if _may_be_one(hint) else counts
-
-
-def _may_be_one(hint: Any) -> bool:
-    """Return whether an option of several values may be a single one, as in ``int | tuple[int, int]``."""
-    parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
-    are_tuples = [typing.get_origin(part) is tuple for part in parts]
-    return isinstance(hint, types.UnionType) and any(are_tuples) and not all(are_tuples)

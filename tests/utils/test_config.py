@@ -56,7 +56,8 @@ def test_a_number_out_of_range_is_named_with_its_range(argv, message, fix):
 def test_every_number_has_a_range_and_its_default_lies_in_it(config):
     for field in dataclasses.fields(config):
         if any(kind in str(field.type) for kind in ("int", "float")) and not field.metadata["choices"]:
-            assert field.metadata["low"] >= (-1 if field.name == "save_period" else 0), field.name  # -1: never
+            least = -1 if field.name in ("save_period", "local_rank") else 0  # -1: never, none
+            assert field.metadata["low"] >= least, field.name
     assert parse_config(config, [], prog="x") == config()
 
 
@@ -189,6 +190,9 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
         (TrainConfig, "--freeze neck", "--freeze neck: no rows go by this name", "'backbone'"),
         (DetectConfig, "--source rtsp://10.0.0.1/x", "--source rtsp://10.0.0.1/x: cameras", "files or folders"),
         (DetectConfig, "--weights best.engine", "--weights best.engine: this format", ".onnx"),
+        (TrainConfig, "--entity us", "--entity of YOLOv5's train.py", "send nothing anywhere"),
+        (TrainConfig, "--artifact_alias=latest", "--artifact_alias of YOLOv5's train.py", "send nothing anywhere"),
+        (TrainConfig, "--bucket gs://x", "--bucket of YOLOv5's train.py", "copy that"),
         (DetectConfig, "--half", "--half of YOLOv5's detect.py", "not have it yet"),
         (ExportConfig, "--simplify", "--simplify of YOLOv5's export.py", "always simplified"),
     ],

@@ -19,7 +19,7 @@ from utils.yaml_file import parse_yaml, read_yaml, write_yaml
 @dataclass(frozen=True)
 class Example:
     batch_size: int = option(16, help="images", aliases=("--batch",))
-    save: bool = option(True, help="save", off_aliases=("--nosave",))
+    save: bool = option(True, help="save", aliases=("--nosave",))
     cache: str = option("", help="cache", const="ram", choices=("ram", "disk", ""))
     imgsz: tuple[int, ...] = option((640,), help="size")
     limit: float | None = option(None, help="limit")

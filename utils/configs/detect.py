@@ -31,7 +31,7 @@ class DetectConfig:
     agnostic_nms: bool = option(False, help="boxes of different classes suppress each other")
     device: str = option("", **DEVICE)
     vid_stride: int = option(1, help="use every n-th frame of a video", low=1)
-    save: bool = option(True, help="save drawn images and videos", off_aliases=("--nosave",))
+    save: bool = option(True, help="save drawn images and videos", aliases=("--nosave",))
     save_txt: bool = option(False, help="save label files: class and box in 0–1")
     save_format: int = option(0, help="with --save-txt: box as 0 = centre and size, 1 = corners", choices=(0, 1))
     save_conf: bool = option(False, help="with --save-txt: add the confidence to each line")

@@ -46,7 +46,7 @@ class ValConfig:
     save_txt: bool = option(False, help="save detections as label files")
     save_conf: bool = option(False, help="with --save-txt: add the confidence to each line")
     save_json: bool = option(False, help="save detections in COCO's JSON format; on COCO, also its own scores")
-    plots: bool = option(True, help="draw curves, confusion matrix and pictures", off_aliases=("--noplots",))
+    plots: bool = option(True, help="draw curves, confusion matrix and pictures", aliases=("--noplots",))
     project: str = option("runs/val", help="folder of the runs")
     name: str = option("exp", help=NAME_HELP)
     exist_ok: bool = option(False, help="write into the folder even if it exists")

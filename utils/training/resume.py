@@ -20,7 +20,7 @@ from models.detector import DetectionModel
 from utils.checkpoint.content import Checkpoint
 from utils.checkpoint.load import build_model, load_checkpoint
 from utils.collective import gather, mean
-from utils.config import make_config
+from utils.config import SINGLE_CALL, make_config
 from utils.configs.train import TrainConfig
 from utils.data.scan.spec import find_data_yaml
 from utils.device import cpu_name
@@ -36,7 +36,6 @@ LAST, PREVIOUS, DAMAGED = "last.pt", "last.prev.pt", "last.damaged.pt"
 PLACES = f"runs/train/*/weights/{LAST}"
 # options that may differ from those of the run: how long, how often, where and with what to look on
 MAY_CHANGE = {
-    "resume",
     "epochs",
     "time",
     "patience",
@@ -141,7 +140,7 @@ def _options(checkpoint: Checkpoint, cfg: TrainConfig) -> TrainConfig:
     """Return the options of the run with those given now. Raises: ConfigError for one that a run cannot change."""
     training = checkpoint.facts["training"]
     before = make_config(TrainConfig, training["opt"])
-    given = {name: getattr(cfg, name) for name in sorted(cfg.given)}
+    given = {name: getattr(cfg, name) for name in sorted(cfg.given - set(SINGLE_CALL))}
     changed = [
         f"--{name.replace('_', '-')} {_shown(value)}, it was {_shown(getattr(before, name))}"
         for name, value in given.items()
@@ -150,7 +149,7 @@ def _options(checkpoint: Checkpoint, cfg: TrainConfig) -> TrainConfig:
     if changed:
         raise _changed(checkpoint.path, "these options belong to the run", changed)
     given.setdefault("data", _data_file(before.data, training["resume"]["data_file"]))
-    return replace(before, **given | {"resume": None}, given=cfg.given)
+    return replace(before, **given, given=cfg.given, from_file=cfg.from_file)
 
 
 def _data_file(written: str, absolute: str) -> str:

@@ -1,0 +1,71 @@
+"""The parser of a command line: a flag for every option, and help that shows them by group."""
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from utils.errors import ConfigError
+from utils.option_types import value_type
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, except that it raises where it would end the program itself."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigError(message, "see --help")
+
+
+def build_parser(
+    fields: Sequence[dataclasses.Field], hints: Mapping[str, Any], prog: str | None, about: str | None
+) -> Parser:
+    """Return a parser whose namespace holds what was given; help shows the options by group, each where it began."""
+    parser = Parser(
+        prog=prog,
+        usage="%(prog)s [options]",  # all flags would be two dozen lines in front of what they mean
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    groups = {}
+    for field in fields:
+        title = field.metadata["group"]
+        if title and title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        _add_flag(groups.get(title, parser), field, hints[field.name])
+    return parser
+
+
+def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, hint: Any) -> None:
+    meta = field.metadata
+    flag = "--" + field.name.replace("_", "-")
+    spellings = dict.fromkeys([flag, "--" + field.name, *meta["aliases"]])
+    if hint in (bool, bool | None):
+        group = parser.add_mutually_exclusive_group()
+        default = "" if field.default is None else f" (default: {'on' if field.default else 'off'})"
+        shown = meta["help"] + default
+        off = dict.fromkeys(["--no-" + field.name.replace("_", "-"), *meta["off_aliases"]])
+        group.add_argument(*spellings, dest=field.name, action="store_true", default=argparse.SUPPRESS, help=shown)
+        group.add_argument(
+            *off, dest=field.name, action="store_false", default=argparse.SUPPRESS, help=f"switch off {flag}"
+        )
+        return
+    kind, many = value_type(hint)
+    keywords: dict[str, Any] = {
+        "dest": field.name,
+        "default": argparse.SUPPRESS,  # the namespace holds what was given
+        "type": kind,
+        "metavar": kind.__name__.upper(),
+    }
+    if meta["choices"]:
+        keywords["choices"] = meta["choices"]
+        keywords.pop("metavar")
+    if many:
+        keywords["nargs"] = "+"
+    elif meta["const"] is not None:
+        keywords |= {"nargs": "?", "const": meta["const"]}
+    default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    shown = meta["help"].replace("%", "%%") + (f" (default: {default})" if default not in (None, "") else "")
+    parser.add_argument(*spellings, help=shown, **keywords)
