@@ -38,6 +38,17 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
     Raises: ConfigError that lists every missing key, or names an unknown key, a value out of range, or one that another
     head's loss alone would heed.
     """
+    raw, defaults = _read(path, loss)
+    return {key: checked(path, key, (raw | defaults).get(key), item) for key, item in known_hyper(loss).items()}
+
+
+def hyper_of_file(path: str | Path, loss: LossEntry) -> set[str]:
+    """Return the hyper-parameters whose values ``load_hyp`` takes from the file; those of the others are defaults."""
+    return {key for key, value in _read(path, loss)[0].items() if value is not None}
+
+
+def _read(path: str | Path, loss: LossEntry) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what is taken from the file, and the defaults of the loss that stand in for gains of another one's."""
     raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: not a mapping of hyper-parameters", "start from data/hyps/hyp.scratch-low.yaml")
@@ -47,18 +58,17 @@ def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
             raise ConfigError(f"{path}: unknown key {key!r}", suggest(str(key), known) or "remove it")
     _refuse_switched_on(path, raw, foreign)
     missing = _missing(raw, known)
-    own = hyper_fields(*loss.hyper)
+    own, defaults = hyper_fields(*loss.hyper), {}
     if set(missing) <= own.keys() and _is_for_another_loss(raw, loss):
         raw = {key: value for key, value in raw.items() if key not in own}
         defaults = {key: item.default for key, item in own.items() if not item.metadata["optional"]}
         shown = ", ".join(f"{key} {value:g}" for key, value in defaults.items())
         log.info("%s: its gains are those of another head's loss; taken instead: %s", Path(path).name, shown)
-        raw |= defaults
     elif missing:
         raise ConfigError(f"{path}: keys are missing: {', '.join(missing)}", f"copy them from {loss.file}")
     elif unused := [key for key in raw if key in foreign]:
         log.info("%s: not used with this head: %s", Path(path).name, ", ".join(unused))
-    return {key: checked(path, key, raw.get(key), item) for key, item in known.items()}
+    return raw, defaults
 
 
 def _refuse_switched_on(path: str | Path, raw: Mapping[str, Any], foreign: set[str]) -> None:

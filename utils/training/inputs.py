@@ -53,7 +53,7 @@ class Inputs:
 def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     """Return the inputs of a new run, or of the one that goes on. Raises: UserError for any that is wrong."""
     cfg = resumed.cfg if resumed else cfg
-    _check_together(cfg)
+    check_together(cfg)
     _check_processes(cfg)
     device = select_device(cfg.device)
     seed_everything(cfg.seed, device)
@@ -77,7 +77,7 @@ def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     return Inputs(cfg, hyp, spec, device, (train_scan, val_scan), model, shape, facts)
 
 
-def _check_together(cfg: TrainConfig) -> None:
+def check_together(cfg: TrainConfig) -> None:
     """Raises: ConfigError for options that exclude each other."""
     if cfg.rect and cfg.image_weights:
         what = "--rect puts the same images together in every epoch, --image-weights draws others"
@@ -118,7 +118,17 @@ def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:
 
 
 def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainConfig, dict[str, Any]]:
-    """Return options and hyper-parameters: the user's, else the model's recipe, else those that suit the data."""
+    cfg, hyp, file = resolve(cfg, spec, plan)
+    loss = find_loss(plan.head)
+    log_settings(cfg, hyp, load_hyp(ROOT / HYPS / loss.file, loss), file.name)
+    return cfg, hyp
+
+
+def resolve(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainConfig, dict[str, Any], Path]:
+    """Return options and hyper-parameters: the user's, else the model's recipe, else those that suit the data.
+
+    The path is that of the hyper-parameter file.
+    """
     loss = find_loss(plan.head)
     file = find_file(cfg.hyp or spec.hyp or loss.file, HYPS, (".yaml", ".yml"))
     hyp = load_hyp(file, loss)
@@ -126,8 +136,7 @@ def _settings(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainC
     hyp = with_label_smoothing(hyp, cfg.label_smoothing)
     if hyp.get("anchors") and not cfg.autoanchor:
         raise ConfigError("the hyper-parameter 'anchors' needs AutoAnchor", "remove it or --noautoanchor")
-    log_settings(cfg, hyp, load_hyp(ROOT / HYPS / loss.file, loss), Path(file).name)
-    return cfg, hyp
+    return cfg, hyp, file
 
 
 def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanResult]:

@@ -30,27 +30,32 @@ def apply_recipe(
     Gains of another head's ``loss`` are passed over.
     Raises: ConfigError naming an unknown key or a wrong value.
     """
-    known, foreign = known_hyper(loss), hyper_of_other_losses(loss)
-    hyp, used = dict(hyp), {}
     whose = _goes_first(recipe, cfg)
     if whose:
         log.info("recipe of %s: %s goes first, so its optimizer and hyper-parameters are left out", source, whose)
+    used = used_of(recipe, cfg, loss, source)
+    if used:
+        log.info("recipe of %s: %s", source, ", ".join(f"{key}={value}" for key, value in used.items()))
+    options = {key: used.get(key, default) for key, default in OPTIONS.items() if getattr(cfg, key) is None}
+    return replace(cfg, **options), {**hyp, **{key: value for key, value in used.items() if key not in OPTIONS}}
+
+
+def used_of(recipe: Mapping[str, Any], cfg: TrainConfig, loss: LossEntry, source: str) -> dict[str, Any]:
+    """Return the options and hyper-parameters that ``apply_recipe`` takes from the recipe. Raises: ConfigError."""
+    known, foreign = known_hyper(loss), hyper_of_other_losses(loss)
+    whose, used = _goes_first(recipe, cfg), {}
     for key, value in recipe.items():
         if key in known:
             if not whose:
-                hyp[key] = used[key] = checked(f"{source}: recipe", key, value, known[key])
+                used[key] = checked(f"{source}: recipe", key, value, known[key])
         elif key not in OPTIONS and key not in foreign:
             hint = suggest(str(key), [*known, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
             raise ConfigError(f"{source}: recipe: unknown key {key!r}", hint)
         elif key in OPTIONS:
             _check_option(key, value, source)
             if getattr(cfg, key) is None and not (whose and key == "optimizer"):
-                cfg = replace(cfg, **{key: value})
                 used[key] = value
-    if used:
-        log.info("recipe of %s: %s", source, ", ".join(f"{key}={value}" for key, value in used.items()))
-    absent = {key: default for key, default in OPTIONS.items() if getattr(cfg, key) is None}
-    return replace(cfg, **absent), hyp
+    return used
 
 
 def _goes_first(recipe: Mapping[str, Any], cfg: TrainConfig) -> str:

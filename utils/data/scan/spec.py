@@ -66,7 +66,8 @@ class DataSpec:
 def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val")) -> DataSpec:
     """Return the data set that a YAML file describes: its path, the folder that holds it, or its name in data/.
 
-    The paths of the ``required`` splits must exist. Raises: ConfigError for the file, DataError for missing images.
+    The paths of the ``required`` splits must exist; where none is required, nothing is drawn. Raises: ConfigError for
+    the file, DataError for missing images.
     """
     file = find_data_yaml(path).absolute()
     data = read_yaml(file, TEXT_KEYS)
@@ -76,7 +77,7 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     names = _names(file, data)
     values = {split: _values(file, data, split) for split in SPLITS}
     roots = _roots(file, data)
-    if data.get("generator") is not None:
+    if required and data.get("generator") is not None:
         _generate(file, data["generator"], roots[0])
     root = next((root for root in roots if not _missing(root, values, required)), roots[0])
     missing = _missing(root, values, required)
