@@ -106,7 +106,8 @@ class LevelAdapter(nn.Module):
     """Images (B, in_channels, H, W) → one map (B, C, H / r, W / r) for each r of ``reductions``, fine to coarse.
 
     ``body`` returns the maps ``levels``, in that order; trainable parameters that none of them depends on are frozen.
-    ``fuse_body(body, shape)`` re-parameterises it, given the shape of an input.
+    ``fuse_body(body, shape)`` re-parameterises it, given the shape of an input; ``depths(body)``, where it is known,
+    tells by name how many layers each parameter is from the end.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class LevelAdapter(nn.Module):
         *,
         in_channels: int = 3,
         fuse_body: Callable[[nn.Module, Sequence[int]], object] = fold_batch_norms,
+        depths: Callable[[nn.Module], dict[str, int]] | None = None,
     ) -> None:
         super().__init__()
         self.body = body
@@ -126,6 +128,7 @@ class LevelAdapter(nn.Module):
         self.reductions = tuple(reductions)
         self.in_channels = in_channels
         self._fuse_body = fuse_body
+        self.depths = depths
         self._is_fused = False
         finest, coarsest = levels[0], levels[-1]
         by_reduction = {level.reduction: level.channels for level in levels}

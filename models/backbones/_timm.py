@@ -28,6 +28,7 @@ from models.backbones._level_adapter import (
     unpadded,
 )
 from models.backbones._names import registered_names
+from models.backbones._timm_depths import timm_depths
 from models.backbones._timm_fuse import fuse_timm
 from models.backbones._timm_weights import load_timm
 from models.layers.observe import without_lstm_steps
@@ -98,7 +99,8 @@ def build_timm(
     except ConfigError as error:
         raise ConfigError(f"timm/{name}: {error.what}", error.fix) from error
     body = _create(name, in_channels, out_indices=[level.index for level in levels], **dict(recipe.options))
-    return LevelAdapter(body, recipe, levels, wanted, in_channels=in_channels, fuse_body=fuse_timm)
+    depths = functools.partial(timm_depths, name, dict(recipe.options))
+    return LevelAdapter(body, recipe, levels, wanted, in_channels=in_channels, fuse_body=fuse_timm, depths=depths)
 
 
 def _frozen(value: Any) -> Any:

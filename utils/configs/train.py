@@ -146,6 +146,12 @@ class TrainConfig(Given):
         high=1000,
         group=OPTIMIZER,
     )
+    layer_decay: float = option(
+        1.0,
+        help="factor of the backbone's learning rate from one layer to the one before it: 0.75 makes early layers slow",
+        low=0.01,
+        high=1,
+    )
     clip_grad: float = option(
         10.0,
         help="norm of all gradients together above which they are shrunk to it; 0 = never",

@@ -1,6 +1,7 @@
 """The optimizer: parameter groups as in the reference, and one step with clipping, loss scaling and EMA."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,30 +21,39 @@ NORMS = tuple(cls for name, cls in vars(nn).items() if "Norm" in name and isinst
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float, backbone: nn.Module | None = None, backbone_lr: float = 1.0
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    backbone: nn.Module | None = None,
+    backbone_lr: float = 1.0,
+    factors: Mapping[int, float] = MappingProxyType({}),
 ) -> list[dict]:
     """Return three groups in the order biases, decayed weights, norm weights; only the second decays.
 
-    With a ``backbone`` that has its own rate (``backbone_lr`` × ``lr``) three more follow for it. In a backbone,
-    vectors (layer scales, position biases) and what its ``no_weight_decay()`` names do not decay either.
+    With a ``backbone`` that has its own rate (``backbone_lr`` × ``lr``) three more follow for it, or three for each of
+    the ``factors`` of that, by ids of parameters. In a backbone, vectors (layer scales, position biases) and what its
+    ``no_weight_decay()`` names do not decay either.
     """
     inside = set(map(id, backbone.parameters())) if backbone is not None else set()
     undecayed = _undecayed(backbone) if backbone is not None else set()
-    split = bool(inside) and backbone_lr != 1
-    sorts: list[list[nn.Parameter]] = [[] for _ in range(6 if split else 3)]
+    sorts: dict[float, list[list[nn.Parameter]]] = {1.0: [[], [], []]}
+    if inside and not factors:
+        sorts.setdefault(backbone_lr, [[], [], []])
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                kind = _kind(module, name, id(parameter) in undecayed)
-                sorts[kind + (3 if split and id(parameter) in inside else 0)].append(parameter)
+                key = id(parameter)
+                factor = (backbone_lr if key in inside else 1.0) * factors.get(key, 1.0)
+                sorts.setdefault(factor, [[], [], []])[_kind(module, name, key in undecayed)].append(parameter)
     return [
         {
             "params": parameters,
-            "weight_decay": weight_decay if index % 3 == 1 else 0.0,
-            "lr": lr * backbone_lr if index >= 3 else lr,
-            "biases": index % 3 == 0,
+            "weight_decay": weight_decay if kind == 1 else 0.0,
+            "lr": lr * factor,
+            "biases": kind == 0,
         }
-        for index, parameters in enumerate(sorts)
+        for factor, kinds in sorts.items()
+        for kind, parameters in enumerate(kinds)
     ]
 
 

@@ -31,6 +31,7 @@ from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
 from utils.training.freeze import Freezing, frozen_rows
 from utils.training.inputs import Inputs, read_inputs
+from utils.training.layer_decay import layer_factors, log_rates
 from utils.training.optim import Stepper, build_optimizer, parameter_groups
 from utils.training.pace import Pace
 from utils.training.processes import share_model
@@ -201,7 +202,10 @@ def _optimizer(model: DetectionModel, cfg: TrainConfig, hyp: dict[str, Any], bat
     values = take(ScheduleHyp, hyp)
     weight_decay = values.weight_decay * _decay_scale(batch_size, values.nominal_batch)
     backbone = model.backbone or model.model[: len(model.backbone_rows)]
-    groups = parameter_groups(model, values.lr0, weight_decay, backbone, cfg.backbone_lr)
+    factors = layer_factors(model, cfg.layer_decay) if cfg.layer_decay != 1 else {}
+    groups = parameter_groups(model, values.lr0, weight_decay, backbone, cfg.backbone_lr, factors)
+    if factors:
+        log_rates(groups)
     return build_optimizer(cfg.optimizer, groups, values.momentum)
 
 

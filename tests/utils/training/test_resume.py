@@ -75,6 +75,7 @@ CASES = {
     "other sizes, rare classes more often": {"multi_scale": True, "image_weights": True, "imgsz": 96},
     "frozen for two epochs": {"hyp": "window.yaml", "freeze": ["backbone"], "unfreeze_epoch": 2},
     "AdamW, frozen for an epoch": {"optimizer": "AdamW", "freeze": ["0", "1"], "unfreeze_epoch": 1},
+    "layer-wise rates": {"hyp": "window.yaml", "layer_decay": 0.5, "clip_grad": 0.5},
     "AdamW, no validation": {"optimizer": "AdamW", "val": False, "cos_lr": True},
 }
 
