@@ -4,6 +4,7 @@ python train.py --cfg models/yolov5s-emo.yaml                      # the embedde
 python train.py --cfg models/yolov5s-emo.yaml --data my.yaml       # your own data
 python train.py --weights yolov5s.pt --data my.yaml --epochs 50    # fine-tune an official checkpoint
 python train.py --resume                                           # go on with the newest run
+python train.py --config runs/train/exp/opt.yaml --dry-run         # the options of a run; what would it take?
 python train.py --data my.yaml --device 0,1                        # on two GPUs; torchrun starts it too
 """
 
@@ -18,18 +19,29 @@ from utils.dist import world
 from utils.launch import launch
 
 
-def main(cfg: TrainConfig) -> Path:
+def main(cfg: TrainConfig) -> Path | None:
+    # the rest is imported here, because PyTorch takes seconds to import and --help should not
+    if cfg.print_config:
+        from utils.training.print_config import print_config
+
+        return print_config(cfg)
+    if cfg.dry_run:
+        from utils.training.dry_run import dry_run
+
+        return dry_run(cfg)
     if "," in cfg.device and world() == 1:
         return launch(cfg)
-    from utils.training.loop import train  # here, because PyTorch takes seconds to import and --help should not
+    from utils.training.loop import train
 
     return train(cfg)
 
 
 def run(**options: Any) -> argparse.Namespace:
-    """Train from a program, ``run(data="my.yaml", imgsz=320)``; return the options, and the run folder ``save_dir``."""
+    """Train from a program, ``run(data="my.yaml", imgsz=320)``; return the options, and the run folder ``save_dir``,
+    empty where none was made.
+    """
     cfg = make_config(TrainConfig, options)
-    return argparse.Namespace(**option_values(cfg), save_dir=str(main(cfg)))
+    return argparse.Namespace(**option_values(cfg), save_dir=str(main(cfg) or ""))
 
 
 if __name__ == "__main__":

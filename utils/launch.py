@@ -43,7 +43,7 @@ def typed(cfg: Any) -> list[str]:
     flags = []
     for field in option_fields(cfg):
         value, name = getattr(cfg, field.name), field.name.replace("_", "-")
-        if value == field.default:
+        if value == field.default or field.name == "config":  # what its file gives is among the others
             continue
         if isinstance(value, bool):
             flags.append(f"--{name}" if value else f"--no-{name}")

@@ -7,6 +7,7 @@ import pytest
 from utils.config import make_config, option_values, parse_config, parser_of
 from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
+from utils.launch import typed
 from utils.yaml_file import write_yaml
 
 
@@ -78,7 +79,6 @@ def test_null_is_no_value_where_that_is_the_default_and_an_error_elsewhere(file)
         ("optimizer: LBFGS", "--optimizer LBFGS is out of range", "SGD or Adam"),
         ("plots: true\nnoplots: true", "noplots is given twice", "one of them"),
         ("evolve: 300", "--evolve of YOLOv5's train.py is not an option here", "leave it out"),
-        ("device: 0,1", "--device 0,1: several devices", "--device 0"),
         ("[epochs, 3]", "holds no options", "epochs: 100"),
         ("", "holds no options", "epochs: 100"),
         ("epochs: 3\nepochs: 4", "2:1: key 'epochs' stands twice", "remove"),
@@ -116,3 +116,9 @@ def test_help_shows_every_option_in_one_group_and_the_groups_in_order():
     shown = [line.rstrip(":") for line in parser.format_help().splitlines() if line.rstrip(":") in titles]
     assert shown == titles
     assert isinstance(parser, argparse.ArgumentParser)
+
+
+def test_a_process_that_is_launched_takes_flags_before_the_file_too(file):
+    cfg = parsed("--config", file("epochs: 7\nbatch_size: 2\n"), "--epochs", "100", "--device", "0,1")
+
+    assert option_values(parsed(*typed(cfg))) == option_values(cfg)

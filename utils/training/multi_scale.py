@@ -24,10 +24,15 @@ def check_sizes(model: DetectionModel, imgsz: int) -> None:
         height, width = model.fixed_size
         raise ConfigError(f"--multi-scale: the backbone takes images of {height}×{width} only", fix)
     grid, limit = size_grid(model.size_multiple), getattr(model.backbone, "largest_size", None)
-    largest = (int(HIGH * imgsz) + grid - 1) // grid * grid
+    largest = largest_size(imgsz, grid)
     if limit and largest > min(limit):
         what = f"--multi-scale: sizes up to {largest}, but the backbone takes images of up to {limit[0]}×{limit[1]}"
         raise ConfigError(what, f"{fix}, or give a smaller --imgsz")
+
+
+def largest_size(imgsz: int, grid: int) -> int:
+    """Return the longest side that can be drawn, in pixels."""
+    return (int(HIGH * imgsz) + grid - 1) // grid * grid
 
 
 def batch_size_px(imgsz: int, grid: int, rng: np.random.Generator) -> int:

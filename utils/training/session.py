@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 class Session(Inputs):
     """What a training run starts from, and the parts made of it, each ready to use."""
 
-    run_dir: Path
+    run_dir: Path  # None of a dry run
     cores: CoreShare
     pace: Pace
     amp_dtype: torch.dtype | None
@@ -175,10 +175,12 @@ def build_loaders(
 def _open_run_dir(inputs: Inputs, resumed: Resumed | None) -> tuple[Path, IO[str] | None]:
     """Return the folder of the run, a new one or that which goes on; note in it what the run starts from.
 
-    It is the same in all processes; the first has its lock.
+    It is the same in all processes; the first has its lock. A dry run has neither.
 
     Raises: ConfigError where another process uses it.
     """
+    if inputs.cfg.dry_run:
+        return None, None
     if rank() > 0:
         return of_first(None), None
     cfg = inputs.cfg

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from utils.config import option_fields
+from utils.config import SINGLE_CALL, option_fields
 from utils.configs.train import TrainConfig
 from utils.text import safe_text
 from utils.training.recipe import OPTIONS
@@ -44,7 +44,7 @@ def _flags(cfg: TrainConfig) -> list[str]:
     flags = []
     for field in option_fields(cfg):
         value = getattr(cfg, field.name)
-        if value == OPTIONS.get(field.name, field.default):
+        if field.name in SINGLE_CALL or value == OPTIONS.get(field.name, field.default):
             continue
         name = field.name.replace("_", "-")
         if isinstance(value, bool):

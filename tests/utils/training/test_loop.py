@@ -191,7 +191,7 @@ def test_what_differs_from_the_defaults_is_shown_in_few_lines(folder, caplog):
     options = " ".join(line.strip() for line in block[1:-1])
     assert options == (
         "options: --cfg tiny.yaml --data pets.yaml --hyp 'my hyp.yaml' --epochs 1 --batch-size 2 --imgsz 64 "
-        "--device cpu --freeze 0 1 --workers 0 --no-plots"
+        "--device cpu --workers 0 --no-plots --freeze 0 1"
     )
     assert block[-1] == "  hyper-parameters: lr0 0.002, blur 0.1 (from my hyp.yaml)"
     assert "1 epoch of 2 batches" in caplog.text and "\n1 epoch in " in caplog.text
