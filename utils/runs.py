@@ -153,11 +153,16 @@ def _publish(temporary: Path, path: Path, previous: Path | None) -> None:
 def _keep(path: Path, previous: Path) -> None:
     """Give the file of ``path`` the name ``previous`` too; without hard links, as on exFAT, instead."""
     second = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")  # as ``remove_leftovers`` knows
-    try:
-        os.link(path, second)
-    except OSError:
-        second = path
-    _replace(second, previous)
+    with _locked(os.open(path, os.O_RDONLY)):  # the second name too; else a run that starts now would remove it
+        try:
+            os.link(path, second)
+        except OSError:
+            second = path
+        try:
+            _replace(second, previous)
+        finally:
+            if second != path:  # renaming does nothing where a killed run has left both names on one file
+                second.unlink(missing_ok=True)
 
 
 def _replace(temporary: Path, path: Path) -> None:

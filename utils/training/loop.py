@@ -15,7 +15,7 @@ from utils.collective import copy_from_first, join, leave
 from utils.configs.train import TrainConfig
 from utils.device import autocast, select_device
 from utils.dist import rank
-from utils.errors import DivergedError
+from utils.errors import DivergedError, StorageError
 from utils.evaluation.evaluate import Evaluation, evaluate
 from utils.evaluation.observers import BatchPictures, MetricCharts
 from utils.file_lock import unlock
@@ -48,7 +48,7 @@ def train(cfg: TrainConfig) -> Path:
         leave()
         if rank() == 0:
             _finish(session)
-    except (KeyboardInterrupt, SystemExit):  # Ctrl-C or SIGTERM
+    except (KeyboardInterrupt, SystemExit, StorageError):  # Ctrl-C, SIGTERM, a full disk
         _say_how_to_go_on(session)
         raise
     finally:

@@ -26,7 +26,7 @@ from utils.data.scan.spec import find_data_yaml
 from utils.device import cpu_name
 from utils.dist import rank, world
 from utils.errors import CheckpointError, ConfigError
-from utils.runs import newest
+from utils.runs import newest, remove_leftovers
 from utils.training.fingerprint import differences
 from utils.training.time_budget import follow
 
@@ -195,13 +195,22 @@ def capture(session: Any) -> dict[str, Any]:
     }
 
 
+def _tidy(session: Any, is_damaged: bool) -> None:
+    """Remove what killed processes have left in the run folder, and put a damaged last.pt aside.
+
+    The next save would keep it in the place of the one that is whole.
+    """
+    for folder in (session.run_dir, session.weights_dir):
+        remove_leftovers(folder)
+    if is_damaged and session.last.exists():
+        session.last.replace(session.last.with_name(DAMAGED))
+
+
 def restore(session: Any, resumed: Resumed) -> None:
     """Put everything but the model's weights back, in place, and say what may make the numbers other than they were."""
     s, state = session, resumed.state
-    if (
-        resumed.damaged and rank() == 0 and s.last.exists()
-    ):  # else the next save would keep it in the place of the one that is whole
-        s.last.replace(s.last.with_name(DAMAGED))
+    if rank() == 0:
+        _tidy(s, resumed.damaged)
     s.ema.ema.load_state_dict(resumed.checkpoint.state)
     s.stepper.load_state_dict(state["stepper"])
     s.stopper.load_state_dict(state["stopper"])
