@@ -151,6 +151,7 @@ class TrainConfig(Given):
         help="factor of the backbone's learning rate from one layer to the one before it: 0.75 makes early layers slow",
         low=0.01,
         high=1,
+        group=OPTIMIZER,
     )
     clip_grad: float = option(
         10.0,

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -47,7 +47,7 @@ def train_epoch(session: Session, caught: Caught) -> list[float]:
 def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> None:
     s, state, steps = session, session.state, len(session.train_loader)
     epoch, shown_at = state.epoch, 0.0
-    for batch in progress:
+    for batch in _until(progress, caught):
         step = state.batch + epoch * steps
         accumulate = s.schedule.set(step, epoch)
         s.cores.adapt()
@@ -73,6 +73,15 @@ def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> N
             break
         if s.cfg.save_steps and state.batch % s.cfg.save_steps == 0 and state.batch < steps:
             save_last(s)
+
+
+def _until(batches: Iterable[Batch], caught: Caught) -> Iterator[Batch]:
+    """Yield the batches; where a ``caught`` signal has ended the loader processes too, as SLURM's does, those made."""
+    try:
+        yield from batches
+    except (RuntimeError, OSError, EOFError):  # OSError, EOFError: of a batch that was being handed over
+        if not caught.number or is_shared():  # the others have their batch, and wait for this process
+            raise
 
 
 def network_input(session: Session, batch: Batch, epoch: int, number: int) -> Tensor:
