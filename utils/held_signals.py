@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 CHILD_ENDED = getattr(signal, "SIGCHLD", None)
 HELD = (signal.SIGINT, signal.SIGTERM)
+SAME_S = 1.0  # within which a signal is one: SLURM sends it to all processes, and torchrun passes on what it gets
 
 
 @dataclass
@@ -16,11 +18,13 @@ class Caught:
     """The signal that has come while signals were held, 0 as long as none has."""
 
     number: int = 0
+    at: float = 0.0  # when, in seconds of the monotonic clock
 
 
 @contextmanager
 def held_signals() -> Iterator[Caught]:
-    """Note the first signal instead of obeying it; it is obeyed at the end, as without this. A second ends at once.
+    """Note the first signal instead of obeying it; it is obeyed at the end, as without this. Another one, later
+    than ``SAME_S``, ends at once.
 
     In another thread than the main one, where Python takes no signals, nothing is held.
     """
@@ -30,9 +34,12 @@ def held_signals() -> Iterator[Caught]:
         return
 
     def note(number: int, _: Any) -> None:
-        caught.number = number
-        for held in HELD:
-            signal.signal(held, signal.SIG_DFL)
+        if caught.at:
+            if time.monotonic() - caught.at > SAME_S:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            return
+        caught.number, caught.at = number, time.monotonic()
         if CHILD_ENDED is not None:  # the signal may have gone to loader processes too; PyTorch would raise an error
             before[CHILD_ENDED] = signal.signal(CHILD_ENDED, lambda *_: None)
 
