@@ -20,6 +20,7 @@ from utils.training.multi_scale import multi_scale, size_grid
 from utils.training.processes import without_exchange
 from utils.training.saving import save_last
 from utils.training.session import Session
+from utils.training.spent import COMPUTE, STEP
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +48,19 @@ def train_epoch(session: Session, caught: Caught) -> list[float]:
 def _train_batches(session: Session, progress: Bar | Lines, caught: Caught) -> None:
     s, state, steps = session, session.state, len(session.train_loader)
     epoch, shown_at = state.epoch, 0.0
-    for batch in _until(progress, caught):
+    for batch in s.spent.waiting(_until(progress, caught)):
         step = state.batch + epoch * steps
         accumulate = s.schedule.set(step, epoch)
         s.cores.adapt()
         s.pace.batch()
 
-        images = network_input(s, batch, epoch, state.batch)
-        with without_exchange(s.network, s.stepper.steps_at(step, accumulate)):
+        with s.spent.on(COMPUTE), without_exchange(s.network, s.stepper.steps_at(step, accumulate)):
+            images = network_input(s, batch, epoch, state.batch)
             loss, items = forward(s, images, batch.targets)
             state.note(batch.paths, items, is_first=s.stepper.is_fresh)
             s.stepper.backward(s.loss_factor * loss)
-        s.stepper.step(step, accumulate)
+        with s.spent.on(STEP):
+            s.stepper.step(step, accumulate)
 
         state.next_batch(items)
         caught.number = largest(caught.number)

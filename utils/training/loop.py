@@ -13,7 +13,7 @@ from models.summary import summary_line
 from utils.checkpoint.load import load_model
 from utils.collective import copy_from_first, join, leave
 from utils.configs.train import TrainConfig
-from utils.device import autocast, select_device
+from utils.device import autocast, select_device, usable_cpus
 from utils.dist import rank
 from utils.errors import DivergedError, StorageError
 from utils.evaluation.evaluate import Evaluation, evaluate
@@ -31,6 +31,7 @@ from utils.training.fitness import fitness_of
 from utils.training.recovery import recover
 from utils.training.saving import save_last, save_weights
 from utils.training.session import Session, build_session
+from utils.training.spent import VALIDATION
 from utils.training.time_budget import fit_epochs
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def _train_epochs(session: Session) -> None:
     while not _is_over(s):
         try:
             losses = _train_one(s)
-            evaluation = validate(s) if _is_validated(s) else None
+            with s.spent.on(VALIDATION):
+                evaluation = validate(s) if _is_validated(s) else None
             with held_signals():
                 row = _close_epoch(s, losses, evaluation)
         except DivergedError as error:
@@ -72,6 +74,7 @@ def _train_epochs(session: Session) -> None:
             continue
         for logger in s.loggers:
             logger.epoch(row)
+        s.spent.tell(s.train_loader.workers, usable_cpus())
     if s.state.epoch < s.epochs:
         log.info("stopped: no improvement since epoch %d (--patience %d)", s.stopper.best_epoch, s.cfg.patience)
     log.info("\n%s in %s", counted(s.state.epoch - first, "epoch"), duration(time.monotonic() - start))

@@ -9,6 +9,7 @@ from utils.dist import rank
 from utils.training.finite import check_finite
 from utils.training.resume import PREVIOUS, capture
 from utils.training.session import Session
+from utils.training.spent import SAVING
 
 
 def save_last(session: Session) -> None:
@@ -17,12 +18,13 @@ def save_last(session: Session) -> None:
     Raises: DivergedError where anything in it is not finite, before it is written.
     """
     s = session
-    s.stepper.check()
-    facts, state = _facts(s), capture(s)
-    check_finite({key: state[key] for key in ("model", "stepper", "losses")})
-    if rank() == 0:
-        training = facts.pop("training") | {"resume": state}
-        save_checkpoint(s.last, s.ema.ema, **facts, training=training, previous=s.last.with_name(PREVIOUS))
+    with s.spent.on(SAVING):
+        s.stepper.check()
+        facts, state = _facts(s), capture(s)
+        check_finite({key: state[key] for key in ("model", "stepper", "losses")})
+        if rank() == 0:
+            training = facts.pop("training") | {"resume": state}
+            save_checkpoint(s.last, s.ema.ema, **facts, training=training, previous=s.last.with_name(PREVIOUS))
     s.state.saved = s.state.epoch, s.state.batch
 
 

@@ -38,6 +38,7 @@ from utils.training.processes import share_model
 from utils.training.resume import LAST, Resumed, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
+from utils.training.spent import Spent
 from utils.training.time_budget import TimeBudget
 from utils.yaml_file import write_yaml
 
@@ -64,6 +65,7 @@ class Session(Inputs):
     val_loader: Any
     loggers: list[Any]
     image_weights: ImageWeights | None  # how often each training image is drawn; None: once an epoch
+    spent: Spent
     state: RunState
     budget: TimeBudget | None  # of --time
     lock: IO[str] | None  # of the run folder; process 0 has it, and writes
@@ -126,6 +128,7 @@ def build_session(cfg: TrainConfig) -> Session:
         val_loader=val_loader,
         loggers=build_loggers(run_dir, resumed.rows() if resumed else ()) if lock else [],
         image_weights=weights,
+        spent=Spent(),
         state=RunState(torch.zeros(len(loss.terms), device=device)),
         budget=budget,
         lock=lock,
