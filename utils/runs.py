@@ -27,7 +27,8 @@ CLOCK_SKEW_S = 60.0
 RETRY_S = (0.1, 0.2, 0.3, 0.4)  # a second in all, for virus scanners to let go of a file on Windows
 UNLOCKED_S = 1.0  # age from which a temporary file without a lock is abandoned: between two calls it has none yet
 ABANDONED_S = 3600.0  # the same where there are no locks
-NOT_WRITABLE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NOT_WRITABLE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}  # ESTALE: of network disks
 
 
 def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
@@ -72,7 +73,8 @@ def atomic_write(path: str | Path, previous: str | Path | None = None) -> Iterat
     The file that was there remains as ``previous``, a path beside it, where one is given: one of both is there at every
     moment. A lock on the temporary file lasts as long as it is written, also where the process is killed (see
     ``remove_leftovers``).
-    Raises: StorageError when the disk is full or read-only, or another program holds the file; the old one is intact.
+    Raises: StorageError when the disk is full, read-only or failing, the folder is gone, or another program holds the
+    file; the old one is intact.
     """
     path = Path(path)
     temporary = None
@@ -83,16 +85,21 @@ def atomic_write(path: str | Path, previous: str | Path | None = None) -> Iterat
             yield temporary
             _publish(temporary, path, None if previous is None else Path(previous))
     except OSError as error:
-        if error.errno not in NOT_WRITABLE:
+        if error.errno not in NOT_WRITABLE and path.parent.is_dir():
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        fix = "free some space" if full else "close the programs that have it open"
-        raise StorageError(
-            f"{path}: cannot be written ({error.strerror})", f"{fix}, or choose another folder"
-        ) from error
+        raise _not_written(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> StorageError:
+    fix = "choose another folder"
+    if error.errno in FULL:
+        fix = f"free some space, or {fix}"
+    elif isinstance(error, PermissionError):
+        fix = f"close the programs that have it open, or {fix}"
+    return StorageError(f"{path}: cannot be written ({error.strerror})", fix)
 
 
 @contextmanager
@@ -200,9 +207,12 @@ def write_text(path: str | Path, text: str) -> None:
 def lock_folder(folder: Path) -> IO[str]:
     """Return an open file that holds the lock of a folder until ``unlock``, or until the process ends.
 
-    Raises: ConfigError where another process has it.
+    Raises: ConfigError where another process has it; StorageError.
     """
-    file = (folder / LOCK).open("a+", encoding="utf-8")
+    try:
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise _no_file_in(folder, error) from error
     if try_lock(file) is False:
         file.seek(0)
         owner = file.read().strip()
@@ -212,6 +222,21 @@ def lock_folder(folder: Path) -> IO[str]:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder unless it is there. Raises: StorageError where no file can be made in it."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _no_file_in(folder, error) from error
+
+
+def _no_file_in(folder: Path, error: OSError) -> StorageError:
+    what = f"{folder}: no file can be made in it ({error.strerror})"
+    return StorageError(what, "make it writable, or work in another folder")
 
 
 def newest(pattern: str, folder: Path) -> Path | None:

@@ -29,7 +29,7 @@ from utils.text import counted, duration
 from utils.training.epoch import train_epoch
 from utils.training.fitness import fitness_of
 from utils.training.recovery import recover
-from utils.training.saving import save_last, save_weights
+from utils.training.saving import check_room, save_last, save_weights
 from utils.training.session import Session, build_session
 from utils.training.spent import VALIDATION
 from utils.training.time_budget import fit_epochs
@@ -45,6 +45,8 @@ def train(cfg: TrainConfig) -> Path:
     session = build_session(cfg)
     _announce(session)
     try:
+        if rank() == 0:
+            check_room(session)
         _train_epochs(session)
         leave()
         if rank() == 0:

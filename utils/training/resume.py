@@ -33,7 +33,7 @@ from utils.training.time_budget import follow
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS, DAMAGED = "last.pt", "last.prev.pt", "last.damaged.pt"
-PLACES = f"runs/train/*/weights/{LAST}"
+PLACES = "runs/train/*/weights/last*.pt"  # a run may have been killed when it had last.prev.pt alone
 # options that may differ from those of the run: how long, how often, where and with what to look on
 MAY_CHANGE = {
     "epochs",
@@ -111,7 +111,7 @@ def _find(given: str) -> Path:
         path = newest(PLACES, Path.cwd())
         if path is None:
             raise ConfigError(f"no run to go on with: there is no {Path.cwd() / PLACES}", "--resume RUN_FOLDER")
-        return path
+        return path.with_name(LAST)
     path = Path(given)
     if path.is_dir():
         path = (path / "weights" if (path / "weights").is_dir() else path) / LAST

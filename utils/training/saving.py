@@ -1,15 +1,49 @@
 """The weights files of a run: last.pt, with which it can go on, and best.pt and epochN.pt, to be used."""
 
+import logging
+import shutil
 from datetime import datetime, timezone
 from typing import Any
+
+import torch
 
 from utils.checkpoint.native import save_checkpoint
 from utils.config import option_values
 from utils.dist import rank
+from utils.errors import StorageError
 from utils.training.finite import check_finite
 from utils.training.resume import PREVIOUS, capture
 from utils.training.session import Session
 from utils.training.spent import SAVING
+
+log = logging.getLogger(__name__)
+
+MIB = 2**20
+
+
+def check_room(session: Session) -> None:
+    """Warn where the disk has no room for last.pt, the one before it, and the next while it is written.
+
+    Raises: StorageError where not even one more fits.
+    """
+    s = session
+    size, usage = _state_size(s), shutil.disk_usage(s.weights_dir)
+    missing = 3 - sum(path.exists() for path in (s.last, s.last.with_name(PREVIOUS)))
+    if not usage.total or usage.free >= missing * size:  # a network disk without a total says nothing
+        return
+    what = (
+        f"{s.weights_dir}: a state of this run takes about {size / MIB:.1f} MiB, and there must be room for {missing}"
+    )
+    what += f"; free are {usage.free / MIB:.1f} MiB"
+    if usage.free < size:
+        raise StorageError(what, "free some space, or work in another folder")
+    log.warning("%s: a save may fail; what was saved before it stays", what)
+
+
+def _state_size(session: Session) -> int:
+    """Return about how many bytes last.pt will have: weights, average, gradients, and one or two of the optimizer."""
+    per_weight = 4 if isinstance(session.stepper.optimizer, torch.optim.SGD) else 5
+    return per_weight * sum(tensor.nbytes for tensor in session.model.state_dict().values())
 
 
 def save_last(session: Session) -> None:

@@ -25,7 +25,7 @@ from utils.hyper import take
 from utils.loggers import build_loggers
 from utils.losses import build_loss
 from utils.losses._contract import Loss
-from utils.runs import lock_folder, new_run_dir, write_text
+from utils.runs import lock_folder, make_writable, new_run_dir, write_text
 from utils.text import counted
 from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
@@ -230,7 +230,8 @@ def _write_inputs(
     run_dir: Path, cfg: TrainConfig, hyp: dict[str, Any], model: DetectionModel, problems: Sequence[Problem]
 ) -> None:
     """Note in the run folder what the run started from."""
-    (run_dir / "weights").mkdir(exist_ok=True)
+    for folder in (run_dir, run_dir / "weights"):
+        make_writable(folder)
     write_yaml(run_dir / "opt.yaml", option_values(cfg))
     write_yaml(run_dir / "hyp.yaml", hyp)
     if model.load_report:
