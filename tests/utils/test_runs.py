@@ -10,7 +10,16 @@ import pytest
 
 from utils import runs
 from utils.errors import ConfigError, StorageError
-from utils.runs import ROOT, atomic_write, cache_dir, new_run_dir, newest_weights, remove_leftovers, write_text
+from utils.runs import (
+    ROOT,
+    atomic_write,
+    cache_dir,
+    lock_folder,
+    new_run_dir,
+    newest_weights,
+    remove_leftovers,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -190,3 +199,40 @@ def test_without_weights_the_message_says_where_it_looked_and_names_those_of_the
     assert str(Path.cwd() / "runs/train/*/weights/best.pt") in nothing.value.what
     assert nothing.value.fix == "train first, or name a file"
     assert elsewhere.value.fix == f"--weights {other}, or start in {clone}"
+
+
+def test_a_run_that_starts_leaves_the_second_name_of_a_file_that_is_kept(tmp_path, monkeypatch):
+    for name in ("last.pt", "last.prev.pt"):
+        (tmp_path / name).write_text(name)
+        aged(tmp_path / name)
+    link = os.link
+
+    def link_and_start(*names):
+        link(*names)
+        remove_leftovers(tmp_path)
+
+    monkeypatch.setattr(os, "link", link_and_start)
+    with atomic_write(tmp_path / "last.pt", tmp_path / "last.prev.pt") as temporary:
+        temporary.write_text("new")
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"last.pt": "new", "last.prev.pt": "last.pt"}
+
+
+def test_without_hard_links_the_old_file_is_kept_too(tmp_path, monkeypatch):
+    def no_links(*names):
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "last.pt").write_text("old")
+    monkeypatch.setattr(os, "link", no_links)
+    with atomic_write(tmp_path / "last.pt", tmp_path / "last.prev.pt") as temporary:
+        temporary.write_text("new")
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"last.pt": "new", "last.prev.pt": "old"}
+
+
+def test_a_folder_that_is_gone_is_a_storage_error(tmp_path):
+    for write in (lambda folder: write_text(folder / "x.txt", "new"), lock_folder):
+        with pytest.raises(StorageError, match=r"\(No such file or directory\)"):
+            write(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "x.txt"):
+        (tmp_path / "another file").read_text()

@@ -29,6 +29,7 @@ from utils.data.val_batches import ValBatches
 from utils.device import usable_cpus
 from utils.dist import local_world
 from utils.errors import DataError, StorageError, UserError
+from utils.held_signals import held_signals
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,9 @@ class BatchLoader:
         return len(range(self._keys.part[0], len(self.batches), self._keys.part[1]))
 
     def __iter__(self) -> Iterator[Batch]:
-        for delivery in self._loader:
+        with held_signals():  # while a process forks, Python drops the exception that a signal raises
+            deliveries = iter(self._loader)
+        for delivery in deliveries:
             if isinstance(delivery, _Failure):
                 raise delivery.kind(delivery.what, delivery.fix)
             yield delivery.batch() if isinstance(delivery, _Parcel) else delivery

@@ -136,7 +136,7 @@ def _say_how_to_go_on(session: Session) -> None:
     state, resume = session.state, f"--resume {shlex.quote(str(session.run_dir))}"
     if state.saved is None:
         log.warning("\nstopped in epoch %d, nothing was saved yet: %s is empty", state.epoch, session.weights_dir)
-    elif _is_over(session):
+    elif _is_over(session) and state.saved == (state.epoch, state.batch):
         log.warning(
             "\nstopped after the last epoch, only charts are missing; best.pt and last.pt are in %s",
             session.weights_dir,
