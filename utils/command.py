@@ -77,6 +77,8 @@ def _known_failure(error: RuntimeError) -> str | None:
     """Return what PyTorch's error means where the user can do something about it."""
     if type(error).__name__ == "OutOfMemoryError":  # which is not imported for --help
         return "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model"
+    if "DefaultCPUAllocator" in str(error):
+        return "the machine has too little memory\nfix: a smaller --batch-size, --imgsz or model, or fewer --workers"
     if str(error).startswith("DataLoader worker"):
         return (
             f"a process that loads images was ended: {safe_text(error)}\nfix: if it was for want of memory, "

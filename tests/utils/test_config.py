@@ -94,16 +94,25 @@ def test_an_impossible_number_is_refused_before_anything_starts(config, flags):
         parse_config(config, flags.split(), prog="x")
 
 
-def test_a_gpu_without_enough_memory_ends_with_code_2_and_no_traceback(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("ends", "what"),
+    [
+        (lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "the GPU has too little"),
+        (lambda: torch.empty(2**55), "the machine has too little"),  # PyTorch's own error
+    ],
+    ids=["GPU", "CPU"],
+)
+def test_too_little_memory_ends_with_code_2_and_no_traceback(monkeypatch, capsys, ends, what):
     def main(cfg):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        raise ends()
 
     monkeypatch.setattr(sys, "argv", ["train.py"])
     with pytest.raises(SystemExit) as end:
         run_command(main, Example)
 
+    error = capsys.readouterr().err
     assert end.value.code == 2
-    assert "smaller --batch-size" in capsys.readouterr().err
+    assert what in error and "smaller --batch-size" in error
 
 
 def test_other_errors_keep_their_traceback(monkeypatch):
