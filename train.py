@@ -15,8 +15,6 @@ from typing import Any
 from utils.command import run_command
 from utils.config import make_config, option_values
 from utils.configs.train import TrainConfig
-from utils.dist import world
-from utils.launch import launch
 
 
 def main(cfg: TrainConfig) -> Path | None:
@@ -29,8 +27,6 @@ def main(cfg: TrainConfig) -> Path | None:
         from utils.training.dry_run import dry_run
 
         return dry_run(cfg)
-    if "," in cfg.device and world() == 1:
-        return launch(cfg)
     from utils.training.loop import train
 
     return train(cfg)

@@ -20,6 +20,10 @@ _apart = False
 def join(device: torch.device) -> None:
     """Meet the other processes. Tensors on the CPU travel by Gloo, those on GPUs by NCCL."""
     if world() > 1 and not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # objects are gathered there
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # objects are gathered there
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=PATIENCE, device_id=device if device.type == "cuda" else None)
 

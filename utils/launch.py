@@ -39,11 +39,12 @@ def launch(cfg: Any) -> Path:
 
 
 def typed(cfg: Any) -> list[str]:
-    """Return the options that are not the defaults, as they are typed."""
+    """Return the options that were given or are not the defaults, as they are typed."""
     flags = []
     for field in option_fields(cfg):
         value, name = getattr(cfg, field.name), field.name.replace("_", "-")
-        if value == field.default or field.name == "config":  # what its file gives is among the others
+        is_default = value == field.default and field.name not in cfg.given
+        if is_default or value is None or field.name == "config":  # what its file gives is among the others
             continue
         if isinstance(value, bool):
             flags.append(f"--{name}" if value else f"--no-{name}")

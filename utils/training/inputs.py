@@ -1,10 +1,12 @@
 """Read and check everything that a training run starts from; nothing is written."""
 
 import logging
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from models.detector import DetectionModel
@@ -147,7 +149,9 @@ def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanR
 
 
 def seed_everything(seed: int, device: torch.device) -> None:
-    """Seed PyTorch, and on a GPU choose reproducible kernels; the data have generators of their own."""
+    """Seed the global generators, and on a GPU choose reproducible kernels; the data have generators of their own."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # code of users may draw from it
     torch.manual_seed(seed)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False

@@ -4,6 +4,7 @@ import logging
 import math
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,13 @@ from utils.checkpoint.load import load_model
 from utils.collective import copy_from_first, join, leave
 from utils.configs.train import TrainConfig
 from utils.device import autocast, select_device, usable_cpus
-from utils.dist import rank
+from utils.dist import rank, world
 from utils.errors import DivergedError, StorageError
 from utils.evaluation.evaluate import Evaluation, evaluate
 from utils.evaluation.observers import BatchPictures, MetricCharts
 from utils.file_lock import unlock
 from utils.held_signals import held_signals
-from utils.launch import tell_result
+from utils.launch import launch, tell_result
 from utils.loggers.row import epoch_row
 from utils.plots.labels import plot_labels
 from utils.plots.results import plot_results
@@ -29,6 +30,7 @@ from utils.text import counted, duration
 from utils.training.epoch import train_epoch
 from utils.training.fitness import fitness_of
 from utils.training.recovery import recover
+from utils.training.resume import device_of_run
 from utils.training.saving import check_room, save_last, save_weights
 from utils.training.session import Session, build_session
 from utils.training.spent import VALIDATION
@@ -41,7 +43,10 @@ FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they ar
 
 def train(cfg: TrainConfig) -> Path:
     """Train, validate and save a model, or go on with the run of --resume; return the run folder."""
-    join(select_device(cfg.device))
+    device = cfg.device or device_of_run(cfg)
+    if "," in device and world() == 1:
+        return launch(replace(cfg, device=device))
+    join(select_device(device))
     session = build_session(cfg)
     _announce(session)
     try:

@@ -29,6 +29,7 @@ from utils.errors import CheckpointError, ConfigError
 from utils.runs import newest, remove_leftovers
 from utils.training.fingerprint import differences
 from utils.training.time_budget import follow
+from utils.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,14 @@ def find_resumed(cfg: TrainConfig) -> Resumed | None:
         fix = f"--resume {shlex.quote(str(path.with_name(LAST)))}, or start a new run from its weights with --weights"
         raise CheckpointError(f"{checkpoint.path}: holds weights, but no state of a run to go on with", fix)
     return Resumed(path.parent.parent.absolute(), checkpoint, _options(checkpoint, cfg), damaged)
+
+
+def device_of_run(cfg: TrainConfig) -> str:
+    """Return the option --device of the run of --resume, as its folder notes it; empty where there is none."""
+    if cfg.resume is None:
+        return ""
+    options = _find(cfg.resume).absolute().parents[1] / "opt.yaml"
+    return str(read_yaml(options).get("device", "")) if options.is_file() else ""
 
 
 def _find(given: str) -> Path:

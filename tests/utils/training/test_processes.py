@@ -16,6 +16,8 @@ from tiny_detector import tiny_model, write_tiny_project
 import train
 from utils import launch
 from utils.checkpoint.native import save_checkpoint
+from utils.config import make_config, parse_config
+from utils.configs.train import TrainConfig
 from utils.data.loader import build_train_loader
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling, own_part
@@ -178,6 +180,23 @@ def test_training_in_two_processes_ends_with_one_run_folder(tmp_path, monkeypatc
     assert capfd.readouterr().out.count("results in ") == 1
     state = torch.load("runs/train/exp/weights/last.pt", weights_only=True)["training"]["resume"]
     assert len(state["generators"]) == state["machine"]["processes"] == 2
+
+    again = train.run(resume=found.save_dir, epochs=3)  # on the devices of the run
+
+    assert again.save_dir == found.save_dir
+    assert len(Path("runs/train/exp/results.csv").read_text().splitlines()) == 4
+    state = torch.load("runs/train/exp/weights/last.pt", weights_only=True)["training"]["resume"]
+    assert (state["machine"]["processes"], state["epoch"]) == (2, 3)
+
+
+def test_options_reach_the_processes_also_where_they_are_the_defaults():
+    cfg = make_config(TrainConfig, {"epochs": 100, "cfg": "my model.yaml", "save": False, "imgsz": (96, 64), "seed": 1})
+
+    flags = launch.typed(cfg)
+
+    assert parse_config(TrainConfig, flags) == cfg
+    assert {"--epochs=100", "--cfg=my model.yaml", "--no-save"} <= set(flags)
+    assert not any(flag.startswith("--patience") for flag in flags)
 
 
 def job(code):
