@@ -68,6 +68,14 @@ def option_values(cfg: Any) -> dict[str, Any]:
     return {field.name: getattr(cfg, field.name) for field in option_fields(cfg) if field.name not in SINGLE_CALL}
 
 
+def typed_option(name: str, value: Any) -> list[str]:
+    """Return an option as it is typed: its flag, and behind it its values, none for a switch."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
+
+
 def _filled(config_class: type, values: Mapping[str, Any]) -> Any:
     """Return an instance with the given values, else those of its ``config`` file, else the defaults."""
     file = read_options(config_class, values["config"]) if values.get("config") else {}

@@ -1,6 +1,5 @@
 """Start a training in several processes, one for each device, and end all where one fails (``--device 0,1``)."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -9,16 +8,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from utils.config import option_fields
+from utils.child_process import end_with_parent
+from utils.config import option_fields, typed_option
 from utils.runs import ROOT
 
 RESULT = "YOLO_BACKBONES_RESULT"  # environment variable: the file into which process 0 writes its run folder
 GRACE_S = 10.0  # that the others have to end by themselves once one has ended with an error
 LOOK_S = 0.1
-SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
 def launch(cfg: Any) -> Path:
@@ -42,15 +42,12 @@ def typed(cfg: Any) -> list[str]:
     """Return the options that were given or are not the defaults, as they are typed."""
     flags = []
     for field in option_fields(cfg):
-        value, name = getattr(cfg, field.name), field.name.replace("_", "-")
+        value = getattr(cfg, field.name)
         is_default = value == field.default and field.name not in cfg.given
         if is_default or value is None or field.name == "config":  # what its file gives is among the others
             continue
-        if isinstance(value, bool):
-            flags.append(f"--{name}" if value else f"--no-{name}")
-        else:
-            values = value if isinstance(value, tuple) else (value,)
-            flags += [f"--{name}", *map(str, values)] if len(values) > 1 else [f"--{name}={values[0]}"]
+        parts = typed_option(field.name, value)
+        flags += ["=".join(parts)] if len(parts) == 2 else parts  # so that a value may begin with a dash
     return flags
 
 
@@ -73,7 +70,7 @@ def _run(jobs: Sequence[tuple[list[str], dict[str, str]]]) -> int:
             command,
             env=os.environ | added,
             start_new_session=True,  # Ctrl-C reaches this process alone, which passes it on once
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=partial(end_with_parent, signal.SIGTERM) if sys.platform == "linux" else None,
         )
         for command, added in jobs
     ]
@@ -102,7 +99,3 @@ def _wait(started: Sequence[subprocess.Popen]) -> int:
     codes = [process.poll() for process in started]
     failed = failed or next((code for code in codes if code), 0)
     return 128 - failed if failed < 0 else failed  # by a signal: as a shell tells it
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)

@@ -25,9 +25,6 @@ class ImageWeights:
         self.maps = np.zeros(nc)  # mAP50-95 (nc,) of each class that the chances are made of
         self.update(self.maps)
 
-    def __len__(self) -> int:
-        return self._images
-
     def update(self, maps: np.ndarray) -> None:
         """Make the chances anew from the mAP50-95 (nc,) of each class in the last validation."""
         self.maps = np.array(maps, np.float64)

@@ -3,7 +3,6 @@
 One item of the work is one batch, identified by (epoch, number): a worker needs nothing else to make it.
 """
 
-import ctypes
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
+from utils.child_process import end_with_parent
 from utils.data.batch import Batch, Shape, as_images
 from utils.data.image_store import ImageStore
 from utils.data.mosaic.augment import AugmentConfig
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 PREFETCH = 2  # batches that each worker makes ahead
 GRACE_S = 2.0  # that a worker goes on after SIGTERM
-SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 
 
 class BatchLoader:
@@ -218,8 +217,8 @@ def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_soon if hasattr(signal, "setitimer") else signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if hasattr(signal, "SIGKILL"):  # not on Windows
+        end_with_parent(signal.SIGKILL)
 
 
 def _end_soon(number: int, _: Any) -> None:

@@ -50,13 +50,17 @@ class Order(Protocol):
 
 
 class ShuffledOrder:
-    """Pictures of one shape, in an order that a new permutation gives every epoch; the last batch may be smaller."""
+    """Pictures of one shape, in an order that a new permutation gives every epoch; the last batch may be smaller.
 
-    draw = None
+    With ``weights`` an epoch shows as many, but each is drawn by those of that epoch.
+    """
 
-    def __init__(self, images: int, batch_size: int, shape: tuple[int, int], seed: int) -> None:
+    def __init__(
+        self, images: int, batch_size: int, shape: tuple[int, int], seed: int, weights: ImageWeights | None = None
+    ) -> None:
         self.images, self.batch_size, self.shape, self.seed = images, batch_size, shape, seed
-        self._order = (-1, np.zeros(0, int))  # epoch, the images in its order
+        self.draw = weights.draw if weights is not None else None
+        self._order = (-1, np.zeros(0))  # epoch, the images in its order or the numbers that they are drawn by
 
     def __len__(self) -> int:
         return -(-self.images // self.batch_size)
@@ -64,26 +68,10 @@ class ShuffledOrder:
     def members(self, epoch: int, number: int) -> Members:
         positions = range(self.images)[number * self.batch_size : (number + 1) * self.batch_size]
         if self._order[0] != epoch:
-            self._order = (epoch, generator(self.seed, epoch, 0, Stream.ORDER).permutation(self.images))
-        return Members(self._order[1][positions.start : positions.stop], positions, self.shape)
-
-
-class WeightedOrder:
-    """As many pictures of one shape as there are images, but each drawn by the weights of that epoch."""
-
-    def __init__(self, weights: ImageWeights, batch_size: int, shape: tuple[int, int], seed: int) -> None:
-        self.weights, self.batch_size, self.shape, self.seed = weights, batch_size, shape, seed
-        self.draw = weights.draw
-        self._numbers = (-1, np.zeros(0))  # epoch, what its images are drawn by
-
-    def __len__(self) -> int:
-        return -(-len(self.weights) // self.batch_size)
-
-    def members(self, epoch: int, number: int) -> Members:
-        positions = range(len(self.weights))[number * self.batch_size : (number + 1) * self.batch_size]
-        if self._numbers[0] != epoch:
-            self._numbers = (epoch, generator(self.seed, epoch, 0, Stream.ORDER).random(len(self.weights)))
-        return Members(self.draw(self._numbers[1][positions.start : positions.stop]), positions, self.shape)
+            rng = generator(self.seed, epoch, 0, Stream.ORDER)
+            self._order = (epoch, rng.random(self.images) if self.draw else rng.permutation(self.images))
+        own = self._order[1][positions.start : positions.stop]
+        return Members(self.draw(own) if self.draw else own, positions, self.shape)
 
 
 class RectOrder:
@@ -138,8 +126,6 @@ def rect_shapes(
 
 def build_order(sampling: Sampling, store: ImageStore, batch_size: int, seed: int) -> Order:
     """Return the batches that ``sampling`` wants of the images of a store."""
-    if sampling.weights is not None:
-        return WeightedOrder(sampling.weights, batch_size, store.shape, seed)
     if sampling.rect_stride is not None:
         return RectOrder(store.shapes, batch_size, store.shape, sampling.rect_stride, seed)
-    return ShuffledOrder(len(store), batch_size, store.shape, seed)
+    return ShuffledOrder(len(store), batch_size, store.shape, seed, sampling.weights)

@@ -14,7 +14,8 @@ from utils.errors import ConfigError
 from utils.evaluation.evaluate import val_nms
 from utils.predictions import Predictions
 from utils.text import counted, rough_duration
-from utils.training.multi_scale import largest_size, multi_scale, resized, size_grid
+from utils.training.epoch import network_input
+from utils.training.multi_scale import largest_size, resized, size_grid
 from utils.training.session import Session, build_session
 
 log = logging.getLogger(__name__)
@@ -74,13 +75,11 @@ def _train_batch(session: Session, number: int, *, is_largest: bool = False) -> 
 
 
 def _at_size(session: Session, batch: Batch, number: int, is_largest: bool) -> torch.Tensor:
-    s, images = session, to_float_images(batch.images, session.device)
-    if not s.cfg.multi_scale:
-        return images
-    grid = size_grid(s.model.size_multiple)
-    if is_largest:
-        return resized(images, largest_size(max(images.shape[-2:]), grid), grid)
-    return multi_scale(images, grid, s.cfg.seed, 0, number)
+    s = session
+    if not (s.cfg.multi_scale and is_largest):
+        return network_input(s, batch, 0, number)
+    images, grid = to_float_images(batch.images, s.device), size_grid(s.model.size_multiple)
+    return resized(images, largest_size(max(images.shape[-2:]), grid), grid)
 
 
 @torch.no_grad()

@@ -24,10 +24,11 @@ def share_model(model: DetectionModel, device: torch.device, sync_bn: bool) -> n
     """
     if not is_shared():
         return model
+    has_unused = _has_unused(model)
     if sync_bn:
         synchronize_norms(model)
     index = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=index, find_unused_parameters=_has_unused(model))
+    return DistributedDataParallel(model, device_ids=index, find_unused_parameters=has_unused)
 
 
 def without_exchange(network: nn.Module, is_last: bool) -> AbstractContextManager:
@@ -40,9 +41,6 @@ def _has_unused(model: DetectionModel) -> bool:
     shape = model.fixed_size or (max(LEAST_SIDE, 2 * model.size_multiple),) * 2
     with torch.random.fork_rng(devices=[]):
         probe = copy.deepcopy(model).cpu().train()
-        for module in probe.modules():
-            if isinstance(module, SharedBatchNorm2d | nn.SyncBatchNorm):
-                module.__class__ = nn.BatchNorm2d
         maps = probe(torch.zeros(2, model.yaml["ch"], *shape))
         sum(m.float().mean() for m in maps).backward()
     return any(p.requires_grad and p.grad is None for p in probe.parameters())

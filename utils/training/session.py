@@ -100,7 +100,7 @@ def build_session(cfg: TrainConfig) -> Session:
     train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
     weights = ImageWeights(train_scan.labels, model.nc) if cfg.image_weights else None
-    first = resumed.state["epoch"] if resumed else 0
+    first = resumed.epoch if resumed else 0
     budget = TimeBudget(cfg.time, cfg.epochs, first) if cfg.time else None
     augment = AugmentConfig.from_hyp(hyp, budget.length if budget else cfg.epochs)
     train_loader, val_loader = build_loaders(cfg, augment, shape, model, inputs.scans, weights)

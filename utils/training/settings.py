@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from utils.config import SINGLE_CALL, option_fields
+from utils.config import SINGLE_CALL, option_fields, typed_option
 from utils.configs.train import TrainConfig
 from utils.text import safe_text
 from utils.training.recipe import OPTIONS
@@ -46,10 +46,6 @@ def _flags(cfg: TrainConfig) -> list[str]:
         value = getattr(cfg, field.name)
         if field.name in SINGLE_CALL or value == OPTIONS.get(field.name, field.default):
             continue
-        name = field.name.replace("_", "-")
-        if isinstance(value, bool):
-            flags.append(f"--{name}" if value else f"--no-{name}")
-        else:
-            values = value if isinstance(value, tuple) else (value,)
-            flags.append(" ".join([f"--{name}", *(shlex.quote(safe_text(part)) for part in values)]))
+        flag, *values = typed_option(field.name, value)
+        flags.append(" ".join([flag, *(shlex.quote(safe_text(part)) for part in values)]))
     return flags

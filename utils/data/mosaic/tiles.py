@@ -96,19 +96,11 @@ def mosaic_layout(images: np.ndarray, sizes: np.ndarray, centres: np.ndarray, sh
 
     ``shape`` (h, w) is that of a picture.
     """
-    count = len(images)
     # the corner of each tile that touches the centre decides where its top left corner is
     origin = np.repeat(centres[:, None].astype(float), TILES, 1)
     origin[:, [0, 2], 0] -= sizes[:, [0, 2], 0]
     origin[:, [0, 1], 1] -= sizes[:, [0, 1], 1]
-    return Layout(
-        picture=np.repeat(np.arange(count), TILES),
-        image=images.ravel(),
-        size=sizes.reshape(-1, 2).astype(float),
-        origin=origin.reshape(-1, 2),
-        canvas=np.tile([2 * shape[1], 2 * shape[0]], (count, 1)),
-        is_mosaic=np.ones(count, bool),
-    )
+    return _mosaics(images, sizes, origin, shape)
 
 
 def nine_layout(images: np.ndarray, sizes: np.ndarray, windows: np.ndarray, shape: tuple[int, int]) -> Layout:
@@ -117,14 +109,20 @@ def nine_layout(images: np.ndarray, sizes: np.ndarray, windows: np.ndarray, shap
     ``windows`` (M, 2) [x, y] is where the canvas begins, 0 to ``shape``: one picture left of and above image 0, or at
     its corner.
     """
-    count, zero = len(images), np.zeros(len(images))
+    zero = np.zeros(len(images))
     w, h = sizes[..., 0].T, sizes[..., 1].T  # (9, M)
     left = [zero, zero, w[1], w[0], w[0], w[0] - w[5], w[0] - w[5] - w[6], -w[7], -w[8]]
     top = [zero, -h[1], -h[2], zero, h[3], h[0], h[0], h[0] - h[7], h[0] - h[7] - h[8]]
     corner = np.array(shape[::-1]) - windows  # of image 0, on the canvas
     origin = np.stack([left, top], 2).transpose(1, 0, 2) + corner[:, None]
+    return _mosaics(images, sizes, origin, shape)
+
+
+def _mosaics(images: np.ndarray, sizes: np.ndarray, origin: np.ndarray, shape: tuple[int, int]) -> Layout:
+    """Return M mosaics of ``images`` (M, T) whose top left corners lie at ``origin`` (M, T, 2)."""
+    count, tiles = images.shape
     return Layout(
-        picture=np.repeat(np.arange(count), NINE),
+        picture=np.repeat(np.arange(count), tiles),
         image=images.ravel(),
         size=sizes.reshape(-1, 2).astype(float),
         origin=origin.reshape(-1, 2),
