@@ -9,6 +9,7 @@ import torch
 from golden_models import FOLDER, fill_random, fill_sine, random_image, sine_image
 from torch import nn
 
+from models import common
 from models.detector import DetectionModel, Model, parse_model
 from models.keys import check_model_yaml
 from models.parse import read_model_yaml
@@ -51,11 +52,22 @@ SINE = {  # name → gain, rows, Σz, Σz², Σ(first map)²; first box; last bo
         "45.8218 48.011 423.1972 327.3652",
     ),
 }
-INITIAL_SUM = {"yolov5n": 1209.3161, "yolov5s": 5991.4149, "yolov5n6": 2301.2774, "yolov3-tiny": 817.1115}
+INITIAL_SUM = {
+    "yolov5n": 1209.3161,
+    "yolov5s": 5991.4149,
+    "yolov5n6": 2301.2774,
+    "yolov3-tiny": 817.1115,
+    "yolov5-bifpn": 26592.5452,
+}
+FUSED_DIFFERENCE = dict.fromkeys(SINE, 1e-3) | {"yolov5s-ghost": 2.5e-3, "yolov3-tiny": 2.5e-3}
+
+
+def sum_of_parameters(model):
+    return sum(p.detach().double().sum().item() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", SINE)
-def test_outputs_equal_the_reference_in_float64(name):
+def test_outputs_equal_the_reference_in_float64_and_fused_in_float32(name):
     figures, first, last = ([float(number) for number in text.split()] for text in SINE[name])
     gain, rows, total, squares, map_squares = figures
     model = DetectionModel(name).double().eval()
@@ -69,6 +81,11 @@ def test_outputs_equal_the_reference_in_float64(name):
     assert predictions.square().sum().item() == pytest.approx(squares, rel=1e-7)
     assert maps[0].square().sum().item() == pytest.approx(map_squares, rel=1e-7)
     assert predictions[0, [0, -1], :4].flatten().tolist() == pytest.approx(first + last, rel=5e-7)
+
+    with torch.no_grad():
+        fused, _ = model.float().fuse()(sine_image(3, 64, 64).float())
+
+    torch.testing.assert_close(fused.double(), predictions, rtol=0, atol=FUSED_DIFFERENCE[name])
 
 
 @pytest.fixture(params=["yolov5n", "yolov5s"], scope="module")
@@ -114,8 +131,24 @@ def test_a_seeded_model_starts_from_the_weights_of_the_reference(name):
     torch.manual_seed(0)
     model = DetectionModel(name)
 
-    total = sum(p.detach().double().sum().item() for p in model.parameters())
-    assert total == pytest.approx(INITIAL_SUM[name], abs=1e-3)
+    assert sum_of_parameters(model) == pytest.approx(INITIAL_SUM[name], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "total"),
+    [("yolov5s-ghost", common.C3Ghost, 5361.3247), ("yolov5s-transformer", common.C3TR, 5479.0618)],
+)
+def test_only_the_blocks_that_the_reference_builds_and_discards_draw_no_weights_here(monkeypatch, name, layer, total):
+    inner = layer.inner
+
+    def with_discarded(self, *args):
+        common.C3.inner(self, *args)  # the reference builds each variant of C3 as a C3 first
+        return inner(self, *args)
+
+    monkeypatch.setattr(layer, "inner", with_discarded)
+    torch.manual_seed(0)
+
+    assert sum_of_parameters(DetectionModel(name)) == pytest.approx(total, abs=1e-4)
 
 
 def test_building_touches_no_norm_buffer_and_draws_no_number_beyond_the_weights():

@@ -34,18 +34,20 @@ def test_paired_overlaps_equal_the_golden_figures(kind):
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "ciou"),
+    ("a", "b", "iou", "ciou"),
     [
-        ((10, 10, 20, 30), (12, 9, 22, 25), 0.7000321),
-        ((5, 5, 4, 4), (50, 50, 4, 8), -0.8113655),
-        ((3, 3, 2, 2), (3, 3, 2, 2), 0.9999999),
-        ((0.5, 0.5, 2, 8), (0.7, 0.2, 6, 1.5), -0.0325858),
+        ((10, 10, 20, 30), (12, 9, 22, 25), 0.7037037, 0.7000321),
+        ((5, 5, 4, 4), (50, 50, 4, 8), 0, -0.8113655),
+        ((3, 3, 2, 2), (3, 3, 2, 2), 1, 0.9999999),
+        ((0.5, 0.5, 2, 8), (0.7, 0.2, 6, 1.5), 0.1363636, -0.0325858),
     ],
 )
-def test_ciou_of_the_reference(a, b, ciou):
-    overlap = paired_iou(torch.tensor([a], dtype=torch.float32), torch.tensor([b], dtype=torch.float32), "ciou")
+def test_iou_and_ciou_of_the_reference(a, b, iou, ciou):
+    a, b = torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64)
 
-    assert overlap.item() == pytest.approx(ciou, abs=1e-6)
+    assert paired_iou(a, b).item() == pytest.approx(iou, abs=1e-7)
+    assert paired_iou(a, b, "ciou").item() == pytest.approx(ciou, abs=1e-7)
+    assert box_iou(cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)).item() == pytest.approx(iou, abs=2e-7)  # float32
 
 
 def test_all_pairs_agree_with_torchvision():

@@ -22,20 +22,20 @@ def test_size_ratio_and_padding_equal_the_reference(case):
     assert pad == pytest.approx(case["pad"])
 
 
-# (h, w), target, auto, scaleup, stride → result (h, w), ratio, half padding (w, h), top, left
+# (h, w), target, auto, scaleup, stride → result (h, w), ratio, half padding (w, h), border (top, bottom, left, right)
 WORKED = [
-    ((720, 1280), (640, 640), True, True, 32, (384, 640), 0.5, (0, 12), 12, 0),
-    ((1080, 810), (640, 640), True, True, 32, (640, 480), 0.592593, (0, 0), 0, 0),
-    ((427, 640), (640, 640), False, True, 32, (640, 640), 1.0, (0, 106.5), 106, 0),
-    ((100, 333), (640, 640), False, False, 32, (640, 640), 1.0, (153.5, 270), 270, 153),
-    ((375, 500), (384, 672), False, False, 32, (384, 672), 1.0, (86, 4.5), 4, 86),
-    ((333, 500), (640, 640), True, True, 64, (448, 640), 1.28, (0, 11), 11, 0),
+    ((720, 1280), (640, 640), True, True, 32, (384, 640), 0.5, (0, 12), (12, 12, 0, 0)),
+    ((1080, 810), (640, 640), True, True, 32, (640, 480), 0.592593, (0, 0), (0, 0, 0, 0)),
+    ((427, 640), (640, 640), False, True, 32, (640, 640), 1.0, (0, 106.5), (106, 107, 0, 0)),
+    ((100, 333), (640, 640), False, False, 32, (640, 640), 1.0, (153.5, 270), (270, 270, 153, 154)),
+    ((375, 500), (384, 672), False, False, 32, (384, 672), 1.0, (86, 4.5), (4, 5, 86, 86)),
+    ((333, 500), (640, 640), True, True, 64, (448, 640), 1.28, (0, 11), (11, 11, 0, 0)),
 ]
 
 
 @pytest.mark.parametrize("case", WORKED, ids=lambda c: f"{c[0][0]}x{c[0][1]}")
 def test_border_lies_where_the_reference_puts_it(case):
-    shape, target, auto, scaleup, stride, result, ratio, pad, top, left = case
+    shape, target, auto, scaleup, stride, result, ratio, pad, border = case
     image = np.full((*shape, 3), 255, np.uint8)
 
     boxed, ratios, half = letterbox(image, target, auto=auto, scaleup=scaleup, stride=stride)
@@ -44,7 +44,8 @@ def test_border_lies_where_the_reference_puts_it(case):
     assert boxed.shape[:2] == result
     assert ratios == pytest.approx((ratio, ratio), abs=1e-6)
     assert half == pad
-    assert inside[0].tolist() == [top, left]
+    (top, left), (bottom, right) = inside[0], inside[-1] + 1
+    assert (top, result[0] - bottom, left, result[1] - right) == border
 
 
 def test_an_extremely_long_image_keeps_one_pixel():

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.heads.detect import Detect
 from utils.errors import ConfigError
+from utils.losses import find_loss
 from utils.losses.anchor_loss import DetectionLoss, LossGains
 from utils.losses.assignment import assign_targets
+from utils.runs import ROOT
+from utils.training.hyp import load_hyp
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ANCHORS_PX = torch.tensor(
@@ -101,18 +105,33 @@ def test_assignments_and_their_order_equal_the_golden_figures(golden):
 
 
 @pytest.mark.parametrize(
-    ("gains", "terms", "total"),
+    ("gains", "per_level", "terms", "total"),
     [
-        (LOW, (0.1430563, 4.5977855, 1.4059299), 12.293544),
-        (FOCAL, (0.1430563, 1.4900305, 0.3539817), 3.974137),
-        (VOC, (0.0585877, 2.38221, 0.6006907), 6.082976),
+        (LOW, [23, 24, 12], (0.1430563, 4.5977855, 1.4059299), 12.293544),
+        (FOCAL, [23, 24, 12], (0.1430563, 1.4900305, 0.3539817), 3.974137),
+        (VOC, [14, 21, 9], (0.0585877, 2.38221, 0.6006907), 6.082976),
     ],
 )
-def test_a_formula_of_the_reference(gains, terms, total):
+def test_a_formula_of_the_reference(gains, per_level, terms, total):
     loss, items = DetectionLoss(ANCHORS, 80, gains)(formula_maps(), FORMULA_TARGETS)
 
-    np.testing.assert_allclose(items, terms, rtol=1e-5)
-    np.testing.assert_allclose(loss, total, rtol=1e-5)
+    assert assign_targets(FORMULA_TARGETS, ANCHORS, FORMULA_GRIDS, gains.anchor_t).per_level == per_level
+    np.testing.assert_allclose(items, terms, rtol=1e-6)
+    np.testing.assert_allclose(loss, total, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "expected"),
+    [
+        ("scratch-low", {}, LOW),
+        ("scratch-high", {"fl_gamma": 1.5, "label_smoothing": 0.1}, FOCAL),
+        ("VOC", {"label_smoothing": 0.05}, VOC),
+    ],
+)
+def test_the_gains_of_the_figures_are_those_of_our_files(name, others, expected):
+    hyp = load_hyp(ROOT / f"data/hyps/hyp.{name}.yaml", find_loss(Detect)) | others
+
+    assert vars(LossGains.from_hyp(hyp, levels=3, nc=80, imgsz=640)) == pytest.approx(vars(expected), rel=1e-12)
 
 
 @pytest.mark.parametrize(("gains", "obj"), [(LOW, 4.6057034), (FOCAL, 1.5002613), (VOC, 2.3824382)])
@@ -122,8 +141,8 @@ def test_without_targets_only_the_objectness_term_is_left(gains, obj):
     total, terms = DetectionLoss(ANCHORS, 80, gains)(maps, torch.zeros(0, 6))
     total.backward()
 
-    np.testing.assert_allclose(terms, (0, obj, 0), rtol=1e-5)
-    np.testing.assert_allclose(total.item(), 2 * obj, rtol=1e-5)
+    np.testing.assert_allclose(terms, (0, obj, 0), rtol=1e-6)
+    np.testing.assert_allclose(total.item(), 2 * obj, rtol=1e-6)
     assert all(m.grad[..., 4].all() and not m.grad[..., 5:].any() for m in maps)
 
 
