@@ -62,17 +62,23 @@ def test_a_model_has_the_strides_of_the_reference(name):
     assert build(name).stride.tolist() == SIZES[name]["stride"]
 
 
-SEED = {"n": 15_336_640, "s": 19_932_672, "m": 27_950_080, "l": 37_605_888, "x": 51_083_456}
-UNREAD_NORM = 2 * 96  # of the level P2, which no row reads and which is not built here
+UNREAD_NORM = {"t2": 2 * 96, "t0": 2 * 40}  # of the level P2, which no row reads and which is not built here
+SEED_GFLOPS = {"t2": (37.40, 48.29, 72.43, 111.05, 155.19), "t0": (11.23, 21.75, 45.67, 84.14, 128.01)}  # n, s, m, l, x
 
 
-@pytest.mark.parametrize("letter", SEED)
-def test_the_fasternet_yaml_has_the_size_of_the_tutorial(letter):
+@pytest.mark.parametrize("letter", "nsmlx")
+@pytest.mark.parametrize("variant", UNREAD_NORM)
+def test_the_fasternet_yaml_has_the_sizes_of_the_tutorial_row_by_row(variant, letter):
+    data, _ = read_model_yaml(f"models/yolov8{letter}-fasternet.yaml")
+    data["backbone"][0][2] = f"fasternet_{variant}"
     with torch.device("meta"):
-        model = DetectionModel(f"models/yolov8{letter}-fasternet.yaml")
+        model = DetectionModel(data)
+    expected = SIZES["fasternet seed"][f"{variant} {letter}"]
 
-    assert size(model) == SEED[letter] - UNREAD_NORM
+    assert [size(row) for row in model.model[1:] if size(row)] == expected["rows"]
+    assert size(model) == expected["total"] - UNREAD_NORM[variant]
     assert model.save == [2, 3, 5, 8, 11, 14, 17]
+    assert count_flops(model, 640) / 1e9 == pytest.approx(SEED_GFLOPS[variant]["nsmlx".index(letter)], abs=0.006)
 
 
 @pytest.fixture(scope="module")
