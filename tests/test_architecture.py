@@ -58,6 +58,7 @@ INSIDE_MODELS = {  # models.x may import these parts of models
     "summary": {"build"},
     "detector": {"registry", "dialects", "keys", "layers", "backbones", "parse", "wiring", "build", "report"},
     "swap": {"registry", "keys", "dialects", "backbones", "parse", "build", "detector"},
+    "tta": {"detector"},
     "yolo": {"parse", "scales", "report", "summary", "detector", "swap"},
 }
 # ids of the code objects that may never be called, whatever they are called on
