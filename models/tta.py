@@ -17,6 +17,7 @@ FULL, MEDIUM, SMALL = 1.0, 0.83, 0.67  # scale of the image in each pass
 BORDER = 0.447  # gray beside a smaller image, in 0–1
 
 
+@torch.no_grad()
 def predict_augmented(model: DetectionModel, images: Tensor) -> Predictions:
     """Return what three passes find in images (B, ch, H, W) in 0–1, H and W multiples of ``size_multiple``.
 

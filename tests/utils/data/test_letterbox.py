@@ -55,6 +55,11 @@ def test_an_extremely_long_image_keeps_one_pixel():
     assert letterbox(np.zeros((20, 20000, 3), np.uint8))[0].shape == (640, 640, 3)
 
 
+def test_the_shorter_side_is_rounded_to_the_nearest_pixel():
+    assert fit((1000, 301), (640, 640)).size == (193, 640)  # 301 · 0.64 = 192.64
+    assert fit((302, 1000), (640, 640)).size == (640, 193)  # 302 · 0.64 = 193.28
+
+
 def test_an_image_that_fits_is_copied_unchanged():
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 

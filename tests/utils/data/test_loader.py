@@ -117,6 +117,24 @@ def test_a_batch_is_a_function_of_seed_epoch_and_number(scan):
     assert not torch.equal(reference.images, other[5, 2].images)
 
 
+def test_pictures_are_mixed_by_the_beta_distribution_of_the_reference(scan, monkeypatch):
+    shares = []
+
+    def paint(self, drawing, sample, first_share, load, part):
+        shares.extend(first_share)
+        return np.zeros((len(part), 64, 64, 3), np.uint8)
+
+    monkeypatch.setattr("utils.data.train_batches.Painter.paint", paint)
+    loader = build_train_loader(scan, 64, len(SHAPES), AugmentConfig(mosaic=1.0, mixup=1.0), workers=0)
+
+    for epoch in range(20):
+        loader.batches[epoch, 0]
+
+    assert len(set(shares)) == 20 * len(SHAPES)
+    assert np.mean(shares) == pytest.approx(1 / 2, abs=0.01)  # of Beta(32, 32): mean, and deviation √(1 / 4 / 65)
+    assert np.std(shares) == pytest.approx(0.0620, abs=0.01)
+
+
 def test_global_random_state_is_left_alone(scan):
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 

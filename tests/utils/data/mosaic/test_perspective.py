@@ -80,6 +80,14 @@ def test_a_polygon_outside_the_picture_has_an_empty_box():
         ((100, 100), (90, 1.9), False),  # too low
         ((10, 10), (3, 3), False),
         ((300, 10), (300, 2.5), False),  # 120 times as wide as high
+        ((100, 100), (100, 10), False),  # each limit by itself, reached: a tenth of the area
+        ((100, 100), (100, 10.1), True),
+        ((10, 4), (10, 2), False),  # two pixels high
+        ((10, 4), (10, 2.01), True),
+        ((4, 10), (2, 10), False),
+        ((300, 10), (300, 3), False),  # a hundred times as wide as high
+        ((300, 10), (299, 3), True),
+        ((10, 300), (3, 300), False),
     ],
 )
 def test_what_is_small_thin_or_mostly_hidden_is_dropped(old, new, kept):
