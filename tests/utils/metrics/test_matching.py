@@ -86,6 +86,20 @@ def test_matches_of_the_reference():
     assert correct.tolist() == [[row in (0, 2)] * 10 for row in range(7)]
 
 
+def test_the_levels_are_those_of_coco():
+    levels = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+
+    assert iou_levels().tolist() == pytest.approx(levels, abs=1e-6)
+
+
+def test_an_overlap_of_exactly_a_level_is_enough():
+    half, all_of_it = [0.0, 0, 10, 5], [0.0, 0, 10, 10]
+
+    correct = match_detections(torch.tensor([[*half, 0.9, 0]]), torch.tensor([[0, *all_of_it]]), iou_levels())
+
+    assert correct.tolist() == [[True] + [False] * 9]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_all_levels_at_once_equal_level_by_level(seed):
     labels, detections = noisy_image(torch.Generator().manual_seed(seed), objects=15, guesses=200)

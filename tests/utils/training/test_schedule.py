@@ -47,6 +47,30 @@ def test_warmup_ramps_rates_momentum_and_accumulation(step, accumulate, bias_lr,
     assert optimizer.param_groups[0]["momentum"] == pytest.approx(momentum)
 
 
+def test_warmup_ends_at_the_rate_of_its_epoch():
+    optimizer = build_optimizer("SGD", parameter_groups(small_net(), 0.01, 0.0005), 0.937)
+    schedule = Schedule(optimizer, replace(HYP, warmup_epochs=10), epochs=300, steps=100, batch_size=16, cosine=False)
+
+    schedule.set(500, 5)  # half way to 0.01 · (295 / 300 · 0.99 + 0.01) = 0.009835
+
+    assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.0549175, 0.0049175, 0.0049175])
+
+
+@pytest.mark.parametrize(("warmup_epochs", "steps"), [(3, 100), (25.5, 102), (0, 0)])
+def test_warmup_lasts_a_hundred_batches_or_longer_unless_it_is_switched_off(warmup_epochs, steps):
+    optimizer = build_optimizer("SGD", parameter_groups(small_net(), 0.01, 0.0005), 0.937)
+    hyp = replace(HYP, warmup_epochs=warmup_epochs)
+    schedule = Schedule(optimizer, hyp, epochs=300, steps=4, batch_size=64, cosine=False)
+
+    rates = []
+    for step in range(120):
+        schedule.set(step, 0)
+        rates.append(optimizer.param_groups[1]["lr"])
+
+    assert sum(rate < 0.01 for rate in rates) == steps
+    assert rates[0] == (0 if steps else 0.01)
+
+
 def test_the_rate_after_warmup_depends_on_the_epoch_alone():
     optimizer = build_optimizer("AdamW", parameter_groups(small_net(), 0.002, 0.0), 0.9)
     schedule = Schedule(optimizer, HYP, epochs=10, steps=100, batch_size=64, cosine=False)
