@@ -184,6 +184,42 @@ def test_the_ends_of_the_range_of_the_overlap(iou_thres):
     assert torch.equal(rows, rank_everything(predictions[0], 0.3, iou_thres))
 
 
+def test_at_most_thirty_thousand_candidates_count():
+    boxes, classes = 11, 3000
+    predictions = torch.full((1, boxes, 5 + classes), 0.9)
+    predictions[0, :, :4] = torch.tensor([0.0, 50, 20, 20])
+    predictions[0, :, 0] = 100 * torch.arange(boxes)
+
+    (rows,) = suppressed(predictions, multi_label=True, max_det=40_000)
+
+    assert len(rows) == 30_000
+
+
+def test_by_default_the_best_300_of_more_than_a_quarter_confidence_are_kept():
+    boxes = torch.tensor([0.0, 50, 20, 20]).repeat(310, 1)
+    boxes[:, 0] = 100 * torch.arange(310)
+    predictions = one_class_each(boxes, torch.zeros(310, dtype=torch.long), 1, torch.linspace(0.9, 0.3, 310))
+
+    (rows,) = suppressed(predictions)
+    (few,) = suppressed(one_class_each(boxes[:3], torch.zeros(3, dtype=torch.long), 1, torch.tensor([0.9, 0.26, 0.25])))
+
+    assert len(rows) == 300
+    assert rows[-1, 4] > 0.3
+    assert len(few) == 2
+
+
+@pytest.mark.parametrize(("layout", "overlap"), [(BN5C, 0.45), (B4CN, 0.7)], ids=["yolov5", "yolov8"])
+def test_the_overlap_that_suppresses_by_default_is_that_of_the_family(layout, overlap):
+    heights = [100, 100 * (overlap - 0.01), 100 * (overlap + 0.01)]  # and overlaps with the first, centres alike
+    rows = torch.tensor([[50, 50, 100, height, *[1.0] * layout.has_objectness, 0.9] for height in heights])
+    rows[:, -1] -= 0.1 * torch.arange(3)
+
+    for second, count in ((1, 2), (2, 1)):
+        output = rows[[0, second]][None]
+        (found,) = non_max_suppression(Predictions(output if layout is BN5C else output.mT, layout))
+        assert len(found) == count
+
+
 def test_one_label_per_box_is_the_best_class():
     predictions = crowded_predictions(300, 4, 40)
     only_best = predictions.clone()

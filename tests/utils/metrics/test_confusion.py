@@ -58,3 +58,19 @@ def test_an_overlap_of_exactly_the_threshold_is_no_pair():
     confusion.update(torch.tensor([[0.0, 0, 10, 5, 0.9, 0]]), torch.tensor([[0.0, 0, 0, 10, 10]]))
 
     assert confusion.matrix.tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("height", "confidence", "counts"),
+    [
+        (4.6, 0.26, [[1, 0], [0, 0]]),
+        (4.4, 0.26, [[0, 1], [1, 0]]),  # overlaps by 0.44
+        (4.6, 0.25, [[0, 0], [1, 0]]),  # not above the confidence threshold
+    ],
+)
+def test_both_thresholds_are_those_of_the_reference(height, confidence, counts):
+    confusion = ConfusionMatrix(nc=1)
+
+    confusion.update(torch.tensor([[0.0, 0, 10, height, confidence, 0]]), torch.tensor([[0.0, 0, 0, 10, 10]]))
+
+    assert confusion.matrix.tolist() == counts
