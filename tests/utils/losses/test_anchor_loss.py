@@ -184,6 +184,15 @@ def test_a_centre_on_the_far_edge_belongs_to_the_last_cell():
     assert matches.box.tolist() == [[1, 1, 1, 1]] * 3
 
 
+def test_a_centre_one_cell_from_an_edge_gets_no_neighbour_on_that_side():
+    targets = torch.tensor([[0, 0, 0.25, 0.75, 0.25, 0.25]])  # at (1, 3) of four cells
+
+    matches = assign_targets(targets, torch.ones(1, 1, 2), [(4, 4)], anchor_t=4.0)
+
+    # its own cell, the one above, and the right one, which half a cell further is still its own
+    assert list(zip(matches.column.tolist(), matches.row.tolist(), strict=True)) == [(1, 3), (1, 2), (1, 3)]
+
+
 def test_a_centre_outside_the_image_belongs_to_the_nearest_cell():
     targets = torch.tensor([[0, 0, -0.375, 0.375, 0.25, 0.25]])
 

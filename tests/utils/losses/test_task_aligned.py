@@ -113,6 +113,14 @@ def test_a_point_on_the_side_of_a_box_is_no_candidate():
     assert set(positives(found)) == {(0, 5)}
 
 
+def test_a_point_just_inside_a_box_is_a_candidate():
+    targets = torch.tensor([target(11.9995, 11.9995, 20.0005, 20.0005)])  # points 5, 6, 9, 10 lie in its corners
+
+    found = assign_points(boxes_about_points(16.0), torch.zeros(1, 16, 1), targets, GRID, least_side=0.0)
+
+    assert set(positives(found)) == {(0, 5), (0, 6), (0, 9), (0, 10)}
+
+
 def test_only_the_shorter_side_of_a_box_is_enlarged():
     targets = torch.tensor([target(1, 13, 31, 15)])  # flat, between two rows of points
 
