@@ -204,3 +204,13 @@ def test_good_anchors_are_kept_and_poor_ones_replaced():
     assert check_anchors(sizes, STANDARD_ANCHORS, 640, 4.0, rng) is None
     tiny = check_anchors(sizes, STANDARD_ANCHORS / 40, 640, 4.0, rng)
     assert coverage(sizes, tiny, 4.0)[0] > 0.98
+
+
+@pytest.mark.parametrize(("missed", "kept"), [(2, False), (1, True)])
+def test_anchors_that_miss_two_of_a_hundred_boxes_are_replaced(missed, kept):
+    sizes = np.array([(10, 10)] * (100 - missed) + [(100, 100)] * missed, float)
+
+    found = check_anchors(sizes, np.array([(10, 10), (12, 12)], float), 640, 4.0, np.random.default_rng(0))
+
+    assert (found is None) == kept
+    assert kept or coverage(sizes, found, 4.0)[0] == 1
