@@ -18,6 +18,9 @@ class ExportConfig:
     )
     batch_size: int = option(1, help="images per call", **BATCH_SIZE)
     dynamic: bool = option(False, help="leave batch, height and width open")
-    opset: int = option(
-        18, help="ONNX operator set; 18 and newer by torch.export, 9 to 17 by the TorchScript exporter", low=9, high=99
+    opset: int | None = option(
+        None,
+        help="ONNX operator set, from 9 on; without it 17, or 18 where the model needs that",
+        low=9,
+        high=99,
     )

@@ -7,15 +7,14 @@ where it is known.
 
 The graph is traced with open sizes and compared with PyTorch at two of them, so that a size that the trace has frozen
 cannot pass; a file for one size is then that graph with its shapes filled in. Only a model that takes one size, or that
-the exporter cannot trace with open sizes in a few minutes, is traced for its one size and compared at that.
+no exporter can trace with open sizes in time, is traced for its one size and compared at that. Of the exporters that
+write the opset the fastest comes first; what decides is the comparison.
 """
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 from torch import nn
@@ -33,8 +32,10 @@ from utils.export.compare import (
 from utils.export.deployed import Deployed, deployable
 from utils.export.time_limit import TimeLimitError, time_limit
 from utils.export.trace import (
-    OPEN_INPUT,
+    DEFAULT_OPSET,
     PROGRAM_OPSET,
+    Exporter,
+    exporters,
     newest_opset,
     oldest_runtime,
     trace,
@@ -46,7 +47,7 @@ from utils.text import counted
 
 log = logging.getLogger(__name__)
 
-OPEN_TRACE_S = 120.0  # for some transformers the exporter computes much longer with sizes that it does not know
+OPEN_TRACE_S = 120.0  # for some transformers torch.export computes much longer with sizes that it does not know
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Verified:
     """A graph that was compared with its model."""
 
     graph: onnx.ModelProto
+    opset: int
     comparisons: tuple[Comparison, ...]
     doubt: str = ""  # why it was compared at its own size only
 
@@ -88,13 +90,14 @@ def export_onnx(
     imgsz: tuple[int, int] = (640, 640),
     batch: int = 1,
     dynamic: bool = False,
-    opset: int = PROGRAM_OPSET,
+    opset: int | None = None,
     data: str | None = None,
 ) -> ExportReport:
     """Write the model, fused, as one ONNX file, for one batch and image size or for any if ``dynamic``.
 
-    ``data`` is the data set that it was trained on. The model itself stays as it is. Raises: ExportError, with what
-    works instead, when it cannot be exported or ONNX Runtime disagrees with PyTorch; nothing is written then.
+    Without an ``opset`` it is 17, or 18 for a model that is written in that only. ``data`` is the data set that the
+    model was trained on. The model itself stays as it is. Raises: ExportError, with what works instead, when it cannot
+    be exported or ONNX Runtime disagrees with PyTorch; nothing is written then.
     """
     if batch < 1 or min(imgsz) < 1:
         raise ExportError(
@@ -117,8 +120,8 @@ def export_onnx(
         megabytes = temporary.stat().st_size / 1e6
     return ExportReport(
         path=Path(path),
-        input_shape=OPEN_INPUT if dynamic else shape,
-        opset=opset,
+        input_shape=("batch", shape[1], "height", "width") if dynamic else shape,
+        opset=proven.opset,
         ir=graph.ir_version,
         nodes=len(graph.graph.node),
         megabytes=megabytes,
@@ -147,34 +150,48 @@ def _other_shape(shape: tuple[int, ...], stride: int) -> tuple[int, ...]:
     return other if other[2:] != (height, width) else (*other[:3], width + stride)
 
 
-def verified(model: Deployed, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
-    """Return a graph that computes what the model does. Raises: RejectedError."""
-    if dynamic:
-        return _verified_at_two_sizes(model, shape, opset, dynamic)
-    try:
-        return _verified_at_two_sizes(model, shape, opset, dynamic)
-    except (RejectedError, TimeLimitError) as error:
-        return replace(_verified_at_one_size(model, shape, opset), doubt=str(error))
+def verified(model: Deployed, shape: tuple[int, ...], opset: int | None, dynamic: bool) -> Verified:
+    """Return a graph that computes what the model does, by the first exporter that writes one.
+
+    Raises: RejectedError.
+    """
+    failure = ""
+    for exporter, written in exporters(opset):
+        try:
+            return _verified_at_two_sizes(exporter, model, shape, written, dynamic)
+        except (RejectedError, TimeLimitError) as error:
+            failure = str(error)
+        if dynamic:
+            continue
+        try:
+            return replace(_verified_at_one_size(exporter, model, shape, written), doubt=failure)
+        except RejectedError as error:
+            failure = str(error)
+    raise RejectedError(failure)
 
 
-def _verified_at_two_sizes(model: Deployed, shape: tuple[int, ...], opset: int, dynamic: bool) -> Verified:
+def _verified_at_two_sizes(
+    exporter: Exporter, model: Deployed, shape: tuple[int, ...], opset: int, dynamic: bool
+) -> Verified:
     other = _other_shape(shape, model.detector.size_multiple)
     with time_limit(None if dynamic else OPEN_TRACE_S):
-        graph = _traced(model, other, opset, open_sizes=True)
+        graph = _traced(exporter, model, other, opset, open_sizes=True)
     comparison = check(compare(graph, model, other))
     if not dynamic:
         graph = with_fixed_shape(graph, shape)
-    return Verified(graph, (comparison, check(compare(graph, model, shape))))
+    return Verified(graph, opset, (comparison, check(compare(graph, model, shape))))
 
 
-def _verified_at_one_size(model: Deployed, shape: tuple[int, ...], opset: int) -> Verified:
-    graph = with_fixed_shape(_traced(model, shape, opset, open_sizes=False), shape)
-    return Verified(graph, (check(compare(graph, model, shape)),))
+def _verified_at_one_size(exporter: Exporter, model: Deployed, shape: tuple[int, ...], opset: int) -> Verified:
+    graph = with_fixed_shape(_traced(exporter, model, shape, opset, open_sizes=False), shape)
+    return Verified(graph, opset, (check(compare(graph, model, shape)),))
 
 
-def _traced(model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
+def _traced(
+    exporter: Exporter, model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: bool
+) -> onnx.ModelProto:
     try:
-        graph = trace(model, shape, opset, open_sizes=open_sizes)
+        graph = trace(exporter, model, shape, opset, open_sizes=open_sizes)
     except RejectedError as error:
         sizes = "with open sizes" if open_sizes else f"for {shape[2]}×{shape[3]}"
         raise RejectedError(f"cannot be exported in opset {opset} {sizes}: {error}") from error
@@ -182,21 +199,29 @@ def _traced(model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: boo
     return graph
 
 
-def remedy(model: Deployed, shape: tuple[int, ...], opset: int, dynamic: bool) -> str:
+def remedy(model: Deployed, shape: tuple[int, ...], opset: int | None, dynamic: bool) -> str:
     """Return what was tried and works instead of a refused export."""
     log.info("looking for what works instead")
-    if dynamic and _works(_verified_at_one_size, model, shape, opset):
+    if dynamic and _works(model, shape, opset, False):
         return "leave --dynamic out"
-    up, down = range(opset + 1, PROGRAM_OPSET + 1), range(newest_opset(opset), PROGRAM_OPSET - 2, -1)
-    for other in up if opset < PROGRAM_OPSET else down:  # up or down to one that the other exporter writes
-        if _works(verified, model, shape, other, dynamic):
+    for other in _other_opsets(opset):
+        if _works(model, shape, other, dynamic):
             return f"use --opset {other}, the nearest that works"
     return "use the .pt file, or another backbone"
 
 
-def _works(attempt: Callable[..., Verified], *arguments: Any) -> bool:
+def _other_opsets(opset: int | None) -> range:
+    """Return the opsets to try in place of one: up or down to one that the other exporter writes."""
+    if opset is None:
+        return range(0)
+    if opset < PROGRAM_OPSET:
+        return range(opset + 1, PROGRAM_OPSET + 1)
+    return range(newest_opset(opset), DEFAULT_OPSET - 1, -1)
+
+
+def _works(model: Deployed, shape: tuple[int, ...], opset: int | None, dynamic: bool) -> bool:
     try:
-        attempt(*arguments)
+        verified(model, shape, opset, dynamic)
     except RejectedError:
         return False
     return True

@@ -1,54 +1,74 @@
-"""Turn a model into an ONNX graph of one operator set, with PyTorch's exporter for new sets or that for old ones.
+"""Turn a model into an ONNX graph of one operator set, with one of PyTorch's two exporters.
 
-``torch.export`` writes opset 18 and converts it to newer ones; the TorchScript exporter writes 9 to 17 itself. Both
-leave the sizes of the batch, the images and the predictions open if asked to.
+The TorchScript exporter writes opsets 9 to 20, within seconds; it sees what one run of the model computes, so that a
+size may be frozen in it. ``torch.export`` writes 18 and converts that to newer ones; it takes ten to fifty times as
+long, and knows sizes as unknowns. Both leave the sizes of the batch, the images and the predictions open if asked to.
+ONNX Runtime folds what is constant; its own operators are never written.
 """
 
 import contextlib
 import io
 import logging
 import os
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import onnx
+import onnxruntime
 import torch
-from onnxscript import optimizer
 from torch import Tensor
 
 from utils.export.compare import INPUT, OUTPUT, RejectedError, reason
 from utils.export.deployed import Deployed
 
 OLDEST_OPSET = 9  # before, weights are inputs of the graph
-PROGRAM_OPSET = 18  # from here on torch.export
-OPEN_INPUT = ("batch", 3, "height", "width")
+SCRIPT_OPSETS = range(OLDEST_OPSET, 21)  # of the TorchScript exporter
+PROGRAM_OPSET = 18  # the oldest of torch.export
+DEFAULT_OPSET = 17
 FUNCTIONS_IR = 8
 
 # x of the first ONNX Runtime 1.x, none older than 1.2 being tried, that ran a detector of opset 9, 10, … 26
 OLDEST_RUNTIMES = (2, 2, 2, 3, 6, 8, 9, 11, 12, 14, 16, 17, 18, 21, 23, 24, 24, 25)
 
 
-def trace(model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
+Exporter = Callable[[Deployed, Tensor, int, bool], onnx.ModelProto]
+
+
+def exporters(opset: int | None) -> list[tuple[Exporter, int]]:
+    """Return what can write an opset, the fastest first; of any opset, 17 and, where that fails, 18.
+
+    Raises: RejectedError where nothing writes it.
+    """
+    if opset is None:
+        return [(by_script, DEFAULT_OPSET), (by_program, PROGRAM_OPSET)]
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise RejectedError(f"no opset {opset}: the installed packages write {OLDEST_OPSET} to {newest}")
+    known = [(by_script, opset in SCRIPT_OPSETS), (by_program, opset >= PROGRAM_OPSET)]
+    return [(exporter, opset) for exporter, writes in known if writes]
+
+
+def trace(exporter: Exporter, model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
     """Return the ONNX graph of the model, traced with zeros of ``shape``. Raises: RejectedError."""
-    if opset not in range(OLDEST_OPSET, onnx.defs.onnx_opset_version() + 1):
-        raise RejectedError(f"the installed packages write {OLDEST_OPSET} to {onnx.defs.onnx_opset_version()}")
     with quiet_exporter():
-        exporter = _program if opset >= PROGRAM_OPSET else _script
         graph = exporter(model, torch.zeros(shape), opset, open_sizes)
     written = next(entry.version for entry in graph.opset_import if entry.domain == "")
     if written != opset:
         raise RejectedError(f"PyTorch writes {written} instead")
     if open_sizes:
-        _name_sizes(graph.graph.input[0], OPEN_INPUT)
+        _name_sizes(graph.graph.input[0], ("batch", shape[1], "height", "width"))
         channels = model.layout.channels(model.detector.nc)
         _name_sizes(graph.graph.output[0], model.layout.shape("batch", "anchors", channels))
-    del graph.graph.value_info[:]  # sizes of every map as formulas over the trace's own symbols
-    graph.ir_version = least_ir(graph)
-    return graph
+    return folded(graph)
 
 
-def _program(model: Deployed, images: Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
-    """Open sizes are multiples of the stride: knowing that, the exporter computes the sizes of all maps in advance."""
+def by_program(model: Deployed, images: Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
+    """Write a graph with ``torch.export``.
+
+    Open sizes are multiples of the stride: knowing that, it computes the sizes of all maps in advance.
+    """
     stride = model.detector.size_multiple
     batch, rows, columns = (torch.export.Dim(name, min=1) for name in ("batch", "rows", "columns"))
     open_dims = {0: batch, 2: stride * rows, 3: stride * columns}
@@ -68,7 +88,8 @@ def _program(model: Deployed, images: Tensor, opset: int, open_sizes: bool) -> o
     return program.model_proto
 
 
-def _script(model: Deployed, images: Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
+def by_script(model: Deployed, images: Tensor, opset: int, open_sizes: bool) -> onnx.ModelProto:
+    """Write a graph with the TorchScript exporter."""
     file = io.BytesIO()
     axes = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", model.layout.box_axis: "anchors"}}
     try:
@@ -119,10 +140,32 @@ def with_fixed_shape(graph: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.Mod
     _name_sizes(fixed.graph.input[0], shape)
     sizes = fixed.graph.output[0].type.tensor_type.shape.dim
     _name_sizes(fixed.graph.output[0], (shape[0], *(size.dim_value or "anchors" for size in sizes[1:])))
-    with quiet_exporter():
-        fixed = optimizer.optimize(fixed)
-    fixed.ir_version = least_ir(fixed)
-    return fixed
+    return folded(fixed)
+
+
+def folded(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with what is constant computed and without what does nothing, in its own opset.
+
+    Raises: RejectedError where ONNX Runtime does not read it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # standard operators only
+    options.log_severity_level = 4  # what matters is raised
+    with tempfile.TemporaryDirectory() as folder:
+        file = options.optimized_model_filepath = str(Path(folder, "folded.onnx"))
+        try:
+            onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its errors have no class in common
+            raise RejectedError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
+        small = onnx.load(file)
+    used = {node.domain for node in small.graph.node} | {node.domain for node in small.functions}
+    imports = [entry for entry in small.opset_import if entry.domain in used | {""}]
+    del small.opset_import[:]
+    small.opset_import.extend(imports)
+    del small.graph.value_info[:]  # sizes of every map, as formulas over the trace's own symbols
+    small.producer_name, small.producer_version = graph.producer_name, graph.producer_version
+    small.ir_version = least_ir(small)
+    return small
 
 
 def oldest_runtime(opset: int) -> str:
