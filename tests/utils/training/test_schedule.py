@@ -198,6 +198,17 @@ def test_fitted_anchors_find_the_sizes_that_boxes_have():
     assert fitted == pytest.approx(truth[np.argsort(truth.prod(1))], rel=0.1)
 
 
+def test_evolution_brings_anchors_nearer_to_boxes_that_they_already_cover():
+    sizes = np.exp(np.random.default_rng(1).uniform(3, 4, (50, 2)))  # 20 to 55 pixels: every anchor covers them
+
+    def agreement(generations):
+        anchors = fit_anchors(sizes, 3, 640, 4.0, np.random.default_rng(0), generations)
+        ratio = sizes[:, None] / anchors
+        return np.minimum(ratio, 1 / ratio).min(2).max(1).mean()
+
+    assert agreement(100) > agreement(0) + 0.001
+
+
 def test_good_anchors_are_kept_and_poor_ones_replaced():
     rng = np.random.default_rng(0)
     sizes = rng.uniform(10, 300, (200, 2))
