@@ -15,8 +15,8 @@ import time
 import torch
 from torch import Tensor
 
-from utils.benchmark.peak import PeakMemory
 from utils.losses.anchor_free_loss import AnchorFreeGains, AnchorFreeLoss
+from utils.training.peak import PeakMemory
 
 log = logging.getLogger(__name__)
 BATCH, NC, REG_MAX, ROUNDS = 16, 80, 16, 9

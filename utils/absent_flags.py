@@ -34,7 +34,6 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
 }
 
 VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, what it would be, what to do
-    ("batch_size", "-1|auto", "a batch size that fits the memory is not looked for yet", "give a number of images"),
     (
         "freeze",
         r"(?!backbone$|\d+$).*",

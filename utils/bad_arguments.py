@@ -31,7 +31,11 @@ def refused(known: Mapping[str, argparse.Action], argv: Sequence[str], error: ar
     check_value(action.dest, value)
     if action.choices:
         return ConfigError(f"{flag} {value} is not possible", f"give {' or '.join(map(str, action.choices))}")
-    return ConfigError(f"{flag} {value} is not a {NUMBERS[action.type]}", _number_fix(action, value))
+    kind = getattr(action.type, "kind", action.type)
+    words = getattr(action.type, "words", ())
+    return ConfigError(
+        f"{flag} {value} is not a {NUMBERS[kind]}", " or ".join([_number_fix(action, kind, value), *words])
+    )
 
 
 def unknown(known: Mapping[str, argparse.Action], argv: Sequence[str], given: str, command: str) -> ConfigError:
@@ -78,13 +82,13 @@ def _no_value(known: Mapping[str, argparse.Action], flag: str, value: str = "") 
     return ConfigError(f"{flag} takes no value" + (f", and {value!r} is one" if value else ""), fix)
 
 
-def _number_fix(action: argparse.Action, value: str) -> str:
+def _number_fix(action: argparse.Action, kind: type, value: str) -> str:
     parts = value.strip("[]()").replace(",", " ").split()
     if action.nargs and len(parts) > 1:
         return f"put spaces between the numbers, and nothing else: {' '.join(parts)}"
-    if action.type is float and value.count(",") == 1:
+    if kind is float and value.count(",") == 1:
         return f"write a decimal point: {value.replace(',', '.')}"
-    return f"give {NUMBERS[action.type]}s" if action.nargs else f"give one {NUMBERS[action.type]}"
+    return f"give {NUMBERS[kind]}s" if action.nargs else f"give one {NUMBERS[kind]}"
 
 
 def _surplus(known: Mapping[str, argparse.Action], argv: Sequence[str], given: str) -> int:

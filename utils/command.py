@@ -12,7 +12,7 @@ from typing import Any
 
 from utils.config import parse_config
 from utils.dist import rank, refuse_several_processes, world
-from utils.errors import StorageError, UserError
+from utils.errors import StorageError, UserError, lacking_memory
 from utils.terminal import DISK_ERRORS, console, error_text
 from utils.text import safe_text
 
@@ -75,10 +75,9 @@ def _exit_code(main: Callable[[Any], Any], config_class: type, is_shared: bool) 
 
 def _known_failure(error: RuntimeError) -> str | None:
     """Return what PyTorch's error means where the user can do something about it."""
-    if type(error).__name__ == "OutOfMemoryError":  # which is not imported for --help
-        return "the GPU has too little memory\nfix: a smaller --batch-size, --imgsz or model"
-    if "DefaultCPUAllocator" in str(error):
-        return "the machine has too little memory\nfix: a smaller --batch-size, --imgsz or model, or fewer --workers"
+    if where := lacking_memory(error):
+        fewer = "" if where == "the GPU" else ", or fewer --workers"
+        return f"{where} has too little memory\nfix: a smaller --batch-size, --imgsz or model{fewer}"
     if str(error).startswith("DataLoader worker"):
         return (
             f"a process that loads images was ended: {safe_text(error)}\nfix: if it was for want of memory, "

@@ -18,7 +18,7 @@ from typing import Any
 from utils.absent_flags import check_flag, check_value
 from utils.bad_arguments import refused, unknown
 from utils.errors import ConfigError
-from utils.option_types import counts_of, may_be_one, value_type
+from utils.option_types import counts_of, may_be_one, value_type, word_value
 from utils.parser import Parser, build_parser
 from utils.registry import suggest
 
@@ -31,7 +31,7 @@ def option(
     help: str,
     aliases: tuple[str, ...] = (),
     const: Any = None,
-    choices: tuple[Any, ...] = (),
+    choices: tuple[Any, ...] | Mapping[str, Any] = (),
     low: float = -math.inf,
     high: float = math.inf,
     group: str = "",
@@ -40,13 +40,15 @@ def option(
 
     ``aliases`` are further spellings; those of a boolean that begin with ``--no`` switch it off (``--nosave``);
     ``const`` is the value of the flag without an argument (``--cache`` alone); a default of None tells what was not
-    given. A number, or each of several, must lie from ``low`` to ``high``. A field ``int | tuple[int, int]`` is a
-    number where one is given. ``group`` is the title under which ``--help`` shows it.
+    given. A number, or each of several, must lie from ``low`` to ``high``, or be what a word stands for: ``choices`` of
+    a number is a mapping such as ``{"auto": -1}``. A field ``int | tuple[int, int]`` is a number where one is given.
+    ``group`` is the title under which ``--help`` shows it.
     """
     off = tuple(flag for flag in aliases if isinstance(default, bool) and flag.startswith("--no"))
     aliases = tuple(flag for flag in aliases if flag not in off)
-    metadata = {"help": help, "aliases": aliases, "off_aliases": off, "const": const, "choices": choices}
-    metadata |= {"low": low, "high": high, "group": group}
+    words = choices if isinstance(choices, Mapping) else {}
+    metadata = {"help": help, "aliases": aliases, "off_aliases": off, "const": const, "words": words}
+    metadata |= {"choices": () if words else choices, "low": low, "high": high, "group": group}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -148,7 +150,7 @@ def _values(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
         name, negated = names[given]
         if name in values:
             raise ConfigError(f"{given} is given twice, once as another name of it", "leave one of them out")
-        value = _without_argument(config_class, name, value)
+        value = _meant(config_class, name, value)
         values[name] = not value if negated else _fitting(name, value, hints[name])
     return values
 
@@ -164,9 +166,10 @@ def _names(config_class: type) -> dict[str, tuple[str, bool]]:
     return names
 
 
-def _without_argument(config_class: type, name: str, value: Any) -> Any:
-    """Return what ``True`` and ``False`` mean for an option that can be given as a flag alone, like ``--cache``."""
-    const = next(field.metadata["const"] for field in option_fields(config_class) if field.name == name)
+def _meant(config_class: type, name: str, value: Any) -> Any:
+    """Return what a word of an option stands for, and ``True`` and ``False`` for one that can be a flag alone."""
+    meta = next(field.metadata for field in option_fields(config_class) if field.name == name)
+    const, value = meta["const"], word_value(meta["words"], value)
     return value if const is None or not isinstance(value, bool) else const if value else None
 
 
@@ -232,6 +235,7 @@ def allowed_instead(field: dataclasses.Field, value: Any) -> str:
     low, high, choices = (field.metadata[key] for key in ("low", "high", "choices"))
     if choices:
         return "" if value in choices else " or ".join(map(str, choices))
-    if not isinstance(value, int | float) or low <= value <= high:
+    words = field.metadata["words"]
+    if not isinstance(value, int | float) or low <= value <= high or value in words.values():
         return ""
-    return f"{low} or more" if high == math.inf else f"a number from {low} to {high}"
+    return " or ".join([f"{low} or more" if high == math.inf else f"a number from {low} to {high}", *words])

@@ -1,5 +1,6 @@
 """Where and in which precision a model runs, and what of the machine it uses."""
 
+import gc
 import os
 import platform
 import sys
@@ -94,6 +95,13 @@ def now(device: torch.device) -> float:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
+
+
+def clear_memory(device: torch.device) -> None:
+    """Give back what no tensor uses, so that pieces of one size do not stand in the way of another."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def memory_gb(device: torch.device) -> float:

@@ -47,6 +47,13 @@ class DivergedError(UserError):
     exit_code = 4
 
 
+def lacking_memory(error: Exception) -> str:
+    """Return what has too little memory by an error of PyTorch, ``the GPU`` or ``the machine``; empty for any other."""
+    if type(error).__name__ == "OutOfMemoryError":  # which is not imported for --help
+        return "the GPU"
+    return "the machine" if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error) else ""
+
+
 class StorageError(UserError):
     """The disk is full or read-only."""
 

@@ -2,6 +2,8 @@
 
 import types
 import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -28,3 +30,24 @@ def may_be_one(hint: Any) -> bool:
     parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
     are_tuples = [typing.get_origin(part) is tuple for part in parts]
     return isinstance(hint, types.UnionType) and any(are_tuples) and not all(are_tuples)
+
+
+def word_value(words: Mapping[str, Any], value: Any) -> Any:
+    """Return what ``value`` stands for where it is one of the words, in any case; else the value."""
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, eq=False)  # argparse wants a hash
+class Worded:
+    """Reads a value of type ``kind``, or a word that stands for one, from a command line."""
+
+    kind: type
+    words: Mapping[str, Any]
+
+    @property
+    def __name__(self) -> str:  # which argparse puts into its messages
+        return self.kind.__name__
+
+    def __call__(self, text: str) -> Any:
+        """Raises: ValueError."""
+        return self.kind(word_value(self.words, text))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from utils.errors import ConfigError
-from utils.option_types import value_type
+from utils.option_types import Worded, value_type
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,7 +56,7 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, hint
     keywords: dict[str, Any] = {
         "dest": field.name,
         "default": argparse.SUPPRESS,  # the namespace holds what was given
-        "type": kind,
+        "type": Worded(kind, meta["words"]) if meta["words"] else kind,
         "metavar": kind.__name__.upper(),
     }
     if meta["choices"]:

@@ -14,7 +14,6 @@ from models.parse import read_model_yaml
 from models.swap import swap_backbone
 from utils.benchmark.latency import measure_latencies, now
 from utils.benchmark.machine import machine_facts
-from utils.benchmark.peak import Growth, PeakMemory
 from utils.benchmark.reparam_table import FORMS, ReparamTable
 from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.config import check_config
@@ -23,6 +22,7 @@ from utils.device import select_device
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 from utils.runs import new_run_dir
+from utils.training.peak import Growth, PeakMemory
 
 log = logging.getLogger(__name__)
 

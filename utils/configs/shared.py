@@ -3,6 +3,7 @@
 from utils.imgsz import MAX_IMGSZ
 
 IMGSZ = {"aliases": ("--img", "--img-size"), "low": 32, "high": MAX_IMGSZ}  # pixels
+AUTO = -1  # batch size: measured, see ``utils.training.autobatch``
 BATCH_SIZE = {"aliases": ("--batch",), "low": 1}
 WORKERS = {"help": "processes that load images, at most one per core", "low": 0}
 SEED = {"help": "seed of every random draw", "low": 0, "high": 2**32 - 1}

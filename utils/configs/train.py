@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import Given, option
-from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
+from utils.configs.shared import AUTO, BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
 from utils.head_names import HEAD_HELP, HEADS
 
 # titles of --help, in the order of what is changed most often
@@ -68,7 +68,13 @@ class TrainConfig(Given):
         high=1e6,
         group=AMOUNT,
     )
-    batch_size: int = option(16, help="images per batch, of all processes together", **BATCH_SIZE, group=AMOUNT)
+    batch_size: int = option(
+        16,
+        help="images per batch, of all processes together; auto or -1: as many as fit into the memory, measured",
+        choices={"auto": AUTO},
+        **BATCH_SIZE,
+        group=AMOUNT,
+    )
     imgsz: int | tuple[int, int] = option(
         640,
         help="size of the images in pixels: one number for both sides, or height and width",

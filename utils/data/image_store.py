@@ -49,8 +49,8 @@ class ImageStore:
         self.paths, self.shapes, self.smooth = list(paths), np.asarray(shapes), smooth
         self.shape = both_sides(imgsz)
         self.sizes = nominal_sizes(shapes, self.shape)
-        self.stored_sizes = np.minimum(self.sizes, self.shapes[:, ::-1])
-        need = int(self.stored_sizes.prod(1, dtype=np.int64).sum()) * 3
+        self.stored_sizes = _stored_sizes(self.sizes, self.shapes)
+        need = stored_bytes(self.shapes, self.shape)
         self.cache = cache if cache and _fits(cache, need) else None
         self._images: list[np.ndarray] | None = None
         if self.cache == "ram":
@@ -104,6 +104,16 @@ def nominal_sizes(shapes: np.ndarray, imgsz: int | Sequence[int]) -> np.ndarray:
     shapes = np.asarray(shapes, np.int64)
     limit, side = limiting_sides(shapes, both_sides(imgsz))
     return -(-shapes[:, ::-1] * limit // side)
+
+
+def stored_bytes(shapes: np.ndarray, imgsz: int | Sequence[int]) -> int:
+    """Return the bytes of all images of a store, of which the files have ``shapes`` (N, 2) [h, w]."""
+    return 3 * int(_stored_sizes(nominal_sizes(shapes, imgsz), shapes).prod(1, dtype=np.int64).sum())
+
+
+def _stored_sizes(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """Return (N, 2) [w, h]: small images stay as they are."""
+    return np.minimum(sizes, np.asarray(shapes)[:, ::-1])
 
 
 def limiting_sides(shapes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

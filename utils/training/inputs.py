@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from models.detector import DetectionModel
+from utils.configs.shared import AUTO
 from utils.configs.train import TrainConfig
 from utils.data.quad import JOINED
 from utils.data.scan.one_class import as_one_class, with_one_class
@@ -86,7 +87,7 @@ def check_together(cfg: TrainConfig) -> None:
         raise ConfigError(what, "leave one of them out")
     if cfg.unfreeze_epoch is not None and not cfg.freeze:
         raise ConfigError("--unfreeze-epoch needs rows that are frozen", "name them, as --freeze backbone does")
-    if cfg.quad and cfg.batch_size % JOINED:
+    if cfg.quad and cfg.batch_size % JOINED and cfg.batch_size != AUTO:
         fix = "give a multiple of 4, or leave --quad out"
         raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)
 
@@ -98,7 +99,10 @@ def _check_processes(cfg: TrainConfig) -> None:
     if cfg.unfreeze_epoch is not None and world() > 1:
         what = f"--unfreeze-epoch: {world()} processes agree at the start on what they train"
         raise ConfigError(what, "train in one process, or in two runs, the second with --weights")
-    if cfg.batch_size < world():
+    if cfg.batch_size == AUTO and world() > 1:
+        what = f"--batch-size auto measures the memory of one process, and there are {world()}"
+        raise ConfigError(what, "give the number of images for all of them together")
+    if cfg.batch_size != AUTO and cfg.batch_size < world():
         what = f"--batch-size {cfg.batch_size} is the number of images for all {world()} processes"
         raise ConfigError(what, f"give {world()} or more")
     if cfg.sync_bn and world() == 1:

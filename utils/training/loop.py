@@ -14,7 +14,7 @@ from models.summary import summary_line
 from utils.checkpoint.load import load_model
 from utils.collective import copy_from_first, join, leave
 from utils.configs.train import TrainConfig
-from utils.device import autocast, select_device, usable_cpus
+from utils.device import autocast, clear_memory, select_device, usable_cpus
 from utils.dist import rank, world
 from utils.errors import DivergedError, StorageError
 from utils.evaluation.evaluate import Evaluation, evaluate
@@ -29,6 +29,7 @@ from utils.predictions import Predictions
 from utils.text import counted, duration
 from utils.training.epoch import train_epoch
 from utils.training.fitness import fitness_of
+from utils.training.halving import forget, half_batch
 from utils.training.recovery import recover
 from utils.training.resume import device_of_run
 from utils.training.saving import check_room, save_last, save_weights
@@ -43,11 +44,25 @@ FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they ar
 
 def train(cfg: TrainConfig) -> Path:
     """Train, validate and save a model, or go on with the run of --resume; return the run folder."""
-    device = cfg.device or device_of_run(cfg)
-    if "," in device and world() == 1:
-        return launch(replace(cfg, device=device))
-    join(select_device(device))
+    name = cfg.device or device_of_run(cfg)
+    if "," in name and world() == 1:
+        return launch(replace(cfg, device=name))
+    device = select_device(name)
+    join(device)
     session = build_session(cfg)
+    while smaller := _run(session, cfg):
+        run_dir, spent = session.run_dir, session.budget.spent if session.budget else 0.0
+        del session  # with all that is in the memory
+        clear_memory(device)
+        session = build_session(replace(cfg, batch_size=smaller), run_dir)
+        if session.budget:
+            session.budget.before = spent  # what was for nothing took time too
+    tell_result(session.run_dir)
+    return session.run_dir
+
+
+def _run(session: Session, cfg: TrainConfig) -> int:
+    """Train to the end and return 0; where the first epoch lacks memory, the batch size to start again with."""
     _announce(session)
     try:
         if rank() == 0:
@@ -59,12 +74,17 @@ def train(cfg: TrainConfig) -> Path:
     except (KeyboardInterrupt, SystemExit, StorageError):  # Ctrl-C, SIGTERM, a full disk
         _say_how_to_go_on(session)
         raise
+    except RuntimeError as error:
+        smaller = half_batch(session, cfg, error)
+        if not smaller:
+            raise
+        forget(session)
+        return smaller
     finally:
         session.cores.release()
         if session.lock:
             unlock(session.lock)
-    tell_result(session.run_dir)
-    return session.run_dir
+    return 0
 
 
 def _train_epochs(session: Session) -> None:

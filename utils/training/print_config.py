@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from utils.config import check_config, option_values
+from utils.configs.shared import AUTO
 from utils.configs.train import TrainConfig
 from utils.data.scan.spec import DataSpec, load_data_spec
 from utils.losses import find_loss
@@ -74,7 +75,12 @@ def _resumed(cfg: TrainConfig) -> tuple[TrainConfig, dict[str, Any], Sources, So
 
 
 def _given(cfg: TrainConfig) -> dict[str, str]:
-    return {name: f"--config {cfg.config}" if name in cfg.from_file else "flag" for name in cfg.given}
+    given = {name: f"--config {cfg.config}" if name in cfg.from_file else "flag" for name in cfg.given}
+    return given | ({"batch_size": f"{given['batch_size']}; chosen when the run starts"} if _is_auto(cfg) else {})
+
+
+def _is_auto(cfg: TrainConfig) -> bool:
+    return cfg.batch_size == AUTO and cfg.resume is None
 
 
 def _yaml(values: Mapping[str, Any], sources: Sources) -> Iterator[str]:

@@ -6,7 +6,6 @@ is a function of seed, epoch and number.
 """
 
 import logging
-import random
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from utils.checkpoint.content import Checkpoint
 from utils.checkpoint.load import build_model, load_checkpoint
 from utils.collective import gather, mean
 from utils.config import SINGLE_CALL, make_config
+from utils.configs.shared import AUTO
 from utils.configs.train import TrainConfig
 from utils.data.scan.spec import find_data_yaml
 from utils.device import cpu_name
@@ -28,6 +28,7 @@ from utils.dist import rank, world
 from utils.errors import CheckpointError, ConfigError
 from utils.runs import newest, remove_leftovers
 from utils.training.fingerprint import differences
+from utils.training.generators import generator_states, set_generators
 from utils.training.time_budget import follow
 from utils.yaml_file import read_yaml
 
@@ -150,6 +151,8 @@ def _options(checkpoint: Checkpoint, cfg: TrainConfig) -> TrainConfig:
     training = checkpoint.facts["training"]
     before = make_config(TrainConfig, training["opt"])
     given = {name: getattr(cfg, name) for name in sorted(cfg.given - set(SINGLE_CALL))}
+    if cfg.batch_size == AUTO:  # as the run has it
+        given.pop("batch_size", None)
     changed = [
         f"--{name.replace('_', '-')} {_shown(value)}, it was {_shown(getattr(before, name))}"
         for name, value in given.items()
@@ -197,7 +200,7 @@ def capture(session: Any) -> dict[str, Any]:
         "halvings": state.halvings,
         "time": s.budget.state_dict() if s.budget else None,
         "maps": s.image_weights.maps if s.image_weights else None,
-        "generators": gather(_generators(s.device)),  # of each process
+        "generators": gather(generator_states(s.device)),  # of each process
         "data": s.data_facts,
         "data_file": str(s.spec.file),
         "machine": numerics(s.device, s.amp_dtype),
@@ -239,7 +242,7 @@ def restore(session: Any, resumed: Resumed) -> None:
     if changed:
         log.warning("going on, but not to the same last digit: %s", "; ".join(changed))
     if rank() < len(state["generators"]):
-        _set_generators(state["generators"][rank()], s.device)
+        set_generators(state["generators"][rank()], s.device)
 
 
 def numerics(device: torch.device, amp_dtype: torch.dtype | None) -> dict[str, Any]:
@@ -252,20 +255,3 @@ def numerics(device: torch.device, amp_dtype: torch.dtype | None) -> dict[str, A
         "threads": torch.get_num_threads(),
         "processes": world(),
     }
-
-
-def _generators(device: torch.device) -> dict[str, Any]:
-    """Return the states of the global generators; DropPath and code of users draw from them."""
-    numbers = np.random.get_state(legacy=False)
-    states = {"python": random.getstate(), "numpy": numbers, "torch": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _set_generators(states: Mapping[str, Any], device: torch.device) -> None:
-    random.setstate(states["python"])
-    numbers = states["numpy"]
-    key = np.array(numbers["state"]["key"], np.uint32)
-    np.random.set_state(numbers | {"state": numbers["state"] | {"key": key}})
-    torch.set_rng_state(states["torch"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)

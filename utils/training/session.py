@@ -19,23 +19,22 @@ from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
 from utils.data.quad import JOINED
 from utils.data.scan.scan_result import Problem, ScanResult
-from utils.device import autocast_dtype
 from utils.dist import rank, world
 from utils.hyper import take
 from utils.loggers import build_loggers
-from utils.losses import build_loss
 from utils.losses._contract import Loss
 from utils.runs import lock_folder, make_writable, new_run_dir, write_text
 from utils.text import counted
+from utils.training.autobatch import with_batch_size
 from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
-from utils.training.freeze import Freezing, frozen_rows
+from utils.training.freeze import Freezing
 from utils.training.inputs import Inputs, read_inputs
-from utils.training.layer_decay import layer_factors, log_rates
-from utils.training.optim import Stepper, build_optimizer, parameter_groups
+from utils.training.optim import Stepper
 from utils.training.pace import Pace
+from utils.training.parts import build_parts, log_parts
 from utils.training.processes import share_model
-from utils.training.resume import LAST, Resumed, find_resumed, restore
+from utils.training.resume import LAST, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
 from utils.training.spent import Spent
@@ -90,12 +89,15 @@ class Session(Inputs):
         return self.weights_dir / LAST
 
 
-def build_session(cfg: TrainConfig) -> Session:
-    """Return the parts of a run, a new one or that of --resume. Nothing is written before every input is found good."""
+def build_session(cfg: TrainConfig, run_dir: Path | None = None) -> Session:
+    """Return the parts of a run, a new one or that of --resume. Nothing is written before every input is found good.
+
+    ``run_dir`` is the folder of a run that starts again.
+    """
     check_config(cfg)
     resumed = find_resumed(cfg)
     with first_goes_first():
-        inputs = read_inputs(cfg, resumed)
+        inputs = with_batch_size(read_inputs(cfg, resumed))
     cfg, hyp, model, device, shape = inputs.cfg, inputs.hyp, inputs.model, inputs.device, inputs.shape
     train_scan, val_scan = inputs.scans
     batch_size = min(cfg.batch_size, len(train_scan))
@@ -104,32 +106,31 @@ def build_session(cfg: TrainConfig) -> Session:
     budget = TimeBudget(cfg.time, cfg.epochs, first) if cfg.time else None
     augment = AugmentConfig.from_hyp(hyp, budget.length if budget else cfg.epochs)
     train_loader, val_loader = build_loaders(cfg, augment, shape, model, inputs.scans, weights)
-    freezing = _freeze(model, cfg.freeze, cfg.unfreeze_epoch)
-    optimizer = _optimizer(model, cfg, hyp, batch_size)
-    amp_dtype = autocast_dtype(device, cfg.amp)
-    ema = ModelEMA(model)
-    loss = build_loss(model.head, hyp, max(shape))
-    run_dir, lock = _open_run_dir(inputs, resumed)
+    parts = build_parts(inputs, batch_size)
+    log_parts(inputs, parts)
+    run_dir, lock = _open_run_dir(inputs, resumed.run_dir if resumed else run_dir)
     session = Session(
         **vars(inputs),
         run_dir=run_dir,
         cores=CoreShare(device),
         pace=Pace(cfg.epochs, len(train_loader), len(val_scan) / batch_size if cfg.val else 0, first, says=not budget),
-        amp_dtype=amp_dtype,
         network=share_model(model, device, cfg.sync_bn),
-        freezing=freezing,
-        ema=ema,
-        loss=loss,
+        freezing=parts.freezing,
+        amp_dtype=parts.amp_dtype,
+        ema=parts.ema,
+        loss=parts.loss,
         loss_factor=JOINED if cfg.quad else 1,
-        stepper=Stepper(model, optimizer, ema, scaled=amp_dtype == torch.float16, max_norm=cfg.clip_grad),
-        schedule=_schedule(optimizer, cfg, hyp, len(train_loader), batch_size),
+        stepper=Stepper(
+            model, parts.optimizer, parts.ema, scaled=parts.amp_dtype == torch.float16, max_norm=cfg.clip_grad
+        ),
+        schedule=_schedule(parts.optimizer, cfg, hyp, len(train_loader), batch_size),
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
         train_loader=train_loader,
         val_loader=val_loader,
         loggers=build_loggers(run_dir, resumed.rows() if resumed else ()) if lock else [],
         image_weights=weights,
         spent=Spent(),
-        state=RunState(torch.zeros(len(loss.terms), device=device)),
+        state=RunState(torch.zeros(len(parts.loss.terms), device=device)),
         budget=budget,
         lock=lock,
     )
@@ -175,8 +176,8 @@ def build_loaders(
     return train, val
 
 
-def _open_run_dir(inputs: Inputs, resumed: Resumed | None) -> tuple[Path, IO[str] | None]:
-    """Return the folder of the run, a new one or that which goes on; note in it what the run starts from.
+def _open_run_dir(inputs: Inputs, run_dir: Path | None) -> tuple[Path, IO[str] | None]:
+    """Return the folder of the run, a new one or ``run_dir``; note in it what the run starts from.
 
     It is the same in all processes; the first has its lock. A dry run has neither.
 
@@ -187,31 +188,11 @@ def _open_run_dir(inputs: Inputs, resumed: Resumed | None) -> tuple[Path, IO[str
     if rank() > 0:
         return of_first(None), None
     cfg = inputs.cfg
-    run_dir = resumed.run_dir if resumed else new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+    run_dir = run_dir or new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
     lock = lock_folder(run_dir)
     problems = [problem for scan in inputs.scans for problem in scan.problems]
     _write_inputs(run_dir, cfg, inputs.hyp, inputs.model, problems)
     return of_first(run_dir), lock
-
-
-def _freeze(model: DetectionModel, choice: Sequence[str], until: int | None) -> Freezing:
-    """Freeze the rows that --freeze names, in place, for ever or ``until`` an epoch."""
-    rows = frozen_rows(choice, len(model.model), len(model.backbone_rows))
-    if rows:
-        named = ", ".join(f"{row} {model.rows[row].name}" for row in rows)
-        log.info("frozen: rows %s%s", named, "" if until is None else f"; they train from epoch {until} on")
-    return Freezing(model.model, rows, until)
-
-
-def _optimizer(model: DetectionModel, cfg: TrainConfig, hyp: dict[str, Any], batch_size: int) -> torch.optim.Optimizer:
-    values = take(ScheduleHyp, hyp)
-    weight_decay = values.weight_decay * _decay_scale(batch_size, values.nominal_batch)
-    backbone = model.backbone or model.model[: len(model.backbone_rows)]
-    factors = layer_factors(model, cfg.layer_decay) if cfg.layer_decay != 1 else {}
-    groups = parameter_groups(model, values.lr0, weight_decay, backbone, cfg.backbone_lr, factors)
-    if factors:
-        log_rates(groups)
-    return build_optimizer(cfg.optimizer, groups, values.momentum)
 
 
 def _schedule(
@@ -219,11 +200,6 @@ def _schedule(
 ) -> Schedule:
     values = take(ScheduleHyp, hyp)
     return Schedule(optimizer, values, epochs=cfg.epochs, steps=steps, batch_size=batch_size, cosine=cfg.cos_lr)
-
-
-def _decay_scale(batch_size: int, nominal: int) -> float:
-    accumulate = max(1, round(nominal / batch_size))
-    return batch_size * accumulate / nominal
 
 
 def _write_inputs(

@@ -12,12 +12,12 @@ from torch import nn
 
 from utils.benchmark import reparam
 from utils.benchmark.latency import Latency
-from utils.benchmark.peak import STATUS, Growth, PeakMemory
 from utils.benchmark.reparam import measure_memory, measure_times, run_reparam
 from utils.benchmark.reparam_table import FORMS, ReparamTable
 from utils.benchmark.subprocess_run import IsolatedError
 from utils.configs.benchmark import BenchmarkConfig
 from utils.errors import ConfigError
+from utils.training.peak import STATUS, Growth, PeakMemory
 from utils.yaml_file import write_yaml
 
 GB = 10**9

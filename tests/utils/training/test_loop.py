@@ -15,6 +15,7 @@ from utils.errors import DivergedError, StorageError
 from utils.losses.anchor_loss import DetectionLoss
 from utils.runs import ROOT
 from utils.training import loop
+from utils.training import parts as parts_module
 from utils.training import session as session_module
 from utils.training.ema import ModelEMA
 from utils.training.loop import train
@@ -55,7 +56,7 @@ def test_the_benchmark_fuses_before_the_model_goes_to_the_device(folder, moves):
 
 @pytest.mark.parametrize(("dtype", "hint"), [(torch.float16, True), (torch.bfloat16, False), (None, False)])
 def test_divergence_in_float16_suggests_full_precision(folder, monkeypatch, dtype, hint):
-    monkeypatch.setattr(session_module, "autocast_dtype", lambda device, amp: dtype)
+    monkeypatch.setattr(parts_module, "autocast_dtype", lambda device, amp: dtype)
     monkeypatch.setattr(DetectionLoss, "forward", lambda self, maps, _: (maps[0].sum() * nan, torch.full((3,), nan)))
 
     with pytest.raises(DivergedError) as error:
