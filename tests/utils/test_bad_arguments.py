@@ -55,6 +55,9 @@ def refusal(command: str) -> ConfigError:
         ("train --img 320 epochs=3", "unexpected argument 'epochs=3'", "write it as --epochs 3"),
         ("train –epochs 3", "unexpected argument '–epochs'", "type two plain hyphens: --epochs"),
         ("train -epochs 3", "unknown argument '-epochs'", "did you mean --epochs?"),
+        ("train --batch-size 0", "--batch-size 0 is out of range", "give 1 or more or auto"),
+        ("train --batch-size many", "--batch-size many is not a whole number", "give one whole number or auto"),
+        ("val --batch-size -1", "--batch-size -1 is out of range", "give 1 or more"),
         ("train --batch_sise 3", "unknown argument '--batch_sise'", "did you mean --batch-size"),
         ("train --nval", "unknown argument '--nval'", "did you mean --noval or --val or --no-val?"),
         ("val --source 0", "unknown argument '--source'", "see --help"),
@@ -71,7 +74,6 @@ def test_a_command_line_that_is_wrong_is_told_what_and_how_to_mend_it(command, w
     ("command", "what", "fix"),
     [
         ("train --save-period 0", "--save-period 0: no epoch comes every 0 epochs", "give 1 or more, or -1"),
-        ("train --batch-size auto", "--batch-size auto: a batch size that fits", "give a number of images"),
         ("train --freeze 0,1,2", "--freeze 0,1,2: no rows go by this name", "with spaces between them"),
         ("val --task speed", "--task speed: there is no such measurement yet", "give train, val or test"),
         ("export --include torchscript onnx", "--include torchscript: no other format", "give onnx"),

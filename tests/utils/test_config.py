@@ -194,7 +194,6 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
         (TrainConfig, "epochs", "unexpected argument 'epochs'", "see --help"),
         (TrainConfig, "--resume_evolve=x.yaml", "--resume_evolve of YOLOv5's train.py", "not have it yet"),
         (TrainConfig, "--save-period 0", "--save-period 0: no epoch", "-1 for never"),
-        (TrainConfig, "--batch -1", "--batch-size -1: a batch size that fits", "give a number of images"),
         (TrainConfig, "--freeze neck", "--freeze neck: no rows go by this name", "'backbone'"),
         (DetectConfig, "--source rtsp://10.0.0.1/x", "--source rtsp://10.0.0.1/x: cameras", "files or folders"),
         (DetectConfig, "--weights best.engine", "--weights best.engine: this format", ".onnx"),

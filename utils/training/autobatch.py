@@ -111,7 +111,7 @@ def largest_on_gpu(step: Step, memory: PeakMemory, most: int, limit: int) -> Fou
         done, pictures = pictures, 2 * pictures
     found = _on_line(growth, most)
     if not found.each:
-        return found._replace(pictures=done, each=memory.peak() // max(done, 1))
+        return _without_line(memory, done)
     pictures = min(found.pictures, limit)
     while pictures > done and not _fits(step, memory, pictures):
         pictures = max(pictures * 3 // 4, done)
@@ -120,11 +120,12 @@ def largest_on_gpu(step: Step, memory: PeakMemory, most: int, limit: int) -> Fou
 
 def largest_on_cpu(step: Step, memory: PeakMemory, most: int, loaded: int) -> Found:
     """Return what fits into ``most`` bytes where loader processes need ``loaded`` more for every picture."""
-    growth = Growth()
+    growth, done = Growth(), 0
     for pictures in (FIRST, 2 * FIRST):
-        memory.reset()
-        step(pictures)
+        if not _fits(step, memory, pictures):
+            return _without_line(memory, done)
         growth.add(pictures, memory.peak() + pictures * loaded)
+        done = pictures
     return _on_line(growth, most)
 
 
@@ -133,6 +134,11 @@ def _on_line(growth: Growth, most: int) -> Found:
     fixed = growth.foretell(0)
     each = growth.foretell(1) - fixed
     return Found(max((most - fixed) // each, 0), each, fixed) if each > 0 else Found(0)
+
+
+def _without_line(memory: PeakMemory, done: int) -> Found:
+    """Return the largest size that was done, where the next did not fit."""
+    return Found(done, each=memory.peak() // max(done, 1))
 
 
 def _fits(step: Step, memory: PeakMemory, pictures: int) -> bool:

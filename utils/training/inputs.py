@@ -90,6 +90,10 @@ def check_together(cfg: TrainConfig) -> None:
     if cfg.quad and cfg.batch_size % JOINED and cfg.batch_size != AUTO:
         fix = "give a multiple of 4, or leave --quad out"
         raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)
+    processes = max(world(), cfg.device.count(",") + 1)
+    if cfg.batch_size == AUTO and processes > 1:
+        what = f"--batch-size auto measures the memory of one process, and there are {processes}"
+        raise ConfigError(what, "give the number of images for all of them together")
 
 
 def _check_processes(cfg: TrainConfig) -> None:
@@ -99,9 +103,6 @@ def _check_processes(cfg: TrainConfig) -> None:
     if cfg.unfreeze_epoch is not None and world() > 1:
         what = f"--unfreeze-epoch: {world()} processes agree at the start on what they train"
         raise ConfigError(what, "train in one process, or in two runs, the second with --weights")
-    if cfg.batch_size == AUTO and world() > 1:
-        what = f"--batch-size auto measures the memory of one process, and there are {world()}"
-        raise ConfigError(what, "give the number of images for all of them together")
     if cfg.batch_size != AUTO and cfg.batch_size < world():
         what = f"--batch-size {cfg.batch_size} is the number of images for all {world()} processes"
         raise ConfigError(what, f"give {world()} or more")

@@ -30,6 +30,7 @@ from utils.text import counted, duration
 from utils.training.epoch import train_epoch
 from utils.training.fitness import fitness_of
 from utils.training.halving import forget, half_batch
+from utils.training.inputs import check_together
 from utils.training.recovery import recover
 from utils.training.resume import device_of_run
 from utils.training.saving import check_room, save_last, save_weights
@@ -46,6 +47,8 @@ def train(cfg: TrainConfig) -> Path:
     """Train, validate and save a model, or go on with the run of --resume; return the run folder."""
     name = cfg.device or device_of_run(cfg)
     if "," in name and world() == 1:
+        if cfg.resume is None:
+            check_together(cfg)  # before others are started
         return launch(replace(cfg, device=name))
     device = select_device(name)
     join(device)

@@ -195,6 +195,13 @@ def test_as_many_boxes_are_tried_as_a_picture_may_have(hyp, options, boxes):
     assert most_boxes(SimpleNamespace(cfg=TrainConfig(**options), hyp=defaults | hyp, scans=(scan,))) == boxes
 
 
+@pytest.mark.parametrize(("size", "pictures"), [(100 + 10 * 3, 2), (50, 0)])
+def test_on_a_cpu_without_memory_for_the_second_step_the_first_counts(size, pictures):
+    memory = Memory(100, 10, size)
+
+    assert largest_on_cpu(memory.step, memory, 1000, loaded=0).pictures == pictures
+
+
 @pytest.mark.parametrize("value", [-1, "auto", "Auto"])
 def test_it_may_be_written_as_a_word_or_as_a_number(value):
     assert make_config(TrainConfig, {"batch": value}).batch_size == AUTO
@@ -206,6 +213,19 @@ def test_several_processes_are_refused(folder, monkeypatch):
 
     with pytest.raises(ConfigError, match="measures the memory of one process, and there are 2"):
         read_inputs(TrainConfig(**SETTINGS, batch_size=AUTO), None)
+
+
+def test_several_devices_are_refused_before_any_process_starts(folder):
+    with pytest.raises(ConfigError, match="measures the memory of one process, and there are 2"):
+        train(TrainConfig(**SETTINGS | {"device": "0,1"}, batch_size=AUTO))
+
+
+def test_a_run_that_goes_on_keeps_the_number_that_it_has_chosen(folder):
+    settings = SETTINGS | QUIET
+    train(TrainConfig(**settings, batch_size=AUTO))
+
+    again = ["--resume", "runs/train/exp", "--batch-size", "auto", "--epochs", "2", "--device", "cpu"]
+    assert read_yaml(train(parse_config(TrainConfig, again)) / "opt.yaml")["batch_size"] == 3
 
 
 def test_the_config_is_printed_with_what_will_be_chosen(folder, caplog):
