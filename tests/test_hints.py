@@ -28,6 +28,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/backends/pt.py", "--layout"): "val detect",  # the others give none
     ("utils/checkpoint/onnx_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
+    ("utils/training/checkpointing.py", "--batch-size"): "train",
+    ("utils/training/checkpointing.py", "--checkpointing"): "train",
     ("utils/training/inputs.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
     ("utils/training/fitness.py", "--fitness"): "train",

@@ -97,6 +97,12 @@ class TrainConfig(Given):
     amp: bool = option(
         True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)", group=MACHINE
     )
+    checkpointing: bool = option(
+        False,
+        help="keep fewer maps in memory, and compute blocks of the model again for their gradients: the same results, "
+        "slower steps; docs/memory.md has figures",
+        group=MACHINE,
+    )
     project: str = option("runs/train", help="folder of the runs", group=RESULTS)
     name: str = option("exp", help=NAME_HELP, group=RESULTS)
     exist_ok: bool = option(False, help="write into the folder even if it exists", group=RESULTS)

@@ -44,6 +44,7 @@ MAY_CHANGE = {
     "device",
     "workers",
     "cache",
+    "checkpointing",
     "data",
     "val",
     "save",

@@ -30,10 +30,10 @@ from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
 from utils.training.freeze import Freezing
 from utils.training.inputs import Inputs, read_inputs
+from utils.training.network import build_network
 from utils.training.optim import Stepper
 from utils.training.pace import Pace
 from utils.training.parts import build_parts, log_parts
-from utils.training.processes import share_model
 from utils.training.resume import LAST, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
@@ -108,13 +108,14 @@ def build_session(cfg: TrainConfig, run_dir: Path | None = None) -> Session:
     train_loader, val_loader = build_loaders(cfg, augment, shape, model, inputs.scans, weights)
     parts = build_parts(inputs, batch_size)
     log_parts(inputs, parts)
+    network = build_network(inputs)
     run_dir, lock = _open_run_dir(inputs, resumed.run_dir if resumed else run_dir)
     session = Session(
         **vars(inputs),
         run_dir=run_dir,
         cores=CoreShare(device),
         pace=Pace(cfg.epochs, len(train_loader), len(val_scan) / batch_size if cfg.val else 0, first, says=not budget),
-        network=share_model(model, device, cfg.sync_bn),
+        network=network,
         freezing=parts.freezing,
         amp_dtype=parts.amp_dtype,
         ema=parts.ema,
