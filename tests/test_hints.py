@@ -30,6 +30,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
     ("utils/training/checkpointing.py", "--batch-size"): "train",
     ("utils/training/checkpointing.py", "--checkpointing"): "train",
+    ("utils/training/inputs.py", "--checkpointing"): "train",
+    ("utils/training/inputs.py", "--sync-bn"): "train",
     ("utils/training/inputs.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
     ("utils/training/fitness.py", "--fitness"): "train",

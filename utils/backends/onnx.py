@@ -122,7 +122,7 @@ def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSessi
             log.warning("%s runs on the CPU: this onnxruntime has no CUDA; onnxruntime-gpu has", file.path)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # else it may see its own in the same bytes
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # its threads wait for the next image asleep
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # its threads sleep between two images
     options.log_severity_level = 4  # what matters is raised
     try:
         return onnxruntime.InferenceSession(file.content, options, providers=providers)

@@ -9,7 +9,7 @@ CPU: random numbers are drawn again as they were, and norms do not count a batch
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,7 +60,7 @@ def recompute_blocks(model: DetectionModel, shape: tuple[int, int]) -> None:
         raise ConfigError(what, "leave --checkpointing out; a smaller --batch-size needs less memory")
     for path in blocks:
         module = model.get_submodule(path)
-        module.forward = partial(_forward, module)
+        module.forward = partial(_forward, module, module.forward)
     log.info("--checkpointing: %s, which keep %.0f %% of the maps", counted(len(blocks), "block"), 100 * share)
 
 
@@ -123,8 +123,8 @@ def watch(model: nn.Module, shape: Sequence[int]) -> dict[str, Kept]:
     return kept
 
 
-def _forward(module: nn.Module, *args: Any, **options: Any) -> Any:
-    plain = partial(type(module).forward, module)
+def _forward(module: nn.Module, plain: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return what ``plain``, the forward pass of ``module``, does, in training by computing it twice."""
     if not (module.training and torch.is_grad_enabled()):
         return plain(*args, **options)
     contexts = partial(_contexts, module)

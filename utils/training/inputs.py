@@ -103,6 +103,9 @@ def _check_processes(cfg: TrainConfig) -> None:
     if cfg.unfreeze_epoch is not None and world() > 1:
         what = f"--unfreeze-epoch: {world()} processes agree at the start on what they train"
         raise ConfigError(what, "train in one process, or in two runs, the second with --weights")
+    if cfg.checkpointing and cfg.sync_bn and world() > 1:
+        what = "--checkpointing and --sync-bn together do not train as either does alone"
+        raise ConfigError(what, "leave one of them out")
     if cfg.batch_size != AUTO and cfg.batch_size < world():
         what = f"--batch-size {cfg.batch_size} is the number of images for all {world()} processes"
         raise ConfigError(what, f"give {world()} or more")

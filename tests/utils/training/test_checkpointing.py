@@ -17,6 +17,7 @@ from utils.config import make_config
 from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
 from utils.runs import ROOT
+from utils.training import inputs
 from utils.training.checkpointing import Kept, choose_blocks, recompute_blocks, watch
 from utils.training.loop import train
 from utils.yaml_file import read_yaml
@@ -198,7 +199,7 @@ for again in (False, True):
     model = DetectionModel("yolov5n-emo.yaml", load_backbone=False).train()
     if again:
         recompute_blocks(model, (64, 64))
-    network = share_model(model, torch.device("cpu"), sync_bn=SYNC)
+    network = share_model(model, torch.device("cpu"), sync_bn=False)
     torch.manual_seed(rank())
     for _ in range(2):
         sum(maps.square().mean() for maps in network(torch.rand(2, 3, 64, 64))).backward()
@@ -210,6 +211,12 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sync_bn", ["False", "True"])
-def test_two_processes_have_the_same_gradients_with_it(tmp_path, sync_bn):
-    assert in_processes(PROCESSES.replace("SYNC", sync_bn), 2, tmp_path) == ["True", "True"]
+def test_two_processes_have_the_same_gradients_with_it(tmp_path):
+    assert in_processes(PROCESSES, 2, tmp_path) == ["True", "True"]
+
+
+def test_norms_over_all_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(inputs, "world", lambda: 2)
+
+    with pytest.raises(ConfigError, match="--checkpointing computes norms again"):
+        inputs.read_inputs(make_config(TrainConfig, SETTINGS | {"checkpointing": True, "sync_bn": True}), None)
