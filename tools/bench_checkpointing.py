@@ -15,8 +15,8 @@ import time
 import torch
 
 from models.detector import DetectionModel
-from utils.benchmark.peak import PeakMemory
 from utils.training.checkpointing import recompute_blocks
+from utils.training.peak import PeakMemory
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from tiny_detector import TINY, tiny_model, write_tiny_project
 from torch import nn
 
 from models.detector import DetectionModel
-from utils.benchmark.peak import PeakMemory
 from utils.config import make_config
 from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
@@ -20,6 +19,7 @@ from utils.runs import ROOT
 from utils.training import inputs
 from utils.training.checkpointing import Kept, choose_blocks, recompute_blocks, watch
 from utils.training.loop import train
+from utils.training.peak import PeakMemory
 from utils.yaml_file import read_yaml
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 2, "batch_size": 2, "workers": 0}
@@ -218,5 +218,5 @@ def test_two_processes_have_the_same_gradients_with_it(tmp_path):
 def test_norms_over_all_processes_are_refused(monkeypatch):
     monkeypatch.setattr(inputs, "world", lambda: 2)
 
-    with pytest.raises(ConfigError, match="--checkpointing computes norms again"):
+    with pytest.raises(ConfigError, match="--checkpointing and --sync-bn together"):
         inputs.read_inputs(make_config(TrainConfig, SETTINGS | {"checkpointing": True, "sync_bn": True}), None)
