@@ -16,8 +16,8 @@ CHUNK = 256  # images per task
 
 
 @dataclass
-class _Outcome:
-    """What became of one image: ``shape`` is None where it cannot be used."""
+class Outcome:
+    """What became of one image: ``shape`` (height, width) is None where it cannot be used."""
 
     shape: tuple[int, int] | None = None
     rows: LabelRows = field(default_factory=LabelRows)
@@ -33,9 +33,9 @@ def verify_files(images: list[str], label_files: list[str], nc: int, workers: in
     """
     starts = range(0, len(images), CHUNK)
 
-    def verify_chunk(start: int) -> list[_Outcome]:
+    def verify_chunk(start: int) -> list[Outcome]:
         part = slice(start, start + CHUNK)
-        return [_verify(*pair, nc) for pair in zip(images[part], label_files[part], strict=True)]
+        return [verify_file(*pair, nc) for pair in zip(images[part], label_files[part], strict=True)]
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         outcomes = [outcome for chunk in pool.map(verify_chunk, starts) for outcome in chunk]
@@ -43,12 +43,12 @@ def verify_files(images: list[str], label_files: list[str], nc: int, workers: in
     if bad_classes:
         raise DataError(
             f"{len(bad_classes)} label rows name a class that does not exist\n{show(bad_classes)}",
-            _class_fix(outcomes, nc),
+            class_fix(outcomes, nc),
         )
     return _table(outcomes)
 
 
-def _class_fix(outcomes: list[_Outcome], nc: int) -> str:
+def class_fix(outcomes: list[Outcome], nc: int) -> str:
     """Return what to do about class ids outside 0…nc-1, which some tools count from 1."""
     ids = {box[0] for outcome in outcomes for box in outcome.rows.boxes}.union(*(o.rows.bad_ids for o in outcomes))
     if (min(ids), max(ids)) != (1, nc):
@@ -59,24 +59,25 @@ def _class_fix(outcomes: list[_Outcome], nc: int) -> str:
     )
 
 
-def _verify(image: str, label_file: str, nc: int) -> _Outcome:
+def verify_file(image: str, label_file: str, nc: int) -> Outcome:
+    """Read the header of an image and its labels; what is wrong with them is in the outcome."""
     try:
         shape = image_shape(image)
     except ImageError as error:
-        return _Outcome(problems=[Problem(image, 0, error.reason)])
+        return Outcome(problems=[Problem(image, 0, error.reason)])
     if min(shape) < MIN_SIDE:
-        return _Outcome(problems=[Problem(image, 0, f"{shape[1]}×{shape[0]} pixels; a side must have {MIN_SIDE}")])
+        return Outcome(problems=[Problem(image, 0, f"{shape[1]}×{shape[0]} pixels; a side must have {MIN_SIDE}")])
     try:
         with open_regular(label_file) as file:
             text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
-        return _Outcome(shape)
+        return Outcome(shape)
     except OSError as error:  # without its labels the image would teach that nothing is there
-        return _Outcome(problems=[Problem(label_file, 0, why(error))])
+        return Outcome(problems=[Problem(label_file, 0, why(error))])
     except UnicodeDecodeError:
-        return _Outcome(problems=[Problem(label_file, 0, "not UTF-8 text")])
+        return Outcome(problems=[Problem(label_file, 0, "not UTF-8 text")])
     rows = parse_labels(text, nc, shape)
-    return _Outcome(
+    return Outcome(
         shape,
         rows,
         has_file=True,
@@ -85,7 +86,7 @@ def _verify(image: str, label_file: str, nc: int) -> _Outcome:
     )
 
 
-def _table(outcomes: list[_Outcome]) -> Table:
+def _table(outcomes: list[Outcome]) -> Table:
     """Return ``kept`` (N,) indices of the usable images, ``shapes`` (N, 2), ``counts`` (N,) label rows of each,
     ``labels`` (T, 5), ``corners`` (T,) polygon points of each row, ``points`` (P, 2), ``tallies`` and ``problems``.
     """

@@ -41,21 +41,26 @@ def list_label_folders(label_files: Sequence[str]) -> LabelFolders:
     return LabelFolders(sorted(unclaimed), sorted(links))
 
 
-def warn_of_orphans(images: Sequence[str], label_files: Sequence[str], unclaimed: Sequence[str]) -> None:
-    """Say how many label files have no image at all; those of images that the scan was not asked for are none."""
+def warn_of_orphans(images: Sequence[str], unclaimed: Sequence[str]) -> None:
+    """Say how many label files have no image at all."""
+    orphans = find_orphans(images, unclaimed)
+    if orphans:
+        log.warning("%d label files have no image, the first is %s", len(orphans), visible(orphans[0]))
+
+
+def find_orphans(images: Sequence[str], unclaimed: Sequence[str]) -> list[str]:
+    """Return the label files without an image; those of images that the scan was not asked for are none."""
     if not unclaimed:
-        return
+        return []
     image_folders = {image.rpartition(os.sep)[0] for image in images}
     existing = {
         label_path(entry.path) for folder in image_folders for entry in os.scandir(folder) if is_image_name(entry.name)
     }
-    orphans = [
+    return [
         file
         for file in unclaimed
         if file not in existing and (name := file.rpartition(os.sep)[2].lower()) not in LISTS and name[:6] != "readme"
     ]
-    if orphans:
-        log.warning("%d label files have no image, the first is %s", len(orphans), visible(orphans[0]))
 
 
 def check_links(images: Sequence[str], label_files: Sequence[str], links: Sequence[int], fence: Sequence[Path]) -> None:

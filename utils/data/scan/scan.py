@@ -61,7 +61,7 @@ def scan_dataset(
             f"none of the {len(images)} images has a label; the first label file would be {label_files[0]}",
             "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt",
         )
-    warn_of_orphans(images, label_files, folders.unclaimed)
+    warn_of_orphans(images, folders.unclaimed)
     for problem in result.problems[:LOGGED_PROBLEMS]:
         log.warning("left out: %s", problem)
     if len(result.problems) > LOGGED_PROBLEMS:
