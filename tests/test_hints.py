@@ -18,6 +18,7 @@ COMMANDS = {  # file → its config class
     "export.py": "utils.configs.export.ExportConfig",
     "benchmark.py": "utils.configs.benchmark.BenchmarkConfig",
     "models/yolo.py": "models.yolo.SummaryConfig",
+    "utils/doctor/__main__.py": "utils.configs.doctor.DoctorConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
