@@ -33,10 +33,10 @@ code { font: .875em ui-monospace, monospace; }
 .error { color: var(--error); } .warning { color: var(--warning); } .note { color: var(--note); }
 .good { color: var(--good); }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
-td.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; }
 img { max-width: 100%; height: auto; display: block; border-radius: 3px; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: .9rem; }
 figure { margin: 0; padding: .5rem; background: var(--card); border-radius: 5px; }
@@ -62,17 +62,20 @@ def picture(image: np.ndarray, alt: str, quality: int = 80) -> str:
 
 
 def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table of texts; numbers, as ``int`` and ``float``, stand at the right of their cells."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    """Return a table of texts; numbers, as ``int`` and ``float``, stand at the right, and so do their titles."""
+    kinds = [_kind(value) for value in rows[0]] if rows else [""] * len(head)
+    titles = "".join(f'<th scope="col"{kind}>{escape(title)}</th>' for title, kind in zip(head, kinds, strict=True))
     lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
+def _kind(value: object) -> str:
+    return " class=number" if isinstance(value, int | float) else ""
+
+
 def _cell(value: object) -> str:
-    number = isinstance(value, int | float)
-    return (
-        f"<td{' class=number' if number else ''}>{f'{value:,.6g}' if isinstance(value, float) else escape(value)}</td>"
-    )
+    shown = f"{value:,.6g}" if isinstance(value, float) else escape(value)
+    return f"<td{_kind(value)}>{shown}</td>"
 
 
 def page(title: str, body: str, style: str = "") -> str:
