@@ -25,18 +25,18 @@ from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
-TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS = (
+TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR = (
     ROOT / f"docs/{name}.md"
-    for name in ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus")
+    for name in ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "doctor")
 )
-PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS]
-RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME]  # the pages whose commands are run, with -m slow
+PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR]
+RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR]  # the pages whose commands are run, with -m slow
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",
     CONTRIBUTING: "its commands run these very tests",
 }
-SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
+SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py", "-m utils.doctor")
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
@@ -171,7 +171,9 @@ def test_every_reason_not_to_run_a_command_is_needed():
 @cache
 def flags_of(script: str) -> set[str]:
     """Return the flags that ``--help`` lists."""
-    done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *script.split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return set(re.findall(r"--[a-z][\w-]*", done.stdout))
 
 
@@ -183,7 +185,7 @@ def missing_flags() -> list[tuple[str, set[str]]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_flag_of_a_command_exists(page):
-    commands = re.findall(r"python ((?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8"))
+    commands = re.findall(r"python (-m utils\.\w+|(?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8"))
 
     assert commands
     for script, arguments in commands:

@@ -200,7 +200,14 @@ def parser_of(config_class: type, prog: str | None) -> Parser:
     """Return the parser of a command; its help begins with the docstring of the script."""
     doc = sys.modules[config_class.__module__].__doc__ if prog is None else None
     about = getattr(sys.modules.get("__main__"), "__doc__", None) or doc
-    return build_parser(option_fields(config_class), typing.get_type_hints(config_class), prog, about)
+    return build_parser(option_fields(config_class), typing.get_type_hints(config_class), prog or _module(), about)
+
+
+def _module() -> str | None:
+    """Return how a folder of ours is started as a command, None for a script, whose name is that of its file."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = spec.name.removesuffix(".__main__") if spec else ""
+    return f"python -m {name}" if name.startswith("utils.") else None
 
 
 def _whole_flag(parser: argparse.ArgumentParser, argument: str) -> str:

@@ -38,6 +38,7 @@ class Example:
     picture: int | None = None  # index in ``Facts.pictures``
     rows: tuple[int, ...] = ()
     found: tuple[float, ...] = ()  # a box [x1, y1, x2, y2], 0–1, that is not in the labels
+    twin: int | None = None  # index of the picture that it is compared with
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,12 @@ class Facts:
         line = int(self.lines[row])
         return Example(self.pictures[picture].label_file, line, text, picture, (int(row), *map(int, others)))
 
-    def at_picture(self, picture: int, text: str) -> Example:
-        return Example(self.pictures[picture].path, 0, text, picture)
+    def at_picture(self, picture: int, text: str, twin: int | None = None) -> Example:
+        return Example(self.pictures[picture].path, 0, text, picture, twin=twin)
 
-    def at_labels(self, picture: int, text: str) -> Example:
+    def at_labels(self, picture: int, text: str, twin: int | None = None) -> Example:
         """Return the example of all labels of a picture."""
-        return Example(self.pictures[picture].label_file, 0, text, picture, tuple(self.rows_of(picture)))
+        return Example(self.pictures[picture].label_file, 0, text, picture, tuple(self.rows_of(picture)), twin=twin)
 
     def at_problem(self, problem: Problem) -> Example:
         index = self._by_file.get(problem.path)

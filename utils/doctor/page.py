@@ -29,6 +29,7 @@ section { border-top: 1px solid var(--line); margin-top: 1.6rem; }
 section h2 { margin-top: 1.1rem; }
 .tag { font-size: .75rem; font-weight: 700; letter-spacing: .03em; text-transform: uppercase; margin-right: .5rem; }
 summary { cursor: pointer; margin: .6rem 0; }
+figure img + img { margin-top: .4rem; }
 ul { padding-left: 1.2rem; }
 """
 
@@ -76,7 +77,7 @@ def _section(facts: Facts, number: int, finding: Finding, room: _Room) -> str:
     listed = f"<details{'' if figures else ' open'}><summary>Files</summary><ul>{''.join(lines)}</ul></details>"
     return (
         f'<section id="f{number}"><h2><span class="tag {finding.severity}">{finding.severity}</span>'
-        f"{escape(heading(finding))}</h2>\n<p>{escape(finding.fix)}</p>\n"
+        f"{escape(heading(finding))}</h2>\n<p><b>Fix:</b> {escape(finding.fix)}</p>\n"
         f'<p class="soft">check <code>{escape(finding.check)}</code>, see docs/doctor.md</p>\n'
         f'<div class="pictures">{"".join(figures)}</div>\n{listed if lines else ""}</section>'
     )
@@ -92,11 +93,15 @@ def _figures(facts: Facts, finding: Finding, room: _Room) -> Iterator[str]:
         if len(seen) == PICTURES[finding.severity] or room.left <= 0:
             return
         seen.add(key)
-        image = _drawn(facts, example)
-        if image is None:
+        twin = (
+            None if example.twin is None else (facts.at_labels if example.rows else facts.at_picture)(example.twin, "")
+        )
+        images = [_drawn(facts, one) for one in (example, twin) if one]
+        shown = "".join(picture(image, facts.place(example), QUALITY) for image in images if image is not None)
+        if not shown:
             continue
         caption = f"<code>{escape(facts.place(example))}</code><br>{escape(shorten(example.text, 120))}"
-        figure = f"<figure>{picture(image, facts.place(example), QUALITY)}<figcaption>{caption}</figcaption></figure>"
+        figure = f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
         room.left -= len(figure)
         yield figure
 

@@ -216,7 +216,7 @@ def test_the_page_carries_its_pictures_and_stays_small(planted):
     _, facts, findings = planted
     text = render(facts, findings)
 
-    assert text.count("<figure>") == text.count('<img src="data:image/jpeg;base64,') >= 20
+    assert text.count('<img src="data:image/jpeg;base64,') > text.count("<figure>") >= 20  # some show two pictures
     assert len(text) < 5_000_000
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from utils.doctor.checks.duplicates import look_alike
 from utils.doctor.facts import NOTE, WARNING, Facts, Finding
 
 DIGITS = 5  # to which coordinates must be equal
@@ -25,9 +26,10 @@ def equal_label_files(facts: Facts) -> Iterator[Finding]:
         known = {facts.pictures[first].pixels.digest}
         for index in others:
             digest, file = facts.pictures[index].pixels.digest, facts.pictures[index].label_file
-            if digest not in known and file != facts.pictures[first].label_file:
+            other = digest not in known and file != facts.pictures[first].label_file
+            if other and not list(look_alike(facts, [(first, index)])):
                 name = facts.shown(facts.pictures[first].label_file)
-                examples.append(facts.at_labels(index, f"the same rows as {name}"))
+                examples.append(facts.at_labels(index, f"the same rows as {name}", first))
             known.add(digest)
     yield from Finding.of(
         WARNING,

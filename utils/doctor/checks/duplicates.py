@@ -12,6 +12,7 @@ import numpy as np
 
 from utils.doctor.facts import NOTE, WARNING, Facts, Finding
 from utils.doctor.pixels import THUMB
+from utils.text import counted
 
 GRID = 8
 MIN_AGREEMENT = 0.85  # of the bits of two hashes
@@ -27,7 +28,7 @@ def leaks(facts: Facts) -> Iterator[Finding]:
     for position, split in enumerate(order):
         for earlier in order[:position]:
             twins = _twins(facts, split, earlier)
-            examples = [facts.at_picture(i, f"{how} {_name(facts, j)}") for i, j, how in twins]
+            examples = [facts.at_picture(i, f"{how} {_name(facts, j)}", j) for i, j, how in twins]
             images = sum(picture.split == split for picture in facts.pictures)
             yield from Finding.of(
                 WARNING,
@@ -40,8 +41,8 @@ def leaks(facts: Facts) -> Iterator[Finding]:
 def repeated_pictures(facts: Facts) -> Iterator[Finding]:
     for split in facts.splits:
         twins = _twins(facts, split, split)
-        equal = [facts.at_picture(i, f"{how} {_name(facts, j)}") for i, j, how in twins if how == EQUAL]
-        alike = [facts.at_picture(i, f"{how} {_name(facts, j)}") for i, j, how in twins if how == ALIKE]
+        equal = [facts.at_picture(i, f"{how} {_name(facts, j)}", j) for i, j, how in twins if how == EQUAL]
+        alike = [facts.at_picture(i, f"{how} {_name(facts, j)}", j) for i, j, how in twins if how == ALIKE]
         fix = "remove the copies, and see that one of each keeps its labels"
         yield from Finding.of(WARNING, f"pictures of {split} that are copies of another", fix, equal)
         fix = "frames of a video cost time and teach little; keep one of a few dozen"
@@ -57,8 +58,9 @@ def labelled_differently(facts: Facts) -> Iterator[Finding]:
     for first, *others in groups.values():
         for other in others:
             if facts.pictures[first].label_file != facts.pictures[other].label_file and not _same(facts, first, other):
-                text = f"{len(facts.rows_of(other))} boxes here, {len(facts.rows_of(first))} in {_name(facts, first)}"
-                examples.append(facts.at_labels(other, f"the same picture: {text}"))
+                here, there = (counted(len(facts.rows_of(index)), "box") for index in (other, first))
+                text = f"{here} here, {there} for the same file {_name(facts, first)}"
+                examples.append(facts.at_labels(other, text, first))
     yield from Finding.of(
         WARNING, "copies of a picture that are labelled differently", "keep the better labels", examples
     )
@@ -106,10 +108,11 @@ def _alike(facts: Facts, ours: Sequence[int], theirs: Sequence[int]) -> Iterator
         best = agreement.argmax(axis=1)
         near = np.flatnonzero(agreement[np.arange(len(rows)), best] >= 2 * MIN_AGREEMENT - 1)
         pairs = list(zip(rows[near].tolist(), columns[best[near]].tolist(), strict=True))
-        yield from _verified(facts, pairs)
+        yield from look_alike(facts, pairs)
 
 
-def _verified(facts: Facts, pairs: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def look_alike(facts: Facts, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield those of the pairs of pictures whose thumbnails agree."""
     if not pairs:
         return
     one, other = (_thumbs(facts, side) for side in zip(*pairs, strict=True))

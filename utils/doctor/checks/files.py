@@ -78,14 +78,13 @@ def shared_labels(facts: Facts) -> Iterator[Finding]:
     for index, picture in enumerate(facts.pictures):
         owners[picture.label_file].setdefault(picture.path, index)
     groups = [list(images.values()) for images in owners.values() if len(images) > 1]
-    text = "shares its label file with {}"
+    examples = []
+    for first, *others in groups:
+        text = f"shares its label file with {facts.shown(facts.pictures[first].path)}"
+        examples += [facts.at_picture(index, text) for index in others]
     yield from Finding.of(
         ERROR,
         "images that share their label file with another of the same name",
         "rename or remove one of the two",
-        [
-            facts.at_picture(index, text.format(facts.pictures[group[0]].path))
-            for group in groups
-            for index in group[1:]
-        ],
+        examples,
     )
