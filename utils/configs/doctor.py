@@ -16,5 +16,5 @@ class DoctorConfig:
         "", help="weights of a trained model, .pt or .onnx, whose detections are compared with the labels"
     )
     backbone: str = option("", help=BACKBONE_HELP)
-    device: str = option("", **DEVICE)
+    device: str = option("", help=f"what runs the model: {DEVICE['help']}")
     out: str = option("", help="folder of the page; without it runs/doctor/exp, exp2, …")

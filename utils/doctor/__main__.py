@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.command import run_command
 from utils.configs.doctor import DoctorConfig
-from utils.errors import UnfitError
+from utils.errors import ConfigError, StorageError, UnfitError
 from utils.runs import new_run_dir, write_text
 
 log = logging.getLogger("utils.doctor")
@@ -18,7 +18,7 @@ PROJECT, NAME, PAGE = "runs/doctor", "exp", "doctor.html"
 
 
 def main(cfg: DoctorConfig) -> None:
-    """Look through the data set. Raises: UnfitError, after the page has been written, where a training would fail."""
+    """Look through the data set. Raises: UnfitError, after the page has been written, where a training would stop."""
     # here, because PyTorch takes seconds to import and --help should not
     from dataclasses import replace
 
@@ -31,23 +31,40 @@ def main(cfg: DoctorConfig) -> None:
     from utils.doctor.gather import gather_facts
     from utils.doctor.page import render
 
+    if cfg.backbone and not cfg.model:
+        raise ConfigError("--backbone belongs to the weights file of --model", "give both, or leave it out")
+    if cfg.out and Path(cfg.out).is_file():
+        raise ConfigError(f"--out {cfg.out}: is a file", "name a folder")
     device = select_device(cfg.device)
     spec = load_data_spec(cfg.data)
     backend = load_backend(cfg.model, device, cfg.backbone) if cfg.model else None
     if backend:
         check_classes(backend, spec.names, cfg.model)
-    out = Path(cfg.out) if cfg.out else Path(PROJECT) / NAME
     facts = gather_facts(spec, cfg.imgsz)
     facts = replace(facts, anchors=model_anchors(backend) if backend else default_anchors())
     facts = with_detections(facts, backend, device) if backend else facts
 
     findings = examine(facts)
-    run_dir = new_run_dir(out.parent, out.name, exist_ok=bool(cfg.out))
+    run_dir = _folder(cfg.out)
     write_text(run_dir / PAGE, render(facts, findings))
     log.info(told(facts, findings))
     log.info("page: %s", run_dir / PAGE)
     if any(finding.severity == ERROR for finding in findings):
         raise UnfitError(f"{spec.file}: {verdict(findings)}", "correct the errors above, then look again")
+
+
+def _folder(out: str) -> Path:
+    """Return (and make) the folder of the page."""
+    if not out:
+        return new_run_dir(PROJECT, NAME)
+    folder = Path(out).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"--out {out}: cannot make this folder ({error.strerror})", "choose another folder"
+        ) from error
+    return folder
 
 
 if __name__ == "__main__":

@@ -36,10 +36,13 @@ def gather_facts(spec: DataSpec, imgsz: int) -> Facts:
     pairs = dict.fromkeys(
         pair for split in splits.values() for pair in zip(split.images, split.label_files, strict=True)
     )
-    with ThreadPoolExecutor(THREADS) as pool:
+    pool = ThreadPoolExecutor(THREADS)
+    try:
         seen = pool.map(lambda pair: _examine(*pair, spec.nc), pairs)
         with progress_bar(_Sized(seen, len(pairs)), f"{'pictures':>22}", stays=False) as outcomes:
             known = dict(zip(pairs, outcomes, strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
     claimed = {file for split in splits.values() for file in split.label_files}
     return _facts(spec, imgsz, splits, known, [file for file in _orphans(splits) if file not in claimed])
 

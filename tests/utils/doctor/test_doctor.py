@@ -19,7 +19,7 @@ from utils.doctor.examine import examine, told
 from utils.doctor.facts import ERROR, NOTE, WARNING
 from utils.doctor.gather import gather_facts
 from utils.doctor.page import render
-from utils.errors import UnfitError
+from utils.errors import ConfigError, UnfitError
 from utils.predictions import BN5C, Predictions
 from utils.runs import ROOT
 
@@ -235,3 +235,25 @@ def test_the_command_ends_with_3_for_a_set_that_is_not_fit_and_writes_the_page(p
 
     assert raised.value.exit_code == 3
     assert (tmp_path / "page" / "doctor.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"backbone": "my.py:net"}, "--backbone belongs to"), ({"out": __file__}, "is a file")],
+)
+def test_a_useless_option_is_refused_before_anything_is_read(options, message):
+    with pytest.raises(ConfigError, match=message):
+        main(DoctorConfig(data="no such file.yaml", **options))
+
+
+def test_a_split_that_is_not_there_leaves_the_others_their_report(tmp_path):
+    data = Planted(tmp_path, {"train": 12, "val": 4})
+    data.yaml.write_text(data.yaml.read_text() + "test: images/nowhere\n")
+    (data.root / "images/val").rename(data.root / "moved")
+    (data.root / "images/val").mkdir()
+    data.image("train", "003").write_bytes(b"")
+
+    facts, findings = look(data)
+
+    assert {(f.check, f.severity) for f in findings if f.severity != NOTE} >= {("refused", ERROR), ("refused", WARNING)}
+    assert places(facts, findings, "unusable-pictures") == ["images/train/003.jpg"]

@@ -18,7 +18,7 @@ def class_counts(facts: Facts) -> dict[str, np.ndarray]:
 
 def missing_classes(facts: Facts) -> Iterator[Finding]:
     counts = class_counts(facts)
-    for split in [split for split in ("train", "val") if split in counts]:
+    for split in [split for split in ("train", "val") if split in counts and counts[split].any()]:
         missing = [class_id for class_id in facts.spec.names if not counts[split][class_id]]
         effect = "which cannot be learnt" if split == "train" else "which get no figures and count in no mAP"
         yield from Finding.of(
