@@ -36,7 +36,8 @@ code { font: .875em ui-monospace, monospace; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+th.number { text-align: right; }
+td.number { text-align: right; white-space: nowrap; }
 img { max-width: 100%; height: auto; display: block; border-radius: 3px; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13rem), 1fr)); gap: .9rem; }
 figure { margin: 0; padding: .5rem; background: var(--card); border-radius: 5px; }

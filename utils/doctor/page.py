@@ -121,7 +121,7 @@ def _drawn(facts: Facts, example: Example) -> np.ndarray | None:
     image, window = _zoomed(image, focus)
     boxes = np.array([facts.corners[row] for row in others] + [box for box, _, _ in marked]).reshape(-1, 4)
     boxes = (boxes - np.tile(window[:2], 2)) / np.tile(window[2:] - window[:2], 2) * np.tile(image.shape[1::-1], 2)
-    texts = [""] * len(others) + [shorten(name, 24) for _, _, name in marked]
+    texts = [""] * len(others) + [shorten(name, 16) for _, _, name in marked]
     colors = [GREY] * len(others) + [color_of(class_id) for _, class_id, _ in marked]
     return draw_boxes(image, boxes.clip(-SIDE, 2 * SIDE), texts, colors, line_width=2)
 

@@ -155,7 +155,8 @@ def test_labels_of_the_stored_picture_are_told_from_those_of_the_upright_one(tmp
 class Knowing:
     """A model that has learnt the drawn pictures by heart."""
 
-    def __init__(self, data):
+    def __init__(self, data, skill=1.0):
+        self.skill = skill
         self.names, self.stride, self.fixed_size, self.layout = dict(enumerate("abcdef")), 32, None, BN5C
         self.truth = [drawn(split, int(name))[1] for split, name in sorted(data.rows)]
 
@@ -164,7 +165,7 @@ class Knowing:
         height, width = images.shape[2:]
         output = torch.zeros(1, max(len(rows), 1), 11)
         output[0, : len(rows), :4] = rows[:, 1:] * torch.tensor([width, height, width, height])
-        output[0, : len(rows), 4] = 0.9
+        output[0, : len(rows), 4] = 0.9 * self.skill
         output[0, torch.arange(len(rows)), 5 + rows[:, 0].long()] = 1
         return Predictions(output, BN5C)
 
@@ -184,6 +185,16 @@ def test_a_model_that_knows_better_names_the_labels_that_are_wrong(tmp_path):
     assert places(facts, findings, "missing-labels") == [f"labels/train/{names[0]}.txt"]
     assert places(facts, findings, "other-class") == [f"labels/train/{names[1]}.txt:1"]
     assert places(facts, findings, "doubtful-labels") == [f"labels/train/{names[2]}.txt:{line}"]
+
+
+def test_a_model_that_finds_nothing_is_no_judge(tmp_path):
+    data = Planted(tmp_path, {"train": 12, "val": 2})
+
+    facts = with_detections(gather_facts(load_data_spec(data.yaml), 320), Knowing(data, skill=0), torch.device("cpu"))
+
+    assert [(f.check, f.severity, f.examples) for f in examine(facts) if f.count == len(facts.boxes)] == [
+        ("doubtful-labels", NOTE, ())
+    ]
 
 
 def test_anchors_that_miss_boxes_are_told(tmp_path):

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from utils.doctor.checks.boxes import iou
-from utils.doctor.facts import WARNING, Example, Facts, Finding
+from utils.doctor.facts import NOTE, WARNING, Example, Facts, Finding
 
 SURE = 0.6  # confidence of a detection that is believed
 SAME_PLACE = 0.6  # IoU of a detection and the label that it is about
 ELSEWHERE = 0.2  # IoU under which a detection has nothing to do with a label
+TOO_MANY = 0.5  # share of the labels that a model of any use cannot miss
 LOOK = "look at each, the likeliest first, and correct the labels where the model is right"
 
 
@@ -68,6 +69,10 @@ def doubtful_labels(facts: Facts) -> Iterator[Finding]:
     for picture, _, overlaps in _compared(facts):
         rows = facts.rows_of(picture)
         found += [rows.start + int(k) for k in np.flatnonzero(overlaps.max(axis=0, initial=0) < ELSEWHERE)]
+    if len(found) > TOO_MANY * len(facts.boxes):
+        title = f"the model finds nothing near most of the {len(facts.boxes)} boxes, and can judge no labels"
+        yield Finding(NOTE, title, "train it longer, or look whether it was trained on such pictures", count=len(found))
+        return
     found.sort(key=lambda row: -facts.sides[row].prod())  # a large object is hard to overlook
     yield from Finding.of(
         WARNING,
