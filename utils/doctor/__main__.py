@@ -19,6 +19,11 @@ PROJECT, NAME, PAGE = "runs/doctor", "exp", "doctor.html"
 
 def main(cfg: DoctorConfig) -> None:
     """Look through the data set. Raises: UnfitError, after the page has been written, where a training would stop."""
+    if cfg.backbone and not cfg.model:
+        raise ConfigError("--backbone belongs to the weights file of --model", "give both, or leave it out")
+    if cfg.out and Path(cfg.out).is_file():
+        raise ConfigError(f"--out {cfg.out}: is a file", "name a folder")
+
     # here, because PyTorch takes seconds to import and --help should not
     from dataclasses import replace
 
@@ -31,10 +36,6 @@ def main(cfg: DoctorConfig) -> None:
     from utils.doctor.gather import gather_facts
     from utils.doctor.page import render
 
-    if cfg.backbone and not cfg.model:
-        raise ConfigError("--backbone belongs to the weights file of --model", "give both, or leave it out")
-    if cfg.out and Path(cfg.out).is_file():
-        raise ConfigError(f"--out {cfg.out}: is a file", "name a folder")
     device = select_device(cfg.device)
     spec = load_data_spec(cfg.data)
     backend = load_backend(cfg.model, device, cfg.backbone) if cfg.model else None

@@ -30,7 +30,7 @@ class Pixels:
     digest: bytes  # equal for equal files
     thumb: np.ndarray  # (THUMB, THUMB) uint8, grey
     mean: float  # of the grey values, 0–255
-    spread: float  # their standard deviation
+    spread: float  # the largest standard deviation of a colour
     is_grey: bool  # the three colours are equal everywhere
     lost: float  # share of the height, from the bottom, for which a JPEG had no data
     mode: str  # Pillow's name of how the file stores a pixel; empty where it does not say
@@ -44,12 +44,12 @@ def read_pixels(path: str) -> tuple[Pixels, np.ndarray]:
     mode, orientation, shape = _storage(data)
     small = shrunk(data, path, shape, orientation)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    mean, spread = cv2.meanStdDev(grey)
+    _, spread = cv2.meanStdDev(small)
     return Pixels(
         digest=hashlib.sha256(data).digest()[:16],
         thumb=cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA),
-        mean=float(mean[0, 0]),
-        spread=float(spread[0, 0]),
+        mean=float(grey.mean()),
+        spread=float(spread.max()),
         is_grey=_is_grey(small),
         lost=_lost(small) if data.startswith(JPEG_START) and orientation == 1 else 0.0,
         mode=mode,

@@ -18,7 +18,7 @@ GRID = 8
 MIN_AGREEMENT = 0.85  # of the bits of two hashes
 MIN_CORRELATION = 0.97  # of two thumbnails
 MIN_DETAIL = 0.8  # the same of what is left of them without their coarse shades
-MIN_SPREAD = 6.0  # grey values; flatter pictures have nothing to compare
+MIN_SPREAD = 6.0  # standard deviation of a colour; flatter pictures have nothing to compare
 CELLS = 1 << 24  # of a matrix of agreements at once
 
 

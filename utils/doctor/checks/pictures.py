@@ -6,7 +6,7 @@ import numpy as np
 
 from utils.doctor.facts import NOTE, WARNING, Facts, Finding
 
-EMPTY_SPREAD = 2.0  # standard deviation of the grey values of a picture of one colour
+EMPTY_SPREAD = 2.0  # largest standard deviation of a colour in a picture that has but one
 DARK, BRIGHT = 10.0, 245.0  # mean grey value
 LOST_SHARE = 0.02  # of the height
 FEW = 0.1  # share below which one kind is the odd one out
