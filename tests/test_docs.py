@@ -25,12 +25,15 @@ from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
-TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR = (
+TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, REPORTS = (
     ROOT / f"docs/{name}.md"
-    for name in ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "doctor")
+    for name in (
+        *("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "doctor"),
+        *("reports",),
+    )
 )
-PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR]
-RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR]  # the pages whose commands are run, with -m slow
+PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, REPORTS]
+RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR, REPORTS]  # whose commands are run, with -m slow
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",

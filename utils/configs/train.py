@@ -115,6 +115,14 @@ class TrainConfig(Given):
         -1, help="keep the weights of every so many epochs, as epochN.pt; -1 = never", low=-1, group=RESULTS
     )
     plots: bool = option(True, help="draw plots and pictures", aliases=("--noplots",), group=RESULTS)
+    logger: tuple[str, ...] = option(
+        (),
+        help="give the figures to these too, besides results.csv: tensorboard, mlflow, wandb; without it nothing is "
+        "sent anywhere",
+        choices=("tensorboard", "mlflow", "wandb"),
+        group=RESULTS,
+    )
+    log_weights: bool = option(False, help="give best.pt to the loggers mlflow and wandb at the end", group=RESULTS)
     fitness: str = option(
         "default",
         help="what best.pt and --patience go by: default (0.1 mAP50 + 0.9 mAP50-95), map, map50, recall, f1, or "

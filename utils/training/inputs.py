@@ -23,6 +23,7 @@ from utils.dist import world
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.imgsz import fit_shape
+from utils.loggers import check_loggers
 from utils.losses import find_loss
 from utils.runs import ROOT
 from utils.training.fingerprint import fingerprint
@@ -37,6 +38,7 @@ from utils.training.start import ModelPlan, build_model, fit_head, plan_model
 log = logging.getLogger(__name__)
 
 HYPS = "data/hyps"
+TAKE_WEIGHTS = {"mlflow", "wandb"}  # of the loggers
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,9 @@ def check_together(cfg: TrainConfig) -> None:
         raise ConfigError(what, "leave one of them out")
     if cfg.unfreeze_epoch is not None and not cfg.freeze:
         raise ConfigError("--unfreeze-epoch needs rows that are frozen", "name them, as --freeze backbone does")
+    check_loggers(cfg.logger)
+    if cfg.log_weights and not TAKE_WEIGHTS & set(cfg.logger):
+        raise ConfigError("--log-weights needs a logger that takes files", "add --logger mlflow, or --logger wandb")
     if cfg.quad and cfg.batch_size % JOINED and cfg.batch_size != AUTO:
         fix = "give a multiple of 4, or leave --quad out"
         raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)

@@ -40,6 +40,7 @@ from utils.training.time_budget import fit_epochs
 
 log = logging.getLogger(__name__)
 
+LOGGED = ("opt.yaml", "hyp.yaml", "results.csv")  # files of a run that loggers get
 FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they are few
 
 
@@ -66,14 +67,16 @@ def train(cfg: TrainConfig) -> Path:
 
 def _run(session: Session, cfg: TrainConfig) -> int:
     """Train to the end and return 0; where the first epoch lacks memory, the batch size to start again with."""
-    _announce(session)
+    completed = False
     try:
+        _announce(session)
         if rank() == 0:
             check_room(session)
         _train_epochs(session)
         leave()
         if rank() == 0:
             _finish(session)
+        completed = True
     except (KeyboardInterrupt, SystemExit, StorageError):  # Ctrl-C, SIGTERM, a full disk
         _say_how_to_go_on(session)
         raise
@@ -85,6 +88,8 @@ def _run(session: Session, cfg: TrainConfig) -> int:
         return smaller
     finally:
         session.cores.release()
+        for logger in session.loggers:
+            logger.finish(completed)
         if session.lock:
             unlock(session.lock)
     return 0
@@ -238,9 +243,18 @@ def _finish(session: Session) -> None:
     table = s.run_dir / "results.csv"
     if s.cfg.plots and table.exists():
         plot_results(table, s.run_dir / "results.png")
-    for logger in s.loggers:
-        for picture in sorted([*s.run_dir.glob("*.png"), *s.run_dir.glob("*.jpg")]):
-            logger.image(picture.stem, picture)
-        logger.finish()
+    _log_files(s)
     log.info("\nresults in %s", s.run_dir)
     log.info("weights: %s", best)
+
+
+def _log_files(session: Session) -> None:
+    """Give the loggers what the run has written; the weights if they are wanted."""
+    s = session
+    pictures = sorted([*s.run_dir.glob("*.png"), *s.run_dir.glob("*.jpg")])
+    files = [path for name in LOGGED if (path := s.run_dir / name).exists()]
+    for logger in s.loggers:
+        for picture in pictures:
+            logger.image(picture.stem, picture)
+        for file in [*files, s.weights_dir / "best.pt"] if s.cfg.log_weights else files:
+            logger.file(file)

@@ -52,6 +52,8 @@ MAY_CHANGE = {
     "save_period",
     "on_nonfinite",
     "plots",
+    "logger",
+    "log_weights",
 }
 
 

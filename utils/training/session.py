@@ -22,6 +22,7 @@ from utils.data.scan.scan_result import Problem, ScanResult
 from utils.dist import rank, world
 from utils.hyper import take
 from utils.loggers import build_loggers
+from utils.loggers._contract import Run
 from utils.losses._contract import Loss
 from utils.runs import lock_folder, make_writable, new_run_dir, write_text
 from utils.text import counted
@@ -34,7 +35,7 @@ from utils.training.network import build_network
 from utils.training.optim import Stepper
 from utils.training.pace import Pace
 from utils.training.parts import build_parts, log_parts
-from utils.training.resume import LAST, find_resumed, restore
+from utils.training.resume import LAST, Resumed, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
 from utils.training.spent import Spent
@@ -128,7 +129,7 @@ def build_session(cfg: TrainConfig, run_dir: Path | None = None) -> Session:
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
         train_loader=train_loader,
         val_loader=val_loader,
-        loggers=build_loggers(run_dir, resumed.rows() if resumed else ()) if lock else [],
+        loggers=_start_loggers(run_dir, inputs, resumed) if lock else [],
         image_weights=weights,
         spent=Spent(),
         state=RunState(torch.zeros(len(parts.loss.terms), device=device)),
@@ -194,6 +195,12 @@ def _open_run_dir(inputs: Inputs, run_dir: Path | None) -> tuple[Path, IO[str] |
     problems = [problem for scan in inputs.scans for problem in scan.problems]
     _write_inputs(run_dir, cfg, inputs.hyp, inputs.model, problems)
     return of_first(run_dir), lock
+
+
+def _start_loggers(run_dir: Path, inputs: Inputs, resumed: Resumed | None) -> list[Any]:
+    settings = option_values(inputs.cfg) | {f"hyp/{key}": value for key, value in inputs.hyp.items()}
+    run = Run(run_dir, settings, resumed.rows() if resumed else (), goes_on=resumed is not None)
+    return build_loggers(run, inputs.cfg.logger)
 
 
 def _schedule(

@@ -124,7 +124,10 @@ def test_the_weights_of_an_epoch_are_there_before_it_is_logged(folder, monkeypat
         def epoch(self, row):
             raise ZeroDivisionError
 
-    monkeypatch.setattr(session_module, "build_loggers", lambda run_dir, rows: [Failing()])
+        def finish(self, completed):
+            assert not completed
+
+    monkeypatch.setattr(session_module, "build_loggers", lambda run, names: [Failing()])
 
     with pytest.raises(ZeroDivisionError):
         train(TrainConfig(**SETTINGS, device="cpu", plots=False))
