@@ -19,6 +19,7 @@ COMMANDS = {  # file → its config class
     "benchmark.py": "utils.configs.benchmark.BenchmarkConfig",
     "models/yolo.py": "models.yolo.SummaryConfig",
     "utils/doctor/__main__.py": "utils.configs.doctor.DoctorConfig",
+    "utils/report/__main__.py": "utils.configs.report.ReportConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
@@ -33,6 +34,10 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/checkpointing.py", "--checkpointing"): "train",
     ("utils/training/inputs.py", "--checkpointing"): "train",
     ("utils/training/inputs.py", "--sync-bn"): "train",
+    ("utils/imgsz.py", "--imgsz"): "train val detect export benchmark models/yolo utils/doctor/__main__",
+    ("utils/loggers/__init__.py", "--logger"): "train",
+    ("utils/training/inputs.py", "--log-weights"): "train",
+    ("utils/training/inputs.py", "--logger"): "train",
     ("utils/training/inputs.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
     ("utils/training/fitness.py", "--fitness"): "train",

@@ -48,8 +48,14 @@ def option(
     aliases = tuple(flag for flag in aliases if flag not in off)
     words = choices if isinstance(choices, Mapping) else {}
     metadata = {"help": help, "aliases": aliases, "off_aliases": off, "const": const, "words": words}
-    metadata |= {"choices": () if words else choices, "low": low, "high": high, "group": group}
+    metadata |= {"choices": () if words else choices, "low": low, "high": high, "group": group, "is_argument": False}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def arguments(*, help: str) -> Any:
+    """Return a dataclass field ``tuple[str, ...]`` for what is typed without a flag, any number of times."""
+    metadata = {**option((), help=help).metadata, "is_argument": True}
+    return dataclasses.field(default=(), metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

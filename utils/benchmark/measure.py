@@ -92,6 +92,7 @@ def train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainCon
         patience=0,
         val=False,
         plots=False,
+        report=False,
         project=str(run_dir),
         name=name,
         exist_ok=True,

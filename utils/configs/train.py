@@ -16,6 +16,9 @@ OPTIMIZER = "optimizer"
 INSTEAD = "instead of training"
 RARELY = "rarely"
 
+# options that a recipe may set, and what they are where neither it nor the user does
+WITHOUT_RECIPE = {"optimizer": "SGD", "backbone_lr": 1.0, "cos_lr": False}
+
 
 @dataclass(frozen=True)
 class TrainConfig(Given):
@@ -122,6 +125,7 @@ class TrainConfig(Given):
         choices=("tensorboard", "mlflow", "wandb"),
         group=RESULTS,
     )
+    report: bool = option(True, help="write report.html at the end, one page about the run", group=RESULTS)
     log_weights: bool = option(False, help="give best.pt to the loggers mlflow and wandb at the end", group=RESULTS)
     fitness: str = option(
         "default",

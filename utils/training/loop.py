@@ -31,6 +31,7 @@ from utils.training.epoch import train_epoch
 from utils.training.fitness import fitness_of
 from utils.training.halving import forget, half_batch
 from utils.training.inputs import check_together
+from utils.training.record import close, note_result
 from utils.training.recovery import recover
 from utils.training.resume import device_of_run
 from utils.training.saving import check_room, save_last, save_weights
@@ -40,7 +41,6 @@ from utils.training.time_budget import fit_epochs
 
 log = logging.getLogger(__name__)
 
-LOGGED = ("opt.yaml", "hyp.yaml", "results.csv")  # files of a run that loggers get
 FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they are few
 
 
@@ -67,7 +67,7 @@ def train(cfg: TrainConfig) -> Path:
 
 def _run(session: Session, cfg: TrainConfig) -> int:
     """Train to the end and return 0; where the first epoch lacks memory, the batch size to start again with."""
-    completed = False
+    completed, start = False, time.monotonic()
     try:
         _announce(session)
         if rank() == 0:
@@ -76,7 +76,7 @@ def _run(session: Session, cfg: TrainConfig) -> int:
         leave()
         if rank() == 0:
             _finish(session)
-        completed = True
+            completed = True
     except (KeyboardInterrupt, SystemExit, StorageError):  # Ctrl-C, SIGTERM, a full disk
         _say_how_to_go_on(session)
         raise
@@ -88,8 +88,7 @@ def _run(session: Session, cfg: TrainConfig) -> int:
         return smaller
     finally:
         session.cores.release()
-        for logger in session.loggers:
-            logger.finish(completed)
+        close(session, completed, time.monotonic() - start)
         if session.lock:
             unlock(session.lock)
     return 0
@@ -236,25 +235,14 @@ def _finish(session: Session) -> None:
     best = s.weights_dir / "best.pt"
     model = load_model(best).fuse().to(s.device, memory_format=torch.channels_last)  # timm fuses on the CPU only
     log.info("\n%s", summary_line(model, s.imgsz))
-    observers = [BatchPictures(s.run_dir, s.spec.names), MetricCharts(s.run_dir, s.spec.names)] if s.cfg.plots else []
+    charts = MetricCharts(s.run_dir, s.spec.names)
+    observers = [BatchPictures(s.run_dir, s.spec.names), charts] if s.cfg.plots else []
     evaluation = evaluate(model.predict, s.val_loader, names=s.spec.names, device=s.device, observers=observers)
+    note_result(s.record, evaluation, charts.confusion.matrix if s.cfg.plots else None)
     if s.spec.nc > 1:
         log.info(evaluation.class_rows())
     table = s.run_dir / "results.csv"
     if s.cfg.plots and table.exists():
         plot_results(table, s.run_dir / "results.png")
-    _log_files(s)
     log.info("\nresults in %s", s.run_dir)
     log.info("weights: %s", best)
-
-
-def _log_files(session: Session) -> None:
-    """Give the loggers what the run has written; the weights if they are wanted."""
-    s = session
-    pictures = sorted([*s.run_dir.glob("*.png"), *s.run_dir.glob("*.jpg")])
-    files = [path for name in LOGGED if (path := s.run_dir / name).exists()]
-    for logger in s.loggers:
-        for picture in pictures:
-            logger.image(picture.stem, picture)
-        for file in [*files, s.weights_dir / "best.pt"] if s.cfg.log_weights else files:
-            logger.file(file)

@@ -52,6 +52,7 @@ MAY_CHANGE = {
     "save_period",
     "on_nonfinite",
     "plots",
+    "report",
     "logger",
     "log_weights",
 }

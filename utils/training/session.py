@@ -24,6 +24,7 @@ from utils.hyper import take
 from utils.loggers import build_loggers
 from utils.loggers._contract import Run
 from utils.losses._contract import Loss
+from utils.report.record import RunRecord
 from utils.runs import lock_folder, make_writable, new_run_dir, write_text
 from utils.text import counted
 from utils.training.autobatch import with_batch_size
@@ -35,6 +36,7 @@ from utils.training.network import build_network
 from utils.training.optim import Stepper
 from utils.training.pace import Pace
 from utils.training.parts import build_parts, log_parts
+from utils.training.record import start_record
 from utils.training.resume import LAST, Resumed, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
@@ -64,6 +66,7 @@ class Session(Inputs):
     train_loader: Any
     val_loader: Any
     loggers: list[Any]
+    record: RunRecord | None  # what the report says besides; as the loggers, of process 0 alone
     image_weights: ImageWeights | None  # how often each training image is drawn; None: once an epoch
     spent: Spent
     state: RunState
@@ -130,6 +133,7 @@ def build_session(cfg: TrainConfig, run_dir: Path | None = None) -> Session:
         train_loader=train_loader,
         val_loader=val_loader,
         loggers=_start_loggers(run_dir, inputs, resumed) if lock else [],
+        record=start_record(run_dir, inputs, parts.amp_dtype, goes_on=resumed is not None) if lock else None,
         image_weights=weights,
         spent=Spent(),
         state=RunState(torch.zeros(len(parts.loss.terms), device=device)),
