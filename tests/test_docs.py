@@ -39,7 +39,8 @@ READ = {  # the pages whose commands are not, and why
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",
     CONTRIBUTING: "its commands run these very tests",
 }
-SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py", "-m utils.doctor")
+SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
+SCRIPTS += ("-m utils.doctor", "-m utils.report")
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds

@@ -177,5 +177,8 @@ def _again(run: RunFolder) -> str:
     typed = [f"<pre>{escape(session['command'])}</pre>" for session in run.sessions if session.get("command")]
     folders = {str(session.get("folder")) for session in run.sessions if session.get("folder")}
     place = f"<p>Relative paths start at <code>{escape(', '.join(sorted(folders)))}</code>.</p>" if folders else ""
-    before = f"<p>It was started, and gone on with, by:</p>{''.join(typed)}" if typed else ""
+    how = "It was started by" if len(typed) == 1 else "It was started, and gone on with, by"
+    before = f"<p>{how}:</p>{''.join(typed)}" if typed else ""
+    if len(typed) > 1:
+        place += "<p>Options that came with a --resume hold from the start in the first of these commands.</p>"
     return f"<h2>The same run again</h2><pre>{escape(restart(run))}</pre>{before}{place}"

@@ -5,7 +5,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "opencv-python", "timm")
+PACKAGES = ("torchvision", "numpy", "opencv-python-headless", "opencv-python", "timm")
 PATIENCE_S = 2.0  # for git, which may wait for a network disk
 
 
@@ -31,7 +31,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, the system and the packages that matter; nothing is imported for it."""
+    """Return the versions of Python, the system and packages beside PyTorch; nothing is imported for it."""
     found = {"Python": platform.python_version(), "system": platform.platform()}
     for name in PACKAGES:
         try:
