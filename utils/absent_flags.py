@@ -12,7 +12,8 @@ _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
 
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
-        **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve"), _LATER),
+        "--evolve_population": "leave it out: --evolve starts from the values of --hyp alone",
+        "--resume_evolve": "give --resume and the folder of the search, as --resume runs/evolve/exp",
         "--entity": "leave it out, and set the variable WANDB_ENTITY, which --logger wandb goes by",
         "--upload_dataset": f"leave it out: {_NO_DATA_SENT}",
         "--bbox_interval": "leave it out: boxes are drawn once, in val_batch*_pred.jpg of the run, at its end",

@@ -22,7 +22,8 @@ from utils.option_types import counts_of, may_be_one, value_type, word_value
 from utils.parser import Parser, build_parser
 from utils.registry import suggest
 
-SINGLE_CALL = ("resume", "config", "print_config", "dry_run", "local_rank")  # options that no file gives
+SEVERAL = ("evolve", "evolve_space", "storage", "study", "seeds")  # which trainings there are, not how one is done
+SINGLE_CALL = ("resume", "config", "print_config", "dry_run", "local_rank", *SEVERAL)  # options that no file gives
 
 
 def option(
@@ -95,7 +96,7 @@ def read_options(config_class: type, path: str) -> dict[str, Any]:
     """Return the options that a YAML file gives, as the ``opt.yaml`` of a run does.
 
     Those of a single call are passed over, and what is null where that is the default. Raises: ConfigError naming the
-    file and the key.
+    file and the key, also for one that asks for several trainings.
     """
     from utils.yaml_file import read_yaml  # here, because --help should not wait for it
 
@@ -106,6 +107,9 @@ def read_options(config_class: type, path: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no options", "write one a line, as 'epochs: 100'; opt.yaml of a run is so")
     single = {key for key in data if key in names and names[key][0] in SINGLE_CALL}
+    for key in single:
+        if names[key][0] in SEVERAL and data[key]:  # YOLOv5's opt.yaml has "evolve: null"
+            raise ConfigError(f"{path}: {key}: is for the command line alone", f"remove it there, and give --{key}")
     data = {str(key): value for key, value in data.items() if key not in single}
     try:
         for key in [key for key, value in data.items() if value is None and key in names]:

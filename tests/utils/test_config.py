@@ -192,7 +192,7 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
         (ValConfig, "--img 640 480", "--img takes one value, and '480' is one more", "give one number"),
         (DetectConfig, "--source my photo.jpg", "--source takes one value, and 'photo.jpg' is one more", "quotes"),
         (TrainConfig, "epochs", "unexpected argument 'epochs'", "see --help"),
-        (TrainConfig, "--resume_evolve=x.yaml", "--resume_evolve of YOLOv5's train.py", "not have it yet"),
+        (TrainConfig, "--resume_evolve=x.yaml", "--resume_evolve of YOLOv5's train.py", "give --resume"),
         (TrainConfig, "--save-period 0", "--save-period 0: no epoch", "-1 for never"),
         (TrainConfig, "--freeze neck", "--freeze neck: no rows go by this name", "'backbone'"),
         (DetectConfig, "--source rtsp://10.0.0.1/x", "--source rtsp://10.0.0.1/x: cameras", "files or folders"),

@@ -13,6 +13,7 @@ MACHINE = "where it runs"
 RESULTS = "results"
 SAMPLES = "augmentation and sampling"
 OPTIMIZER = "optimizer"
+SEARCH = "several trainings"
 INSTEAD = "instead of training"
 RARELY = "rarely"
 
@@ -209,6 +210,29 @@ class TrainConfig(Given):
     )
     recipe: bool = option(
         True, help="take the training defaults of the model YAML, or of the family of --backbone", group=OPTIMIZER
+    )
+    evolve: int | None = option(
+        None,
+        help="search for better hyper-parameters in N trainings, 300 without a number; needs the package optuna",
+        const=300,
+        low=1,
+        group=SEARCH,
+    )
+    evolve_space: str = option(
+        "", help="YAML of the hyper-parameters that --evolve searches; without it augmentation", group=SEARCH
+    )
+    storage: str = option(
+        "",
+        help="database for --evolve on several machines, as postgresql://user:password@host/name; without it a file in "
+        "the folder of the search",
+        group=SEARCH,
+    )
+    study: str = option("", help="what the search is called in the database of --storage", group=SEARCH)
+    seeds: int | None = option(
+        None,
+        help="train N times, with --seed and the numbers behind it, and tell mean and standard deviation",
+        low=2,
+        group=SEARCH,
     )
     print_config: bool = option(
         False, help="print every option and hyper-parameter, as YAML, with where it is from, and stop", group=INSTEAD
