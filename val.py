@@ -30,12 +30,13 @@ def main(cfg: ValConfig) -> "Evaluation":
     from utils.data.scan.spec import load_data_spec
     from utils.device import select_device
     from utils.evaluation.evaluate import evaluate
-    from utils.evaluation.inputs import agreed_names, build_loader, build_nms, build_observers
+    from utils.evaluation.inputs import agreed_names, build_loader, build_nms, build_observers, check_channels
 
     device = select_device(cfg.device)
     weights = Path(cfg.weights or newest_weights())
     backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
     data = load_data_spec(cfg.data or backend.trained.default_data(), required=(cfg.task,))
+    check_channels(backend, data)
     names = agreed_names(backend.names, data, cfg.single_cls)
     loader = build_loader(cfg, data, backend)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)

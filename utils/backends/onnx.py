@@ -15,6 +15,7 @@ from utils.checkpoint.onnx_file import EXPORT_AGAIN, OnnxFile, read_facts, read_
 from utils.checkpoint.onnx_layout import Shape, ambiguous, fitting, holds_nms, other_layout, possible_layouts
 from utils.errors import CheckpointError, ConfigError
 from utils.imgsz import MAX_IMGSZ
+from utils.pixels import MAX_CHANNELS
 from utils.predictions import Layout, Predictions
 from utils.text import one_line
 
@@ -39,9 +40,10 @@ class OnnxBackend:
         self.stride, self.names, self.trained = facts.stride, facts.names, facts.trained
         if facts.verification:
             log.info("%s: largest differences from PyTorch when it was exported: %s", path, facts.verification)
-        batch, _channels, height, width = self.input.shape
+        batch, channels, height, width = self.input.shape
         self.fixed_batch = batch if isinstance(batch, int) else None
         self.fixed_size = (height, width) if isinstance(height, int) else None
+        self.channels, self.bits = channels if isinstance(channels, int) else 3, facts.bits
         self.layout = self._find_layout(possible_layouts(facts, layout))
 
     def __call__(self, images: Tensor) -> Predictions:
@@ -103,7 +105,7 @@ class OnnxBackend:
         """Run zeros of side × 2·side: what the file leaves open shows only in a result."""
         height, width = self.fixed_size or (side, 2 * side)
         size = self.fixed_batch or 1
-        return self._run(np.zeros((size, 3, height, width), INPUT_TYPES[self.input.type]), size)
+        return self._run(np.zeros((size, self.channels, height, width), INPUT_TYPES[self.input.type]), size)
 
 
 def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> OnnxBackend:
@@ -131,7 +133,7 @@ def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSessi
 
 
 def _check_input(inputs: Sequence[Any], path: Path) -> Any:
-    """Return the only input. Raises: CheckpointError unless it is a batch of RGB images that fits into memory."""
+    """Return the only input. Raises: CheckpointError unless it is a batch of images that fits into memory."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in INPUT_TYPES:
         found = ", ".join(f"{source.name!r:.40} {source.type} {source.shape}" for source in inputs[:3])
         raise CheckpointError(
@@ -141,9 +143,10 @@ def _check_input(inputs: Sequence[Any], path: Path) -> Any:
     fixed = [size for size in shape if isinstance(size, int)]
     sides = [side for side in shape[2:] if isinstance(side, int)]
     too_large = prod(fixed) > MAX_NUMBERS or max(sides, default=1) > MAX_IMGSZ
-    if min(fixed, default=1) < 1 or too_large or (shape[1] != 3 and isinstance(shape[1], int)) or len(sides) == 1:
+    too_large = too_large or (isinstance(shape[1], int) and shape[1] > MAX_CHANNELS)
+    if min(fixed, default=1) < 1 or too_large or len(sides) == 1:
         raise CheckpointError(
-            f"{path}: takes {shape} instead of images (B, 3, H, W), with H and W both fixed or both open", EXPORT_AGAIN
+            f"{path}: takes {shape} instead of images (B, C, H, W), with H and W both fixed or both open", EXPORT_AGAIN
         )
     return inputs[0]
 

@@ -49,9 +49,11 @@ class Backend(Protocol):
     fixed_size: tuple[int, int] | None  # height and width, where the file takes one size only
     trained: TrainingFacts
     layout: Layout  # of its predictions
+    channels: int  # of images; 3 are RGB
+    bits: int  # of the values of the images that it was trained with, 8 or 16
 
     def __call__(self, images: Tensor) -> Predictions:
-        """Return what is in ``images`` (B, 3, H, W) in 0–1, in their pixels, float32."""
+        """Return what is in ``images`` (B, channels, H, W) in 0–1, in their pixels, float32."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 The metadata are those that ``utils.export.onnx`` writes: ``stride`` and ``names`` are necessary, ``imgsz`` and ``data``
 are the defaults of ``val.py`` and ``detect.py``, ``verification`` tells how near to PyTorch the file was when it was
-written. Other programs add ``task``.
+written, ``bits`` is 16 where its images have so many. Other programs add ``task``.
 """
 
 import ast
@@ -46,6 +46,7 @@ class OnnxFacts:
     trained: TrainingFacts
     layout: str  # of the output, a name in ``utils.predictions.LAYOUTS``; "" in files of other programs
     suppresses: bool  # holds an operator of NMS
+    bits: int  # of the values of the images that it was trained with
     verification: str  # the differences from PyTorch that its export measured, "" where it does not say
 
 
@@ -76,6 +77,7 @@ def read_facts(file: OnnxFile) -> OnnxFacts:
         layout=_layout(metadata, path),
         suppresses=bool(file.operators & ENDS_IN_NMS),
         trained=TrainingFacts(read_data(metadata.get("data"), path), _imgsz(metadata, path), is_export=True),
+        bits=_bits(metadata, path),
         verification=_verification(metadata, path),
     )
 
@@ -133,6 +135,13 @@ def _layout(metadata: dict[str, str], path: Path) -> str:
     if name and name not in LAYOUTS:
         raise CheckpointError(f"{path}: its metadata name the layout {name[:20]!r}", EXPORT_AGAIN)
     return name
+
+
+def _bits(metadata: dict[str, str], path: Path) -> int:
+    text = metadata.get("bits", "8")
+    if text not in ("8", "16"):
+        raise CheckpointError(f"{path}: its metadata name images of {text[:20]!r} bits", EXPORT_AGAIN)
+    return int(text)
 
 
 def _names(metadata: dict[str, str], path: Path) -> dict[int, str]:

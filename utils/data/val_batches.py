@@ -4,7 +4,7 @@ import numpy as np
 
 from utils.data.batch import Batch, Shape, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
-from utils.data.letterbox import BORDER, fit, paste
+from utils.data.letterbox import border, fit, paste
 from utils.data.order import rect_batches
 from utils.data.scan.scan_result import ScanResult
 
@@ -27,7 +27,8 @@ class ValBatches:
         _, batch = key  # every epoch is alike
         members = self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
         shape = tuple(self.shapes[batch].tolist())
-        pixels = np.full((len(members), *shape, 3), BORDER, np.uint8)
+        pixels_of = self.store.pixels
+        pixels = np.full((len(members), *shape, pixels_of.channels), border(pixels_of.dtype), pixels_of.dtype)
         labels, shapes = [], []
         for canvas, index in zip(pixels, members, strict=True):
             rows, place = self._place(canvas, index)
@@ -36,7 +37,7 @@ class ValBatches:
         return Batch(as_images(pixels), as_targets(labels), [self.store.paths[i] for i in members], shapes)
 
     def _place(self, canvas: np.ndarray, index: int) -> tuple[np.ndarray, Shape]:
-        """Write an image into ``canvas`` (H, W, 3), in place, and return its labels there and how it was placed."""
+        """Write an image into ``canvas`` (H, W, C), in place, and return its labels there and how it was placed."""
         width, height = self.store.sizes[index].tolist()
         place = fit((height, width), canvas.shape[:2], scaleup=False)
         paste(canvas, self.store.load(index), place)

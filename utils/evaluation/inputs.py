@@ -36,9 +36,18 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
     return dict(data.names)
 
 
+def check_channels(backend: Backend, data: DataSpec) -> None:
+    """Raises: ConfigError when the model takes images of other channels than those of the data set."""
+    if backend.channels != data.pixels.channels:
+        raise ConfigError(
+            f"{data.file}: images of {data.pixels.channels} channels, but the model takes {backend.channels}",
+            "give the --data that the model was trained on, or correct channels in it",
+        )
+
+
 def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares."""
-    scan = scan_dataset(getattr(data, cfg.task), data.nc, fence=data.fence)
+    scan = scan_dataset(getattr(data, cfg.task), data.nc, fence=data.fence, pixels=data.pixels)
     if backend.fixed_size is None:
         longer = max(backend.trained.default_imgsz()) if cfg.imgsz is None else cfg.imgsz
         imgsz = fit_imgsz(longer, backend.stride)

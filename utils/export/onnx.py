@@ -1,9 +1,9 @@
 """Export a detector to one ONNX file and prove that ONNX Runtime computes the same with it.
 
-Input ``images`` (B, 3, H, W) float32 in 0–1; output ``output0`` in the layout of the head (``utils.predictions``):
-cxcywh in pixels, then probabilities. Metadata, all of which ``utils.checkpoint.onnx_file`` reads: ``stride``, ``names``
-(as YOLOv5 writes them), ``layout``, ``imgsz`` and ``verification`` (JSON), and ``data``, the data set of the training,
-where it is known.
+Input ``images`` (B, C, H, W) float32 in 0–1, of three channels RGB; output ``output0`` in the layout of the head
+(``utils.predictions``): cxcywh in pixels, then probabilities. Metadata, all of which ``utils.checkpoint.onnx_file``
+reads: ``stride``, ``names`` (as YOLOv5 writes them), ``layout``, ``imgsz`` and ``verification`` (JSON), ``data``, the
+data set of the training, where it is known, and ``bits``, where its images had 16.
 
 The graph is traced with open sizes and compared with PyTorch at two of them, so that a size that the trace has frozen
 cannot pass; a file for one size is then that graph with its shapes filled in. Only a model that takes one size, or that
@@ -38,6 +38,7 @@ from utils.export.trace import (
     exporters,
     newest_opset,
     oldest_runtime,
+    open_input,
     trace,
     with_fixed_shape,
 )
@@ -120,7 +121,7 @@ def export_onnx(
         megabytes = temporary.stat().st_size / 1e6
     return ExportReport(
         path=Path(path),
-        input_shape=("batch", shape[1], "height", "width") if dynamic else shape,
+        input_shape=open_input(shape[1]) if dynamic else shape,
         opset=proven.opset,
         ir=graph.ir_version,
         nodes=len(graph.graph.node),
@@ -244,6 +245,8 @@ def _describe(proven: Verified, model: nn.Module, shape: tuple[int, ...], data: 
         "input": _expected_input(model),
         "verification": json.dumps([asdict(comparison) for comparison in proven.comparisons]),
     }
+    if "bits" in model.yaml:
+        metadata["bits"] = str(model.yaml["bits"])
     if model.head.layout == B4CN:  # what readers of YOLOv8's files look for
         metadata |= {"task": "detect", "batch": str(shape[0]), "channels": str(shape[1])}
     onnx.helper.set_model_props(proven.graph, metadata | ({"data": data} if data else {}))

@@ -25,6 +25,7 @@ from utils.files import find_file
 from utils.imgsz import fit_shape
 from utils.loggers import check_loggers
 from utils.losses import find_loss
+from utils.pixels import RGB, PixelFormat
 from utils.runs import ROOT
 from utils.training.fingerprint import fingerprint
 from utils.training.fitness import check_fitness
@@ -71,8 +72,9 @@ def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     if resumed:
         resumed.check_data(facts)
         model = resumed.model()
+        _check_pixels(model, spec)
     else:
-        model = build_model(plan, spec.names, hyp.get("anchors"))
+        model = build_model(plan, spec.names, hyp.get("anchors"), spec.pixels)
     model = model.to(device, memory_format=torch.channels_last)
     shape = image_shape(cfg, model)
     if cfg.multi_scale:
@@ -118,6 +120,14 @@ def _check_processes(cfg: TrainConfig) -> None:
         log.info("--sync-bn: there is one process, whose norms see all images anyway")
 
 
+def _check_pixels(model: DetectionModel, spec: DataSpec) -> None:
+    """Raises: ConfigError where the data set has other images than those that a run began with."""
+    began = PixelFormat(model.yaml["ch"], model.yaml.get("bits", RGB.bits))
+    if began != spec.pixels:
+        what = f"{spec.file}: images of {spec.pixels}, but the run began with {began}"
+        raise ConfigError(what, "correct channels and bits in it, or start a new run with --weights")
+
+
 def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:
     """Return (height, width) of the images. Raises: ConfigError where the model takes others only."""
     shape = fit_shape(cfg.imgsz, model.size_multiple)
@@ -156,7 +166,9 @@ def resolve(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainCon
 
 def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanResult]:
     """Return the data set with the scans of its training and validation images, all classes as one if so wished."""
-    train, val = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
+    train, val = (
+        scan_dataset(split, spec.nc, fence=spec.fence, pixels=spec.pixels) for split in (spec.train, spec.val)
+    )
     warn_of_overlap(train, val)
     return (with_one_class(spec), as_one_class(train), as_one_class(val)) if single_cls else (spec, train, val)
 

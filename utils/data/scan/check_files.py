@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils.data.image.read import ImageError, image_shape, open_regular, why
+from utils.data.image.read import ImageError, image_facts, open_regular, why
 from utils.data.scan.label_file import BOX_COLUMNS, NO_POLYGON, LabelRows, parse_labels
 from utils.data.scan.scan_cache import Table, pack
 from utils.data.scan.scan_result import Problem, show
 from utils.errors import DataError
+from utils.pixels import RGB, PixelFormat
 
 MIN_SIDE = 10  # pixels; what is smaller is an icon or a tracking dot
 CHUNK = 256  # images per task
@@ -20,13 +21,14 @@ class Outcome:
     """What became of one image: ``shape`` (height, width) is None where it cannot be used."""
 
     shape: tuple[int, int] | None = None
+    bits: int = 8
     rows: LabelRows = field(default_factory=LabelRows)
     has_file: bool = False
     problems: list[Problem] = field(default_factory=list)
     bad_classes: list[Problem] = field(default_factory=list)
 
 
-def verify_files(images: list[str], label_files: list[str], nc: int, workers: int) -> Table:
+def verify_files(images: list[str], label_files: list[str], nc: int, workers: int, pixels: PixelFormat = RGB) -> Table:
     """Return the flat arrays that describe a data set (see ``_table``).
 
     Threads wait for the disk side by side. Raises: DataError listing every class id outside 0…nc-1.
@@ -35,7 +37,7 @@ def verify_files(images: list[str], label_files: list[str], nc: int, workers: in
 
     def verify_chunk(start: int) -> list[Outcome]:
         part = slice(start, start + CHUNK)
-        return [verify_file(*pair, nc) for pair in zip(images[part], label_files[part], strict=True)]
+        return [verify_file(*pair, nc, pixels) for pair in zip(images[part], label_files[part], strict=True)]
 
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         outcomes = [outcome for chunk in pool.map(verify_chunk, starts) for outcome in chunk]
@@ -45,7 +47,7 @@ def verify_files(images: list[str], label_files: list[str], nc: int, workers: in
             f"{len(bad_classes)} label rows name a class that does not exist\n{show(bad_classes)}",
             class_fix(outcomes, nc),
         )
-    return _table(outcomes)
+    return _table(outcomes, pixels)
 
 
 def class_fix(outcomes: list[Outcome], nc: int) -> str:
@@ -59,10 +61,10 @@ def class_fix(outcomes: list[Outcome], nc: int) -> str:
     )
 
 
-def verify_file(image: str, label_file: str, nc: int) -> Outcome:
+def verify_file(image: str, label_file: str, nc: int, pixels: PixelFormat = RGB) -> Outcome:
     """Read the header of an image and its labels; what is wrong with them is in the outcome."""
     try:
-        shape = image_shape(image)
+        shape, bits = image_facts(image, pixels)
     except ImageError as error:
         return Outcome(problems=[Problem(image, 0, error.reason)])
     if min(shape) < MIN_SIDE:
@@ -71,7 +73,7 @@ def verify_file(image: str, label_file: str, nc: int) -> Outcome:
         with open_regular(label_file) as file:
             text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
-        return Outcome(shape)
+        return Outcome(shape, bits)
     except OSError as error:  # without its labels the image would teach that nothing is there
         return Outcome(problems=[Problem(label_file, 0, why(error))])
     except UnicodeDecodeError:
@@ -79,6 +81,7 @@ def verify_file(image: str, label_file: str, nc: int) -> Outcome:
     rows = parse_labels(text, nc, shape)
     return Outcome(
         shape,
+        bits,
         rows,
         has_file=True,
         problems=[Problem(label_file, *problem) for problem in rows.bad_rows],
@@ -86,7 +89,7 @@ def verify_file(image: str, label_file: str, nc: int) -> Outcome:
     )
 
 
-def _table(outcomes: list[Outcome]) -> Table:
+def _table(outcomes: list[Outcome], pixels: PixelFormat) -> Table:
     """Return ``kept`` (N,) indices of the usable images, ``shapes`` (N, 2), ``counts`` (N,) label rows of each,
     ``labels`` (T, 5), ``corners`` (T,) polygon points of each row, ``points`` (P, 2), ``tallies`` and ``problems``.
     """
@@ -101,6 +104,7 @@ def _table(outcomes: list[Outcome]) -> Table:
         "empty": sum(outcome.has_file and not outcome.rows.boxes for outcome in used),
         "dropped_rows": sum(len(outcome.rows.bad_rows) for outcome in used),
         "duplicates": sum(outcome.rows.duplicates for outcome in used),
+        "deep": sum(outcome.bits > pixels.bits for outcome in used),
         "rounded": sum(outcome.rows.rounded for outcome in used),
     }
     return {

@@ -3,11 +3,11 @@
 import logging
 import os
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.data.image.read import IMAGE_SUFFIXES
+from utils.data.image.read import ARRAY_SUFFIX, IMAGE_SUFFIXES
 from utils.errors import DataError
 from utils.text import visible
 
@@ -17,13 +17,15 @@ CVAT_PREFIX = re.compile(r"(?:\.[/\\])?data[/\\]")
 OUTSIDE_FIX = "set path in the data-set YAML to a folder that holds them, or allow_outside: true if you trust the data"
 
 
-def find_images(sources: Sequence[str | Path], fence: Sequence[Path] | None = None) -> list[str]:
+def find_images(
+    sources: Sequence[str | Path], fence: Sequence[Path] | None = None, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> list[str]:
     """Return the images of folders (searched recursively) and list files as sorted absolute paths.
 
-    Hidden files are left out, links are followed, and each real file is returned once. Raises: DataError, also where
-    entries of a list leave the folders of the ``fence``.
+    Images are files whose names end in one of ``suffixes``. Hidden files are left out, links are followed, and each
+    real file is returned once. Raises: DataError, also where entries of a list leave the folders of the ``fence``.
     """
-    found = [file for source in sources for file in _files_of(Path(source).absolute(), fence)]
+    found = [file for source in sources for file in _files_of(Path(source).absolute(), fence, suffixes)]
     first: dict[Hashable, str] = {}
     for file in sorted(found):
         first.setdefault(file.identity, file.path)
@@ -31,7 +33,8 @@ def find_images(sources: Sequence[str | Path], fence: Sequence[Path] | None = No
         log.warning("%d paths lead to images that were already found, and are left out", len(found) - len(first))
     if not first:
         places = ", ".join(str(Path(source).absolute()) for source in sources)
-        raise DataError(f"no images in {places}", f"images are files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
+        arrays = "" if ARRAY_SUFFIX in suffixes else f", {ARRAY_SUFFIX} where the YAML has channels other than 3"
+        raise DataError(f"no images in {places}", f"images are files ending in {' '.join(sorted(suffixes))}{arrays}")
     return sorted(first.values())
 
 
@@ -91,9 +94,9 @@ def _entry_path(folder: Path, entry: str) -> Path:
     return inside if inside.exists() else path
 
 
-def is_image_name(name: str) -> bool:
+def is_image_name(name: str, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
     _, dot, suffix = name.rpartition(".")
-    return not name.startswith(".") and (dot + suffix).lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and (dot + suffix).lower() in suffixes
 
 
 class _File(NamedTuple):
@@ -104,18 +107,18 @@ class _File(NamedTuple):
     identity: Hashable  # equal for paths that lead to one file
 
 
-def _files_of(source: Path, fence: Sequence[Path] | None) -> Iterator[_File]:
+def _files_of(source: Path, fence: Sequence[Path] | None, suffixes: Collection[str]) -> Iterator[_File]:
     if source.is_dir():
-        yield from _walk(str(source))
+        yield from _walk(str(source), suffixes)
     elif source.is_file():
         for _, entry in read_list_file(source, fence):
-            if is_image_name(entry.name):
+            if is_image_name(entry.name, suffixes):
                 yield _File(entry.is_symlink(), str(entry), _identity(entry, str(entry)))
     else:
         raise DataError(f"{source}: no such folder or list file", "correct the path in the data-set YAML")
 
 
-def _walk(root: str) -> Iterator[_File]:
+def _walk(root: str, suffixes: Collection[str]) -> Iterator[_File]:
     """Yield the images below a folder; every real folder is entered once, under its own name rather than a link's."""
     folders, links, seen = [root], [], set()
     while folders or links:
@@ -132,7 +135,7 @@ def _walk(root: str) -> Iterator[_File]:
             if entry.is_dir():
                 if not entry.name.startswith("."):
                     (links if entry.is_symlink() else folders).append(entry.path)
-            elif is_image_name(entry.name):
+            elif is_image_name(entry.name, suffixes):
                 yield _File(entry.is_symlink(), entry.path, _identity(entry, entry.path))
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.data.image.read import image_suffixes
 from utils.data.scan.check_files import verify_files
 from utils.data.scan.discovery import find_images, label_path
 from utils.data.scan.label_folders import check_links, list_label_folders, warn_of_orphans
 from utils.data.scan.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.scan.scan_result import Problem, ScanResult, show
 from utils.errors import DataError
+from utils.pixels import RGB, PixelFormat
 from utils.text import counted
 
 log = logging.getLogger(__name__)
@@ -34,26 +36,29 @@ def scan_dataset(
     workers: int = 8,
     max_bad_images: float = MAX_BAD_IMAGES,
     max_bad_rows: float = MAX_BAD_ROWS,
+    pixels: PixelFormat = RGB,
 ) -> ScanResult:
     """Return the images and labels of folders and list files, from the cache where no file has changed.
 
-    Entries of lists and links in the place of label files may not leave the folders of the ``fence``, if there is one.
+    Images are read as ``pixels``. Entries of lists and links in the place of label files may not leave the folders of
+    the ``fence``, if there is one.
     Raises: DataError then; when more than the given shares of the images or label rows (and over ten rows) are bad; for
     a class id outside 0…nc-1; for two images with one label file; and when nothing is labelled.
     """
-    images = find_images(sources, fence)
+    suffixes = image_suffixes(pixels)
+    images = find_images(sources, fence, suffixes)
     label_files = _label_files(images)
     folders = list_label_folders(label_files)
     if fence is not None:
         check_links(images, label_files, folders.links, fence)
-    file, digest = cache_file(sources), facts_digest([*images, *label_files], nc)
+    file, digest = cache_file(sources), facts_digest([*images, *label_files], nc, pixels)
     table = load_table(file, digest)
     cached = table is not None
     if table is None:
         log.info("scanning %s", counted(len(images), "image"))
-        table = verify_files(images, label_files, nc, workers)
+        table = verify_files(images, label_files, nc, workers, pixels)
         store_table(file, digest, table)
-    result = _result(images, table, cached)
+    result = _result(images, table, cached, pixels)
     log.info("%s", result.summary())
     _check_limits(result, max_bad_images, max_bad_rows)
     if not len(table["labels"]):
@@ -61,7 +66,12 @@ def scan_dataset(
             f"none of the {len(images)} images has a label; the first label file would be {label_files[0]}",
             "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt",
         )
-    warn_of_orphans(images, folders.unclaimed)
+    if result.deep:
+        log.warning(
+            "%s of 16 bits: the upper 8 of each value are read; 'bits: 16' in the data-set YAML keeps all",
+            counted(result.deep, "image"),
+        )
+    warn_of_orphans(images, folders.unclaimed, suffixes)
     for problem in result.problems[:LOGGED_PROBLEMS]:
         log.warning("left out: %s", problem)
     if len(result.problems) > LOGGED_PROBLEMS:
@@ -81,7 +91,7 @@ def _label_files(images: list[str]) -> list[str]:
     return list(owner)
 
 
-def _result(images: list[str], table: Table, cached: bool) -> ScanResult:
+def _result(images: list[str], table: Table, cached: bool, pixels: PixelFormat) -> ScanResult:
     counts = table["counts"].tolist()
     ends = np.cumsum(table["counts"]).tolist()
     polygons = _split(table["points"], table["corners"])
@@ -93,6 +103,7 @@ def _result(images: list[str], table: Table, cached: bool) -> ScanResult:
         unreadable=len(images) - len(table["kept"]),
         problems=[Problem(*problem) for problem in unpack(table["problems"])],
         cached=cached,
+        pixels=pixels,
         **unpack(table["tallies"]),
     )
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.pixels import RGB, PixelFormat
 from utils.text import counted, safe_text
 
 SHOWN_PROBLEMS = 20  # in an error
@@ -51,6 +52,8 @@ class ScanResult:
     rounded: int  # label rows that were clipped by a rounding error
     problems: list[Problem]
     cached: bool
+    pixels: PixelFormat = RGB  # what the images are read as
+    deep: int = 0  # images whose values have more bits than are read
 
     def __len__(self) -> int:
         return len(self.image_paths)

@@ -22,6 +22,7 @@ from utils.data.scan.discovery import written_path
 from utils.data.shapes.dataset import draw_shapes_dataset
 from utils.errors import ConfigError, DataError
 from utils.files import find_file
+from utils.pixels import BITS, MAX_CHANNELS, RGB, PixelFormat
 from utils.registry import suggest
 from utils.runs import ROOT
 from utils.text import visible
@@ -50,6 +51,7 @@ class DataSpec:
     test: list[Path]
     names: dict[int, str]
     hyp: str = ""  # hyper-parameter file that suits the data; empty where the YAML names none
+    pixels: PixelFormat = RGB  # keys channels and bits
     allow_outside: bool = False  # lists and label links may lead out of the folders that the YAML names
 
     @property
@@ -87,7 +89,15 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     allow_outside = data.get("allow_outside", False)
     if not isinstance(allow_outside, bool):
         raise ConfigError(f"{file}: allow_outside is {allow_outside!r}", "write true or false")
-    spec = DataSpec(file=file, root=root, names=names, hyp=_hyp(file, data), allow_outside=allow_outside, **splits)
+    spec = DataSpec(
+        file=file,
+        root=root,
+        names=names,
+        hyp=_hyp(file, data),
+        pixels=_pixels(file, data),
+        allow_outside=allow_outside,
+        **splits,
+    )
     if allow_outside:
         log.info("%s: allow_outside: lists and label links may lead anywhere", file)
     return spec
@@ -171,6 +181,16 @@ def _hyp(file: Path, data: dict) -> str:
         raise ConfigError(f"{file}: hyp is {value!r}, not a file", "write the path of a hyper-parameter YAML")
     beside = written_path(file.parent, value)
     return str(beside) if beside.is_file() else value
+
+
+def _pixels(file: Path, data: dict) -> PixelFormat:
+    """Return what the images are, by the keys ``channels`` (3: RGB) and ``bits`` (8)."""
+    channels, bits = data.get("channels", RGB.channels), data.get("bits", RGB.bits)
+    if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
+        raise ConfigError(f"{file}: channels is {channels!r}", f"write a whole number from 1 to {MAX_CHANNELS}")
+    if type(bits) is not int or bits not in BITS:
+        raise ConfigError(f"{file}: bits is {bits!r}", "write 8 or 16")
+    return PixelFormat(channels, bits)
 
 
 def _locate(root: Path, value: str) -> Path:
