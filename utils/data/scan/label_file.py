@@ -34,11 +34,13 @@ class LabelRows:
 
     boxes: list[tuple[float, ...]] = field(default_factory=list)  # (class, cx, cy, w, h)
     polygons: list[np.ndarray] = field(default_factory=list)  # (k, 2) float32 of each box; NO_POLYGON for a box row
+    ignored: list[tuple[float, ...]] = field(default_factory=list)  # like boxes: regions that are no labels
     bad_rows: list[RowProblem] = field(default_factory=list)
     bad_classes: list[RowProblem] = field(default_factory=list)
     bad_ids: set[float] = field(default_factory=set)  # the class ids of these
     duplicates: int = 0
     rounded: int = 0
+    clipped: int = 0
 
 
 class _RowError(Exception):

@@ -5,16 +5,16 @@ as it is little.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from utils.data.scan.check_files import verify_files
-from utils.data.scan.discovery import find_images, label_path
-from utils.data.scan.label_folders import check_links, list_label_folders, warn_of_orphans
 from utils.data.scan.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.scan.scan_result import Problem, ScanResult, show
+from utils.data.scan.sources import entries_of, find_annotations
 from utils.errors import DataError
 from utils.text import counted
 
@@ -28,7 +28,7 @@ LOGGED_PROBLEMS = 5
 
 def scan_dataset(
     sources: Sequence[str | Path],
-    nc: int,
+    names: Mapping[int, str],
     *,
     fence: Sequence[Path] | None = None,
     workers: int = 8,
@@ -41,44 +41,30 @@ def scan_dataset(
     Raises: DataError then; when more than the given shares of the images or label rows (and over ten rows) are bad; for
     a class id outside 0…nc-1; for two images with one label file; and when nothing is labelled.
     """
-    images = find_images(sources, fence)
-    label_files = _label_files(images)
-    folders = list_label_folders(label_files)
-    if fence is not None:
-        check_links(images, label_files, folders.links, fence)
-    file, digest = cache_file(sources), facts_digest([*images, *label_files], nc)
+    annotations = find_annotations(sources, names, fence)
+    entries = entries_of(annotations)
+    images = [entry.image for entry in entries]
+    files = chain(images, *(source.files for source in annotations))
+    file, digest = cache_file(sources), facts_digest(files, "\0".join(source.facts for source in annotations))
     table = load_table(file, digest)
     cached = table is not None
     if table is None:
         log.info("scanning %s", counted(len(images), "image"))
-        table = verify_files(images, label_files, nc, workers)
+        table = verify_files(entries, annotations, len(names), workers)
         store_table(file, digest, table)
     result = _result(images, table, cached)
     log.info("%s", result.summary())
     _check_limits(result, max_bad_images, max_bad_rows)
     if not len(table["labels"]):
         raise DataError(
-            f"none of the {len(images)} images has a label; the first label file would be {label_files[0]}",
+            f"none of the {len(images)} images has a label; the first label file would be {annotations[0].files[0]}",
             "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt",
         )
-    warn_of_orphans(images, label_files, folders.unclaimed)
     for problem in result.problems[:LOGGED_PROBLEMS]:
         log.warning("left out: %s", problem)
     if len(result.problems) > LOGGED_PROBLEMS:
         log.warning("left out: %d more", len(result.problems) - LOGGED_PROBLEMS)
     return result
-
-
-def _label_files(images: list[str]) -> list[str]:
-    """Return the label file of each image. Raises: DataError where two images would share one."""
-    owner: dict[str, str] = {}
-    for image in images:
-        other = owner.setdefault(label_path(image), image)
-        if other != image:
-            raise DataError(
-                f"{other} and {image} would share the labels in {label_path(image)}", "rename or remove one of the two"
-            )
-    return list(owner)
 
 
 def _result(images: list[str], table: Table, cached: bool) -> ScanResult:
@@ -89,6 +75,7 @@ def _result(images: list[str], table: Table, cached: bool) -> ScanResult:
         image_paths=[images[index] for index in table["kept"]],
         labels=_split(table["labels"], table["counts"]),
         shapes=table["shapes"],
+        ignored=_split(table["ignored"], table["ignored_counts"]),
         segments=[polygons[end - count : end] for end, count in zip(ends, counts, strict=True)],
         unreadable=len(images) - len(table["kept"]),
         problems=[Problem(*problem) for problem in unpack(table["problems"])],
