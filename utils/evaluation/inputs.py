@@ -38,7 +38,7 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
 
 def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares."""
-    scan = scan_dataset(getattr(data, cfg.task), data.names, fence=data.fence)
+    scan = scan_dataset(getattr(data, cfg.task), data.names, root=data.root, fence=data.fence)
     if backend.fixed_size is None:
         longer = max(backend.trained.default_imgsz()) if cfg.imgsz is None else cfg.imgsz
         imgsz = fit_imgsz(longer, backend.stride)

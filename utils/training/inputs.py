@@ -143,7 +143,7 @@ def resolve(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainCon
 
 def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanResult]:
     """Return the data set with the scans of its training and validation images, all classes as one if so wished."""
-    train, val = (scan_dataset(split, spec.names, fence=spec.fence) for split in (spec.train, spec.val))
+    train, val = (scan_dataset(split, spec.names, root=spec.root, fence=spec.fence) for split in (spec.train, spec.val))
     warn_of_overlap(train, val)
     return (with_one_class(spec), as_one_class(train), as_one_class(val)) if single_cls else (spec, train, val)
 

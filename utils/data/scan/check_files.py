@@ -15,6 +15,7 @@ from utils.data.scan.scan_result import Problem, show
 from utils.errors import DataError
 
 MIN_SIDE = 10  # pixels; what is smaller is an icon or a tracking dot
+NO_ROWS = np.zeros((0, BOX_COLUMNS))
 CHUNK = 256  # images per task
 
 
@@ -93,6 +94,7 @@ def _table(outcomes: list[Outcome], problems: list[Problem]) -> Table:
     }
 
 
-def _rows(of_images: list[Sequence[Sequence[float]]]) -> np.ndarray:
+def _rows(of_images: list[Sequence[Sequence[float]] | np.ndarray]) -> np.ndarray:
     """Return the rows of all images as one table (T, 5) float32."""
-    return np.array(list(chain.from_iterable(of_images)), np.float32).reshape(-1, BOX_COLUMNS)
+    tables = [np.asarray(rows, np.float64) for rows in of_images if len(rows)]
+    return np.concatenate([NO_ROWS, *tables]).astype(np.float32)

@@ -32,9 +32,9 @@ class RowProblem(NamedTuple):
 class LabelRows:
     """The rows of one file."""
 
-    boxes: list[tuple[float, ...]] = field(default_factory=list)  # (class, cx, cy, w, h)
+    boxes: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # (class, cx, cy, w, h)
     polygons: list[np.ndarray] = field(default_factory=list)  # (k, 2) float32 of each box; NO_POLYGON for a box row
-    ignored: list[tuple[float, ...]] = field(default_factory=list)  # like boxes: regions that are no labels
+    ignored: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # like boxes: regions, no labels
     bad_rows: list[RowProblem] = field(default_factory=list)
     bad_classes: list[RowProblem] = field(default_factory=list)
     bad_ids: set[float] = field(default_factory=set)  # the class ids of these

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.data.scan.annotations import Annotations
 from utils.data.scan.check_files import verify_files
+from utils.data.scan.class_matching import left_out_text
 from utils.data.scan.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.scan.scan_result import Problem, ScanResult, show
 from utils.data.scan.sources import entries_of, find_annotations
@@ -30,18 +32,21 @@ def scan_dataset(
     sources: Sequence[str | Path],
     names: Mapping[int, str],
     *,
+    root: Path | None = None,
     fence: Sequence[Path] | None = None,
     workers: int = 8,
     max_bad_images: float = MAX_BAD_IMAGES,
     max_bad_rows: float = MAX_BAD_ROWS,
 ) -> ScanResult:
-    """Return the images and labels of folders and list files, from the cache where no file has changed.
+    """Return the images and labels of folders, list files and COCO files, from the cache where no file has changed.
+
+    ``names`` are the classes by id; ``root`` is a folder that the images of COCO files may be named from.
 
     Entries of lists and links in the place of label files may not leave the folders of the ``fence``, if there is one.
     Raises: DataError then; when more than the given shares of the images or label rows (and over ten rows) are bad; for
     a class id outside 0…nc-1; for two images with one label file; and when nothing is labelled.
     """
-    annotations = find_annotations(sources, names, fence)
+    annotations = find_annotations(sources, names, root, fence)
     entries = entries_of(annotations)
     images = [entry.image for entry in entries]
     files = chain(images, *(source.files for source in annotations))
@@ -56,15 +61,26 @@ def scan_dataset(
     log.info("%s", result.summary())
     _check_limits(result, max_bad_images, max_bad_rows)
     if not len(table["labels"]):
-        raise DataError(
-            f"none of the {len(images)} images has a label; the first label file would be {annotations[0].files[0]}",
-            "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt",
-        )
+        raise _no_labels(annotations, result, len(images))
+    if result.left_out:
+        log.warning("left out, because names does not have them: %s", left_out_text(result.left_out))
     for problem in result.problems[:LOGGED_PROBLEMS]:
         log.warning("left out: %s", problem)
     if len(result.problems) > LOGGED_PROBLEMS:
         log.warning("left out: %d more", len(result.problems) - LOGGED_PROBLEMS)
     return result
+
+
+def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: int) -> DataError:
+    what = f"none of the {images} images has a label"
+    if result.left_out:
+        fix = f"write classes that the data have into names: {left_out_text(result.left_out)}"
+        return DataError(f"{what} of the classes in names", fix)
+    first = next((source.files[0] for source in annotations if source.files[0].endswith(".txt")), None)
+    if first is None:
+        return DataError(what, "label some, or leave this split out")
+    fix = "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt"
+    return DataError(f"{what}; the first label file would be {first}", fix)
 
 
 def _result(images: list[str], table: Table, cached: bool) -> ScanResult:

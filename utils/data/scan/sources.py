@@ -1,31 +1,56 @@
-"""Find who knows what is in the images of a split."""
+"""Tell from what lies there who knows what is in the images of a split."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from utils.data.scan.annotations import Annotations, Entry
+from utils.data.scan.class_matching import check_all_found
+from utils.data.scan.coco import CocoAnnotations
+from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.discovery import find_images, label_path
 from utils.data.scan.label_folders import check_links, list_label_folders, warn_of_orphans
 from utils.data.scan.yolo import YoloAnnotations
 from utils.errors import DataError
+from utils.text import counted, visible
+
+log = logging.getLogger(__name__)
 
 
 def find_annotations(
-    sources: Sequence[str | Path], names: Mapping[int, str], fence: Sequence[Path] | None
+    sources: Sequence[str | Path], names: Mapping[int, str], root: Path | None, fence: Sequence[Path] | None
 ) -> list[Annotations]:
-    """Return the annotations of folders and list files."""
-    images = find_images(sources, fence)
-    label_files = _label_files(images)
-    return [_yolo(images, label_files, len(names), fence)]
+    """Return the annotations of folders, list files and COCO files, and log which there are.
+
+    Raises: DataError where a class has no category in any of the COCO files, and there is nothing else.
+    """
+    coco_files = [Path(source).absolute() for source in sources if is_coco_file(source)]
+    found: list[Annotations] = [CocoAnnotations(file, names, root, fence) for file in coco_files]
+    for each in found:
+        log.info("labels: %s", each)
+    if others := [source for source in sources if not is_coco_file(source)]:
+        images = find_images(others, fence)
+        found.append(_yolo(images, _label_files(images), len(names), fence))
+    else:
+        there = [name for each in found for name in each.index.categories.values()]
+        classes = {index for each in found for index in each.classes.values()}
+        check_all_found(names, classes, there, ", ".join(visible(file) for file in coco_files))
+    return found
 
 
 def entries_of(sources: Sequence[Annotations]) -> list[Entry]:
-    """Return the images of all sources, sorted by path."""
-    return sorted(
+    """Return the images of all sources, sorted by path. Raises: DataError for an image that two of them speak of."""
+    entries = sorted(
         Entry(image, number, index)
         for number, source in enumerate(sources)
         for index, image in enumerate(source.images)
     )
+    twice = [entry.image for entry, after in pairwise(entries) if entry.image == after.image]
+    if twice:
+        what = f"{counted(len(twice), 'image')} in two of the sources of one split, the first is {visible(twice[0])}"
+        raise DataError(what, "name each image once, so that its labels are told by one of them")
+    return entries
 
 
 def _yolo(images: Sequence[str], label_files: Sequence[str], nc: int, fence: Sequence[Path] | None) -> YoloAnnotations:
