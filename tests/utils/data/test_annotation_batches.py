@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.annotation_case import write_coco, write_yolo
+from tests.annotation_case import write_coco, write_voc, write_yolo
 from utils.data.loader import build_train_loader, build_val_loader
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.scan.scan import scan_dataset
@@ -49,3 +49,12 @@ def test_a_coco_file_gives_the_batches_of_label_files(tmp_path, polygons, worker
     assert any(len(polygon) for image in coco.segments for polygon in image) is polygons
     assert_same_labels(yolo, coco)
     assert_same_batches(yolo, coco, workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_of_pascal_voc_give_the_batches_of_label_files(tmp_path, workers):
+    yolo = scan_of(write_yolo(tmp_path / "yolo", voc=True))
+    voc = scan_of(write_voc(tmp_path / "voc"))
+
+    assert_same_labels(yolo, voc)
+    assert_same_batches(yolo, voc, workers)

@@ -1,6 +1,7 @@
 """Tell from what lies there who knows what is in the images of a split."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,8 @@ from utils.data.scan.coco import CocoAnnotations
 from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.discovery import find_images, label_path
 from utils.data.scan.label_folders import check_links, list_label_folders, warn_of_orphans
+from utils.data.scan.voc import VocAnnotations
+from utils.data.scan.voc_files import check_xml_links, xml_files
 from utils.data.scan.yolo import YoloAnnotations
 from utils.errors import DataError
 from utils.text import counted, visible
@@ -30,8 +33,7 @@ def find_annotations(
     for each in found:
         log.info("labels: %s", each)
     if others := [source for source in sources if not is_coco_file(source)]:
-        images = find_images(others, fence)
-        found.append(_yolo(images, _label_files(images), len(names), fence))
+        found += _of_images(find_images(others, fence), names, fence)
     else:
         there = [name for each in found for name in each.index.categories.values()]
         classes = {index for each in found for index in each.classes.values()}
@@ -51,6 +53,28 @@ def entries_of(sources: Sequence[Annotations]) -> list[Entry]:
         what = f"{counted(len(twice), 'image')} in two of the sources of one split, the first is {visible(twice[0])}"
         raise DataError(what, "name each image once, so that its labels are told by one of them")
     return entries
+
+
+def _of_images(images: list[str], names: Mapping[int, str], fence: Sequence[Path] | None) -> list[Annotations]:
+    """Return the label files of images, and the XML files of those that have only these."""
+    label_files = _label_files(images)
+    pairs = list(zip(images, label_files, strict=True))
+    all_xml = xml_files(images)
+    both = {image for image, label_file in pairs if image in all_xml and os.path.exists(label_file)}  # noqa: PTH110
+    if both:
+        log.info("labels: %s with both .txt and .xml: .txt is taken", counted(len(both), "image"))
+    xml = {image: file for image, file in all_xml.items() if image not in both}
+    rest = [pair for pair in pairs if pair[0] not in xml]
+    found: list[Annotations] = []
+    if xml:
+        if fence is not None:
+            check_xml_links(list(xml.values()), fence)
+        others = f"; {counted(len(rest), 'image')} without" if rest else ""
+        log.info("labels: %s with .xml (Pascal VOC)%s", counted(len(xml), "image"), others)
+        found.append(VocAnnotations(list(xml), list(xml.values()), names))
+    if rest:
+        found.append(_yolo(*map(list, zip(*rest, strict=True)), len(names), fence))
+    return found
 
 
 def _yolo(images: Sequence[str], label_files: Sequence[str], nc: int, fence: Sequence[Path] | None) -> YoloAnnotations:
