@@ -13,7 +13,7 @@ from utils.data.loader import BatchLoader, build_val_loader
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError
-from utils.evaluation.coco import is_coco
+from utils.evaluation.coco import coco_truth
 from utils.evaluation.evaluate import Observer, val_nms
 from utils.evaluation.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
@@ -63,7 +63,7 @@ def build_observers(cfg: ValConfig, run_dir: Path, names: Mapping[int, str], dat
         observers.append(LabelFiles(run_dir / "labels", confidence=cfg.save_conf))
     if cfg.save_json:
         path = run_dir / f"{Path(cfg.weights or 'best.pt').stem}_predictions.json"
-        observers.append(CocoJson(path, coco=data.root if is_coco(getattr(data, cfg.task)) else None))
+        observers.append(CocoJson(path, None if cfg.single_cls else coco_truth(getattr(data, cfg.task), data)))
     if _cut_off(cfg):
         observers.append(CocoFigures())
     return observers

@@ -9,33 +9,26 @@ ROUNDING = 1e-3
 
 
 class PixelRows(NamedTuple):
-    """Rows (n, 4) float64 [cx, cy, w, h]; ``why`` each is none, by its number."""
+    """Rows (n, 4) float64 [cx, cy, w, h]; ``bad`` is why one is none, by its number."""
 
     rows: np.ndarray
     bad: dict[int, str]
-    clipped: int
-    rounded: int
+    clipped: np.ndarray  # (n,) bool
+    rounded: np.ndarray  # (n,) bool: clipped by no more than a rounding error
 
 
-def pixel_rows(boxes: np.ndarray, shape: tuple[int, int]) -> PixelRows:
-    """Return boxes (n, 4) [cx, cy, w, h] in pixels of an image (height, width), cut off where it ends."""
-    size = np.array([shape[1], shape[0]], np.float64)
-    rows = boxes / np.tile(size, 2)
+def pixel_rows(boxes: np.ndarray, shapes: np.ndarray) -> PixelRows:
+    """Return boxes (n, 4) [cx, cy, w, h] in pixels of images (n, 2) [height, width], cut off where these end."""
+    rows = boxes / np.tile(shapes[:, ::-1], 2)
     rows[~np.isfinite(rows).all(1)] = np.nan
     low, high = rows[:, :2] - rows[:, 2:] / 2, rows[:, :2] + rows[:, 2:] / 2
     beyond = np.nan_to_num(np.maximum(-low, high - 1).max(1, initial=-np.inf))
     flat = (rows[:, 2:] <= 0).any(1)
-    outside = (low >= 1).any(1) | (high <= 0).any(1)
-    bad = {}
-    for number in np.flatnonzero(np.isnan(rows).all(1) | flat | outside).tolist():
-        bad[number] = _why(boxes[number], shape, bool(flat[number]))
+    wrong = np.isnan(rows).all(1) | flat | (low >= 1).any(1) | (high <= 0).any(1)
+    bad = {number: _why(boxes[number], shapes[number], bool(flat[number])) for number in np.flatnonzero(wrong).tolist()}
     out = beyond > EXACT
-    if out.any():
-        inside = np.concatenate([low[out].clip(0, 1), high[out].clip(0, 1)], 1)
-        rows[out] = extents_to_rows(inside)
-    good = np.ones(len(rows), bool)
-    good[list(bad)] = False
-    return PixelRows(rows, bad, int((good & (beyond > ROUNDING)).sum()), int((good & out & (beyond <= ROUNDING)).sum()))
+    rows[out] = extents_to_rows(np.concatenate([low[out].clip(0, 1), high[out].clip(0, 1)], 1))
+    return PixelRows(rows, bad, ~wrong & (beyond > ROUNDING), ~wrong & out & (beyond <= ROUNDING))
 
 
 def extents_to_rows(extents: np.ndarray) -> np.ndarray:
@@ -44,7 +37,7 @@ def extents_to_rows(extents: np.ndarray) -> np.ndarray:
     return np.concatenate([(low + high) / 2, high - low], 1)
 
 
-def _why(box: np.ndarray, shape: tuple[int, int], is_flat: bool) -> str:
+def _why(box: np.ndarray, shape: np.ndarray, is_flat: bool) -> str:
     if not np.isfinite(box).all():
         return "has no box of four numbers"
     cx, cy, width, height = box.tolist()

@@ -75,10 +75,11 @@ class VocAnnotations:
         outcome = Outcome(shape, has_file=True)
         corners = np.array([each.box for each in objects], np.float64).reshape(-1, 4)
         low, high = corners[:, :2], corners[:, 2:]
-        found = pixel_rows(np.concatenate([(low + high) / 2 - FIRST_PIXEL, high - low], 1), shape)
+        boxes = np.concatenate([(low + high) / 2 - FIRST_PIXEL, high - low], 1)
+        found = pixel_rows(boxes, np.tile(shape, (len(objects), 1)))
         rows = outcome.rows
-        rows.clipped, rows.rounded = found.clipped, found.rounded
-        boxes, ignored = {}, {}
+        rows.clipped, rows.rounded = int(found.clipped.sum()), int(found.rounded.sum())
+        kept, ignored = {}, {}
         for number, (each, row) in enumerate(zip(objects, found.rows.tolist(), strict=True)):
             class_id = self.matcher.find(each.name)
             if class_id is None:
@@ -88,12 +89,11 @@ class VocAnnotations:
                 outcome.problems.append(Problem(path, 0, what))
                 rows.bad_rows.append(RowProblem(0, what))
             else:
-                kept = ignored if each.difficult else boxes
-                key = (class_id, *row)
-                rows.duplicates += key in kept
-                kept[key] = None
-        rows.boxes, rows.ignored = list(boxes), list(ignored)
-        rows.polygons = [NO_POLYGON] * len(boxes)
+                key, where = (class_id, *row), ignored if each.difficult else kept
+                rows.duplicates += key in where
+                where[key] = None
+        rows.boxes, rows.ignored = list(kept), list(ignored)
+        rows.polygons = [NO_POLYGON] * len(kept)
         return outcome
 
 
