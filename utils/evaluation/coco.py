@@ -50,10 +50,13 @@ class CocoTruth(NamedTuple):
     image_ids: Mapping[str, int | str] | None = None  # by path; None where images are named after their ids
 
 
-def coco_truth(split: Sequence[Path], data: DataSpec) -> CocoTruth | None:
-    """Return the annotations of a split that is COCO val2017, or one COCO file with a category for every class."""
+def coco_truth(split: Sequence[Path], data: DataSpec, selected: bool = False) -> CocoTruth | None:
+    """Return the annotations of a split that is COCO val2017, or one COCO file with a category for every class.
+
+    ``selected`` tells that the classes of the data are not all those of COCO any more, or in another order.
+    """
     if is_coco(split):
-        return CocoTruth(data.root / ANNOTATIONS, COCO_IDS)
+        return None if selected else CocoTruth(data.root / ANNOTATIONS, COCO_IDS)
     if len(split) != 1 or not is_coco_file(split[0]):
         return None
     found = CocoAnnotations(split[0], data.names, data.root, data.fence)
