@@ -87,8 +87,7 @@ def ap_per_class(
     for k in np.flatnonzero(last > first):
         own = slice(first[k], last[k])
         hits, counted = correct[own].cumsum(axis=0), counts[own]  # (n, 10)
-        recall = hits / (n_labels[k] + EPS)
-        precision = hits / counted.cumsum(axis=0).clip(1)
+        recall, precision = hits / (n_labels[k] + EPS), hits / counted.cumsum(axis=0).clip(1)
         for level in np.flatnonzero(counted.any(axis=0)):
             kept = counted[:, level]
             envelope = _envelope(recall[kept, level], precision[kept, level])
