@@ -58,8 +58,10 @@ def entries_of(sources: Sequence[Annotations]) -> list[Entry]:
 def _of_images(images: list[str], names: Mapping[int, str], fence: Sequence[Path] | None) -> list[Annotations]:
     """Return the label files of images, and the XML files of those that have only these."""
     label_files = _label_files(images)
-    pairs = list(zip(images, label_files, strict=True))
     all_xml = xml_files(images)
+    if not all_xml:
+        return [_yolo(images, label_files, len(names), fence)]
+    pairs = list(zip(images, label_files, strict=True))
     both = {image for image, label_file in pairs if image in all_xml and os.path.exists(label_file)}  # noqa: PTH110
     if both:
         log.info("labels: %s with both .txt and .xml: .txt is taken", counted(len(both), "image"))

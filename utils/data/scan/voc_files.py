@@ -15,19 +15,18 @@ from utils.text import visible
 
 def xml_files(images: Sequence[str]) -> dict[str, str]:
     """Return the XML file of each image that has one; no file is opened."""
-    found: dict[str, str] = {}
     listed: dict[str, list[tuple[str, set[str]]]] = {}  # folder of images → places with the stems that lie there
-    for image in images:
+    for folder in {image.rpartition(os.sep)[0] for image in images}:
+        parent = folder.rpartition(os.sep)[0]
+        places = [folder, *(parent + os.sep + name for name in ANNOTATIONS)]
+        listed[folder] = [(place, stems) for place in places if (stems := _xml_stems(place))]
+    found: dict[str, str] = {}
+    for image in images if any(listed.values()) else ():
         folder, _, name = image.rpartition(os.sep)
-        if folder not in listed:
-            parent = folder.rpartition(os.sep)[0]
-            places = [folder, *(os.path.join(parent, name) for name in ANNOTATIONS)]  # noqa: PTH118 - a million of them
-            listed[folder] = [(place, stems) for place in places if (stems := _xml_stems(place))]
         stem = name.rpartition(".")[0]
-        for place, stems in listed[folder]:
-            if stem in stems:
-                found[image] = f"{place}{os.sep}{stem}.xml"
-                break
+        place = next((place for place, stems in listed[folder] if stem in stems), None)
+        if place is not None:
+            found[image] = f"{place}{os.sep}{stem}.xml"
     return found
 
 
