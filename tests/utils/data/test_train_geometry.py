@@ -31,7 +31,10 @@ def scan(tmp_path):
         cv2.imwrite(paths[-1], image)
     labels = [np.array([[number, 0.375, 0.375, 0.25, 0.25]], np.float32) for number in range(len(SIZES))]
     shapes = np.array([(height, width) for width, height in SIZES])
-    return SimpleNamespace(image_paths=paths, labels=labels, shapes=shapes, segments=[[] for _ in paths])
+    nothing = [np.zeros((0, 5), np.float32)] * len(paths)
+    return SimpleNamespace(
+        image_paths=paths, labels=labels, shapes=shapes, segments=[[] for _ in paths], ignored=nothing
+    )
 
 
 def names(batch):
