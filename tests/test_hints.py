@@ -34,6 +34,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/checkpointing.py", "--batch-size"): "train",
     ("utils/training/checkpointing.py", "--checkpointing"): "train",
     ("utils/training/inputs.py", "--checkpointing"): "train",
+    ("utils/training/inputs.py", "--compile"): "train",
+    ("utils/training/compiling.py", "--compile"): "train",
     ("utils/training/inputs.py", "--sync-bn"): "train",
     ("utils/imgsz.py", "--imgsz"): "train val detect export benchmark models/yolo utils/doctor/__main__",
     ("utils/loggers/__init__.py", "--logger"): "train",

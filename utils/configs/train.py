@@ -102,6 +102,11 @@ class TrainConfig(Given):
     amp: bool = option(
         True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)", group=MACHINE
     )
+    compile: bool = option(
+        False,
+        help="compile the model with torch.compile before it trains: minutes on a CPU, then faster steps",
+        group=MACHINE,
+    )
     checkpointing: bool = option(
         False,
         help="keep fewer maps in memory, and compute blocks of the model again for their gradients: the same results, "

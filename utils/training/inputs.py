@@ -90,6 +90,9 @@ def check_together(cfg: TrainConfig) -> None:
     if cfg.rect and cfg.image_weights:
         what = "--rect puts the same images together in every epoch, --image-weights draws others"
         raise ConfigError(what, "leave one of them out")
+    if cfg.checkpointing and cfg.compile:
+        what = "--checkpointing computes blocks again that --compile has made one of"
+        raise ConfigError(what, "leave one of them out")
     if cfg.unfreeze_epoch is not None and not cfg.freeze:
         raise ConfigError("--unfreeze-epoch needs rows that are frozen", "name them, as --freeze backbone does")
     check_loggers(cfg.logger)
