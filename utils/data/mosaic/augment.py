@@ -1,12 +1,14 @@
 """The augmentation values of a hyper-parameter file."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
 from utils.data.mosaic.transforms._contract import transform_keys
+from utils.data.mosaic.transforms._listed import LIST, REPLACED
 from utils.hyper import hyper, hyper_fields, take
 
 
@@ -33,14 +35,16 @@ class AugmentConfig:
     # of the whole run, of which ``close_mosaic`` counts back; None: mosaics in all; a shared scalar where it may change
     epochs: int | Tensor | None = None
     extra: Mapping[str, float] = field(default_factory=dict)  # of transforms that have keys of their own
+    transforms: Sequence[Any] | None = None  # of finished pictures, in place of all values of ``REPLACED``; None: none
 
     @classmethod
-    def from_hyp(cls, hyp: Mapping[str, float], epochs: int | Tensor | None = None) -> "AugmentConfig":
+    def from_hyp(cls, hyp: Mapping[str, Any], epochs: int | Tensor | None = None) -> "AugmentConfig":
         """Take from a hyper-parameter file what concerns augmentation. Raises: ConfigError when a key is missing."""
-        own = hyper_fields(cls)
-        return take(
-            cls, hyp, epochs=epochs, extra={key: hyp[key] for key in transform_keys() if key in hyp and key not in own}
-        )
+        own, listed = hyper_fields(cls), hyp.get(LIST)
+        if listed is not None:
+            hyp = {**hyp, **dict.fromkeys(REPLACED, 0.0)}
+        extra = {key: hyp[key] for key in transform_keys() if key in hyp and key not in own}
+        return take(cls, hyp, epochs=epochs, extra=extra, transforms=listed)
 
     def at(self, epoch: int) -> "AugmentConfig":
         """Return the values for an epoch: the last ones may be without mosaics."""
