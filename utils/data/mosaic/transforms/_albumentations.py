@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 PREFIX = "albumentations."
 VERSION = "2.0.8"  # the last one of the MIT licence
-NOT_LISTED = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda"}  # do nothing alone
+NOT_LISTED = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Lambda"}  # do nothing alone
 REMOVE = "correct its parameters, or remove it"
 
 
@@ -65,9 +65,9 @@ class Albumentation:
 
     def _checked(self, image: Any, before: np.ndarray) -> np.ndarray:
         """Return the image. Raises: ConfigError where it has other values or channels than the one before."""
-        if isinstance(image, np.ndarray) and image.dtype == before.dtype and image.ndim == 3:
-            if image.shape[2] == before.shape[2]:
-                return image
+        is_array = isinstance(image, np.ndarray) and image.ndim == 3
+        if is_array and image.dtype == before.dtype and image.shape[2] == before.shape[2]:
+            return image
         kind = f"{image.dtype} of shape {tuple(image.shape)}"
         what = f"{self.where}: makes {kind} of {before.dtype} of shape {before.shape}"
         raise ConfigError(what, REMOVE)
@@ -92,6 +92,8 @@ def build_albumentation(
             fix = suggest(str(key), names) or f"known: {', '.join(sorted(names))}"
             raise ConfigError(f"{where}: unknown parameter {key!r}", fix)
     step = Albumentation(package, _make(cls, parameters, where, says=shape is None), where)
+    if pixels.bits != 8 and not step.has_boxes:
+        raise ConfigError(f"{where}: changes values of 8 bits only, and the images have {pixels.bits}", "remove it")
     if shape is not None:
         _try(Albumentation(package, _make(cls, {**parameters, "p": 1.0}, where), where), pixels, shape)
     return step
@@ -111,7 +113,9 @@ def _import_package(where: str) -> ModuleType:
 
 
 def _is_transform(name: str, item: Any, package: ModuleType) -> bool:
-    return isinstance(item, type) and issubclass(item, package.BasicTransform) and name not in NOT_LISTED
+    if not isinstance(item, type) or name in NOT_LISTED:
+        return False
+    return issubclass(item, package.BasicTransform) and not issubclass(item, package.Transform3D)
 
 
 def _close(name: str, known: Mapping[str, Any]) -> str:
@@ -123,12 +127,22 @@ def _make(cls: type, parameters: Mapping[str, Any], where: str, *, says: bool = 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            made = cls(**parameters, strict=True)  # else it would warn of some values, and take defaults
+            _validate(cls, parameters)
+            made = cls(**parameters)
         except Exception as error:
             raise ConfigError(f"{where}: {_reason(error)}", "correct it") from error
     for warning in caught if says else ():
         log.warning("%s: %s", where, _first_line(warning.message))
     return made
+
+
+def _validate(cls: type, parameters: Mapping[str, Any]) -> None:
+    """Raise what checking the parameters does; of some errors the package itself would warn, and take all defaults."""
+    schema = vars(cls).get("InitSchema")
+    if schema is not None:
+        items = inspect.signature(cls).parameters.items()
+        defaults = {key: item.default for key, item in items if item.default is not inspect.Parameter.empty}
+        schema(**{**defaults, **parameters, "strict": False})
 
 
 def _try(step: Albumentation, pixels: PixelFormat, shape: tuple[int, int]) -> None:
@@ -151,12 +165,13 @@ def _corners(labels: np.ndarray) -> np.ndarray:
 
 def _reason(error: Exception) -> str:
     """Return what pydantic says of the first wrong value, ``size: Field required``, else the first line."""
-    details = getattr(error.__cause__, "errors", None)
+    details = getattr(error, "errors", None) or getattr(error.__cause__, "errors", None)
     if details is None:
         return _first_line(error)
     first = details()[0]
     place = ".".join(str(part) for part in first["loc"][:1])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def _first_line(error: object) -> str:
