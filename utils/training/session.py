@@ -160,6 +160,8 @@ def build_loaders(
         log.info("the backbone takes images of %d×%d pixels only: validation uses that size", *shape)
     batch_size, stride = 2 * cfg.batch_size, model.size_multiple
     train = build_train(cfg, augment, shape, model, train_scan, weights)
+    if cfg.quad:
+        log.info("--quad: pictures of %d×%d pixels, a quarter as many", *(2 * side for side in shape))
     cache = "ram" if cfg.cache == "val" else cfg.cache
     val = build_val_loader(val_scan, shape, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
     val.take_part(rank(), world())
@@ -189,10 +191,9 @@ def build_train(
             part=(rank(), world()),
         ),
     )
-    if cfg.quad:
-        log.info("--quad: pictures of %d×%d pixels, a quarter as many", *(2 * side for side in shape))
-        train = join_samples(train, cfg.seed)
-    return train
+    for sentence in train.batches.augment.idle(train.batches.polygons is not None):
+        log.info("%s", sentence)
+    return join_samples(train, cfg.seed) if cfg.quad else train
 
 
 def _open_run_dir(inputs: Inputs, run_dir: Path | None) -> tuple[Path, IO[str] | None]:

@@ -56,6 +56,18 @@ class AugmentConfig:
         """Return the values for single images: no mosaic, and nothing of what mosaics alone have."""
         return replace(self, mosaic=0.0, mixup=0.0, copy_paste=0.0)
 
+    def idle(self, has_outlines: bool) -> list[str]:
+        """Return sentences on values that change nothing; ``has_outlines``: some label is a polygon."""
+        said = []
+        in_mosaics = [key for key in ("mixup", "copy_paste") if getattr(self, key)]
+        if in_mosaics and not self.mosaic:
+            said.append(f"{' and '.join(in_mosaics)}: only in mosaics, and mosaic is 0")
+        elif self.copy_paste and not has_outlines:
+            said.append("copy_paste: no label is a polygon, so nothing is copied")
+        if self.mosaic and isinstance(self.epochs, int) and self.epochs <= self.close_mosaic:
+            said.append(f"close_mosaic {self.close_mosaic:g}: none of the {self.epochs} epochs has mosaics")
+        return said
+
     @property
     def transform_values(self) -> dict[str, float]:
         """All values by key, for the transforms that look for theirs."""
