@@ -1,5 +1,7 @@
 """The list ``transforms`` of a hyper-parameter file: each transform does its work, in order, with seed and boxes."""
 
+import importlib.metadata
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -261,6 +263,16 @@ def test_what_the_package_cannot_do_is_refused_at_the_start(package, entry, mess
     assert message in f"{error.value.what}; {error.value.fix}"
 
 
+def test_a_list_goes_to_processes_that_are_started_afresh(package):
+    steps = pickle.loads(pickle.dumps(build_listed([*MIXED, *SPATIAL], "hyp.yaml")))
+
+    first, second = (Sample(picture(), np.array([[0, 0.5, 0.5, 0.4, 0.4]])) for _ in range(2))
+    for mine, other in zip(build_listed([*MIXED, *SPATIAL], "hyp.yaml"), steps, strict=True):
+        first, second = (step(sample, np.random.default_rng(1)) for step, sample in ((mine, first), (other, second)))
+    assert np.array_equal(first.image, second.image)
+    assert np.array_equal(first.labels, second.labels)
+
+
 def test_channels_and_bits_are_kept_or_refused(package):
     four, deep = PixelFormat(4, 8), PixelFormat(2, 16)
     for pixels in (four, deep):
@@ -274,14 +286,18 @@ def test_channels_and_bits_are_kept_or_refused(package):
 
 
 def test_without_the_package_the_list_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "albumentations", None)  # as if it were not there
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(ConfigError, match="not installed") as error:
         build_listed([{"albumentations.CLAHE": {}}], "my.yaml")
     assert error.value.fix == "pip install albumentations==2.0.8"
 
 
-def test_another_version_is_refused(package, monkeypatch):
-    monkeypatch.setattr(package, "__version__", "2.0.9")
+def test_another_version_is_refused_before_it_is_imported(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", {"albumentations": "2.0.9"}.get)
+    monkeypatch.setitem(sys.modules, "albumentations", None)  # importing it would fail
     with pytest.raises(ConfigError, match=r"is for Albumentations 2\.0\.8, and 2\.0\.9 is installed"):
         build_listed([{"albumentations.CLAHE": {}}], "my.yaml")
 

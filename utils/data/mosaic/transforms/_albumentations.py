@@ -6,6 +6,7 @@ Each call is seeded from the generator of the sample. Boxes are cut at the edges
 picture whose size has changed is stretched back to it.
 """
 
+import importlib.metadata
 import inspect
 import logging
 import os
@@ -100,16 +101,16 @@ def build_albumentation(
 
 
 def _import_package(where: str) -> ModuleType:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else importing asks a server for the newest version
+    """Return Albumentations. Raises: ConfigError where it is missing or another; no other is imported."""
     fix = f"pip install albumentations=={VERSION}"
     try:
-        import albumentations
-    except ImportError as error:
-        raise ConfigError(f"{where}: the package albumentations is not installed", fix) from error
-    if albumentations.__version__ != VERSION:
-        what = f"{where}: is for Albumentations {VERSION}, and {albumentations.__version__} is installed"
-        raise ConfigError(what, fix)
-    return albumentations
+        installed = importlib.metadata.version("albumentations")
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(f"{where}: the package albumentations is not installed", fix) from None
+    if installed != VERSION:
+        raise ConfigError(f"{where}: is for Albumentations {VERSION}, and {installed} is installed", fix)
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else importing asks a server for the newest version
+    return importlib.import_module("albumentations")
 
 
 def _is_transform(name: str, item: Any, package: ModuleType) -> bool:
