@@ -14,8 +14,8 @@ import torch
 
 from utils.configs.detect import DetectConfig
 from utils.data.sources import Frame
+from utils.detection.found import Detections
 from utils.detection.names import OutputNames, UniqueNames, class_folders, frame_label, safe_name
-from utils.detection.predict import Detections
 from utils.detection.video import VideoFile
 from utils.detection.writers import crop, label_lines, open_writers
 from utils.errors import OutputError, StorageError
