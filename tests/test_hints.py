@@ -52,6 +52,7 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/start.py", "--backbone"): "train",
     ("utils/training/start.py", "--noautoanchor"): "train",
     ("utils/training/start.py", "--weights"): "train",
+    ("utils/detection/annotations.py", "--save-labelme"): "detect",
     ("utils/detection/classes.py", "--class-conf"): "detect",
     ("utils/detection/features.py", "--visualize"): "detect",
     ("utils/detection/video.py", "--nosave"): "detect",
