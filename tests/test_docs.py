@@ -26,13 +26,13 @@ from utils.plots.image_file import write_image
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
 NAMES = ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "doctor", "memory")
-TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS = (
-    ROOT / f"docs/{name}.md" for name in (*NAMES, "reports", "search", "channels")
+TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, DETECT = (
+    ROOT / f"docs/{name}.md" for name in (*NAMES, "reports", "search", "channels", "detect")
 )
 PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH]
-PAGES += [CHANNELS]
+PAGES += [CHANNELS, DETECT]
 # the pages whose commands are run, with -m slow
-RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS]
+RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, DETECT]
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",
@@ -48,6 +48,9 @@ NOT_RUN = {  # words of the commands that are not run even there, and why
     "make test": "would run this test",
     "pip install": "needs the network",
     "coco128": "needs data from the network",
+    "--source 0": "needs a camera",
+    "--source rtsp": "needs a camera in the network",
+    "screen 1": "needs a screen",
 }
 SLOW = ("pytest", "benchmark.py", "export.py", ".onnx", "val.py", "--fuse-check", "--list-backbones")  # with -m slow
 

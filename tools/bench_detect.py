@@ -1,7 +1,7 @@
 """Compare detect.py on a folder of JPEGs, drawing and writing included, with the bare fused model on one image.
 
 OMP_NUM_THREADS=1 python tools/bench_detect.py          # ratio of images per second, 1 is the model alone
-python tools/bench_detect.py --images 5000 --imgsz 64   # and by how much the memory of the process grows
+python tools/bench_detect.py --images 5000 --imgsz 128  # and by how much the memory of the process grows
 """
 
 import argparse
