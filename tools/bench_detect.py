@@ -46,7 +46,7 @@ def main() -> None:
     for what, (model_ms, detect_ms) in zip(("", " of all cores together"), times.tolist(), strict=True):
         ratio = model_ms / detect_ms
         log.info("model alone %.2f ms, detect %.2f ms per image%s: ratio %.3f", model_ms, detect_ms, what, ratio)
-    log.info("memory grew by %.1f MB after the first %d images", growth / 1e6, WARM_UP)
+    log.info("memory grew by %.1f MB after the first %d images", growth / 1e6, min(WARM_UP, args.images))
 
 
 def make_backend(cfg: str) -> PyTorchBackend:

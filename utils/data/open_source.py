@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from utils.data.remote import (
     TIMEOUT_S,
     download_to,
     is_url,
+    split_url,
     url_name,
     without_password,
 )
@@ -122,7 +122,7 @@ def _channel(entry: str, vid_stride: int, pixels: PixelFormat) -> Channel:
     if entry.isdecimal():
         return Channel(f"camera{int(entry)}", f"camera {int(entry)}", partial(capture, int(entry)))
     if entry.lower().startswith(STREAM_STARTS):
-        place = urlsplit(without_password(entry))
+        place = split_url(without_password(entry))
         name = "".join(char if char.isalnum() or char == "-" else "_" for char in place.netloc + place.path)
         return Channel(name.strip("_") or "stream", without_password(entry), partial(capture, entry))
     if entry.lower().split()[0] == "screen":

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, build_opener
 
 from utils.errors import DataError
@@ -31,9 +31,17 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(URL_STARTS)
 
 
+def split_url(url: str) -> SplitResult:
+    """Return the parts of a URL. Raises: DataError."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise DataError(f"{without_password(url)}: not a URL ({error})", "check it in a browser") from error
+
+
 def url_name(url: str) -> str:
-    """Return the file name at the end of a URL, empty where it has none."""
-    return Path(unquote(urlsplit(url).path)).name
+    """Return the file name at the end of a URL, empty where it has none. Raises: DataError."""
+    return Path(unquote(split_url(url).path)).name
 
 
 def without_password(url: str) -> str:
@@ -105,7 +113,7 @@ def _failed(url: str, error: Exception) -> DataError:
 
 def _check_address(url: str, public_only: bool) -> bool:
     """Return whether the address of a URL is public. Raises: DataError where it has to be, and where it is none."""
-    host, shown = urlsplit(url).hostname, without_password(url)
+    host, shown = split_url(url).hostname, without_password(url)
     if not is_url(url) or not host:
         raise DataError(f"{shown}: not the URL of a file", "give http://… or https://…")
     addresses = _addresses(host)

@@ -289,6 +289,7 @@ def test_a_screen_without_its_package_or_its_monitor_is_one_sentence(mss, monkey
     ("text", "message"),
     [
         ("", "names no streams"),
+        ("http://[::1\n", r"http://\[::1: not a URL"),
         ("0\nwalk.txt\n", r":2 walk\.txt: neither a stream nor a video file"),
         ("more.streams\n", r":1 more\.streams: neither"),
     ],
