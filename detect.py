@@ -30,13 +30,12 @@ def main(cfg: DetectConfig) -> Path:
 
     device = select_device(cfg.device)
     backend = load_backend(cfg.weights or newest_weights(), device, cfg.backbone, cfg.layout or "")
-    predict = build_predictor(cfg, backend, device)
     pixels = PixelFormat(backend.channels, backend.bits)
     with open_source(cfg.source or ROOT / "data/images", cfg.vid_stride, pixels) as source:
+        predict = build_predictor(cfg, backend, device)
         window = open_window(cfg, backend.names)
-        run_dir = new_run_dir(
-            cfg.project, cfg.name, exist_ok=cfg.exist_ok
-        )  # last: a failed start leaves nothing behind
+        # last: a failed start leaves nothing behind
+        run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
         detect_all(cfg, source, predict, backend.names, run_dir, window)
     log.info("speed: %s per image", predict.speed())
     log.info("results in %s", run_dir)
