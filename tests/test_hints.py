@@ -20,6 +20,7 @@ COMMANDS = {  # file → its config class
     "models/yolo.py": "models.yolo.SummaryConfig",
     "utils/doctor/__main__.py": "utils.configs.doctor.DoctorConfig",
     "utils/report/__main__.py": "utils.configs.report.ReportConfig",
+    "utils/checkpoint/__main__.py": "utils.configs.checkpoint.CheckpointConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
