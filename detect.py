@@ -18,7 +18,7 @@ log = logging.getLogger("detect")
 
 def main(cfg: DetectConfig) -> Path:
     # here, because PyTorch takes seconds to import and --help should not
-    from utils.backends.choose import load_backend
+    from utils.backends.several import load_backends
     from utils.data.sources import ImageSource
     from utils.detection.names import frame_label
     from utils.detection.predict import build_predictor
@@ -28,8 +28,8 @@ def main(cfg: DetectConfig) -> Path:
     from utils.text import counted, distinct_names
 
     device = select_device(cfg.device)
-    weights = cfg.weights or newest_weights()
-    backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
+    how = {"augment": cfg.augment, "half": cfg.half, "dnn": cfg.dnn, "data": cfg.data}
+    backend = load_backends(cfg.weights or newest_weights(), device, cfg.backbone, cfg.layout or "", **how)
     pixels = PixelFormat(backend.channels, backend.bits)
     source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride, pixels=pixels)
     predict = build_predictor(cfg, backend, device)

@@ -5,7 +5,6 @@ python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpo
 """
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.command import run_command
@@ -26,15 +25,15 @@ MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 def main(cfg: ValConfig) -> "Evaluation":
     # here, because PyTorch takes seconds to import and --help should not
-    from utils.backends.choose import load_backend
+    from utils.backends.several import load_backends
     from utils.data.scan.spec import load_data_spec
     from utils.device import select_device
     from utils.evaluation.evaluate import evaluate
     from utils.evaluation.inputs import agreed_names, build_loader, build_nms, build_observers, check_channels
 
     device = select_device(cfg.device)
-    weights = Path(cfg.weights or newest_weights())
-    backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
+    how = {"augment": cfg.augment, "half": cfg.half, "dnn": cfg.dnn}
+    backend = load_backends(cfg.weights or newest_weights(), device, cfg.backbone, cfg.layout or "", **how)
     data = load_data_spec(cfg.data or backend.trained.default_data(), required=(cfg.task,))
     check_channels(backend, data)
     names = agreed_names(backend.names, data, cfg.single_cls)

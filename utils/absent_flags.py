@@ -20,10 +20,11 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--artifact_alias": f"leave it out: it names a version of a data set, and {_NO_DATA_SENT}",
         "--bucket": "leave it out: results stay in the folder of the run; copy that to a bucket once the run is over",
     },
-    "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),
+    "val": {"--save-hybrid": _LATER},
     "detect": {
-        **dict.fromkeys(("--augment", "--half", "--dnn", "--view-img", "--visualize", "--update"), _LATER),
-        "--data": "leave it out: the class names come from the weights file",
+        **dict.fromkeys(("--view-img", "--visualize"), _LATER),
+        "--update": "leave it out: no file of yours is rewritten; python -m utils.checkpoint convert FILE --to pt "
+        "--half writes a small copy without optimizer",
     },
     "export": {
         **dict.fromkeys(("--device", "--half", "--int8", "--per-tensor", "--data", "--inplace", "--keras"), _FLOAT32),

@@ -3,16 +3,28 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.configs.shared import BACKBONE_HELP, DEVICE, IMGSZ, LAYOUT_HELP, NAME_HELP, SHARE, WEIGHTS_HELP
+from utils.configs.shared import (
+    AUGMENT_HELP,
+    BACKBONE_HELP,
+    DEVICE,
+    DNN_HELP,
+    HALF_HELP,
+    IMGSZ,
+    LAYOUT_HELP,
+    NAME_HELP,
+    SHARE,
+    WEIGHTS_HELP,
+)
 
 
 @dataclass(frozen=True)
 class DetectConfig:
     """Every flag of ``python detect.py``."""
 
-    weights: str = option("", help=WEIGHTS_HELP)
+    weights: str | tuple[str, ...] = option("", help=f"{WEIGHTS_HELP}; several are an ensemble")
     layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
     backbone: str = option("", help=BACKBONE_HELP)
+    data: str = option("", help="data-set YAML whose class names are shown in place of those of the weights file")
     source: str = option(
         "", help="image, video, folder, glob in quotes, or .txt list of these; without it data/images of the clone"
     )
@@ -30,6 +42,9 @@ class DetectConfig:
     classes: tuple[int, ...] | None = option(None, help="keep only these class ids", low=0)
     agnostic_nms: bool = option(False, help="boxes of different classes suppress each other")
     device: str = option("", **DEVICE)
+    augment: bool = option(False, help=AUGMENT_HELP)
+    half: bool = option(False, help=HALF_HELP)
+    dnn: bool = option(False, help=DNN_HELP)
     vid_stride: int = option(1, help="use every n-th frame of a video", low=1)
     save: bool = option(True, help="save drawn images and videos", aliases=("--nosave",))
     save_txt: bool = option(False, help="save label files: class and box in 0–1")

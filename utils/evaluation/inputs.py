@@ -55,12 +55,18 @@ def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoade
     height, width = backend.fixed_size
     if height != width:
         raise ConfigError(
-            f"{cfg.weights}: takes images of {width}×{height} pixels only, and val.py makes squares",
+            f"{' '.join(given_weights(cfg))}: takes images of {width}×{height} pixels only, and val.py makes squares",
             "export a square size, or with export.py --dynamic",
         )
     if cfg.imgsz not in (None, height):
         log.info("the model takes images of %d×%d pixels only", width, height)
     return build_val_loader(scan, height, cfg.batch_size, backend.stride, workers=cfg.workers, rect=False)
+
+
+def given_weights(cfg: ValConfig) -> tuple[str, ...]:
+    """Return the files of ``--weights``, none for the newest run's."""
+    given = (cfg.weights,) if isinstance(cfg.weights, str) else cfg.weights
+    return tuple(filter(None, given))
 
 
 def build_observers(cfg: ValConfig, run_dir: Path, names: Mapping[int, str], data: DataSpec) -> list[Observer]:
@@ -71,7 +77,7 @@ def build_observers(cfg: ValConfig, run_dir: Path, names: Mapping[int, str], dat
     if cfg.save_txt:
         observers.append(LabelFiles(run_dir / "labels", confidence=cfg.save_conf))
     if cfg.save_json:
-        path = run_dir / f"{Path(cfg.weights or 'best.pt').stem}_predictions.json"
+        path = run_dir / f"{Path((*given_weights(cfg), 'best.pt')[0]).stem}_predictions.json"
         observers.append(CocoJson(path, coco=data.root if is_coco(getattr(data, cfg.task)) else None))
     if _cut_off(cfg):
         observers.append(CocoFigures())
