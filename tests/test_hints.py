@@ -25,6 +25,15 @@ COMMANDS = {  # file → its config class
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
 ONLY = {  # file, flag → the commands that call what raises there, where the file is imported by more
+    ("models/backbones/_level_adapter.py", "--imgsz"): "train val detect export benchmark models/yolo",
+    ("utils/backends/several.py", "--half"): "val detect",
+    ("utils/backends/several.py", "--dnn"): "val detect",
+    ("utils/backends/several.py", "--data"): "detect",
+    ("utils/backends/several.py", "--weights"): "val detect",
+    ("utils/backends/dnn.py", "--dnn"): "val detect",
+    ("utils/checkpoint/convert.py", "--out"): "utils/checkpoint/__main__",
+    ("utils/checkpoint/official_writer.py", "--half"): "utils/checkpoint/__main__",
+    ("utils/checkpoint/official_writer.py", "--to"): "utils/checkpoint/__main__",
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
     ("utils/backends/onnx.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--backbone"): "val detect export",

@@ -49,7 +49,7 @@ def refusal(command: str) -> ConfigError:
         ("train --img=640 480", "--img=640 is one value, and '480' is one more", "write --img 640 480"),
         ("train --img 640 480 320", "--imgsz 640 480 320: 3 values", "give 1 or 2"),
         ("train --img 640 16", "--imgsz 16 is out of range", "give a number from 32"),
-        ("detect --weights a.pt b.pt", "--weights takes one value, and 'b.pt' is one more", "give one file"),
+        ("train --weights a.pt b.pt", "--weights takes one value, and 'b.pt' is one more", "give one file"),
         ("detect --source a.jpg b.jpg", "--source takes one value, and 'b.jpg' is one more", "in quotes"),
         ("train epochs=3", "unexpected argument 'epochs=3'", "write it as --epochs 3"),
         ("train --img 320 epochs=3", "unexpected argument 'epochs=3'", "write it as --epochs 3"),

@@ -34,7 +34,7 @@ class DnnSession:
         self.outputs = [_port(value) for value in graph.output]
         if any(not isinstance(size, int) for port in self.inputs for size in port.shape):
             what = f"{file.path}: takes images of any size or number, and OpenCV runs files of one size"
-            raise CheckpointError(what, f"export it without --dynamic, or {_RUN_IN_ORT}")
+            raise CheckpointError(what, f"{_RUN_IN_ORT}; or export it for one size")
         if any(port.type != "tensor(float)" for port in self.inputs):
             raise CheckpointError(f"{file.path}: takes images of another type than float32", _RUN_IN_ORT)
         try:

@@ -83,7 +83,7 @@ def _load(path: Path, device: torch.device, backbone: str, layout: str, dnn: boo
     if not dnn:
         return load_backend(path, device, backbone, layout)
     if path.suffix.lower() != ".onnx" or backbone:
-        raise ConfigError(f"--dnn: OpenCV runs .onnx files, not {path}", "export it with export.py, or leave --dnn out")
+        raise ConfigError(f"--dnn: OpenCV runs .onnx files, not {path}", "leave --dnn out, or export it with export.py")
     if device.type != "cpu":
         raise ConfigError(f"--dnn: OpenCV runs on the CPU, not on {device}", "add --device cpu, or leave --dnn out")
     from utils.backends.dnn import load  # here, because most never need OpenCV's
