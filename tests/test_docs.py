@@ -26,20 +26,20 @@ from utils.plots.image_file import write_image
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
 NAMES = ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "doctor", "memory")
-TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS = (
-    ROOT / f"docs/{name}.md" for name in (*NAMES, "reports", "search", "channels")
+TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, CHECKPOINTS = (
+    ROOT / f"docs/{name}.md" for name in (*NAMES, "reports", "search", "channels", "checkpoints")
 )
 PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH]
-PAGES += [CHANNELS]
+PAGES += [CHANNELS, CHECKPOINTS]
 # the pages whose commands are run, with -m slow
-RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS]
+RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, CHECKPOINTS]
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",
     CONTRIBUTING: "its commands run these very tests",
 }
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
-SCRIPTS += ("-m utils.doctor", "-m utils.report")
+SCRIPTS += ("-m utils.doctor", "-m utils.report", "-m utils.checkpoint")
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
