@@ -73,6 +73,8 @@ def check_official(model: DetectionModel, path: Path) -> None:
 def _foreign(model: DetectionModel) -> Iterator[str]:
     if not isinstance(model.normalize, nn.Identity):
         yield "its model normalises images by mean and std"
+    if "scales" in model.yaml:
+        yield "its model description has 'scales'"
     if model.yaml.get("bits", 8) != 8:
         yield "its model takes images of 16 bits"
     for row, module in zip(model.rows, model.model, strict=True):
