@@ -23,6 +23,8 @@ def convert(path: Path, to: str, half: bool = False, out: Path | None = None) ->
     ``half`` stores weights in float16. Raises: ConfigError where the file exists, CheckpointError where the model has
     parts that the format lacks.
     """
+    if path.suffix.lower() == ".onnx":
+        raise ConfigError(f"{path}: an exported file has no layers left to convert", "give the .pt it was made from")
     out = out or path.with_name(path.stem + ENDINGS[to])
     suffix = f".{ENDINGS[to].rpartition('.')[2]}"
     if out.suffix.lower() != suffix:

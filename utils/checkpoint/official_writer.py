@@ -162,7 +162,7 @@ class _Tree:
         return state
 
     def _row_class(self, module: nn.Module) -> type:
-        """Return the class that a row names; several repeats of it are a Sequential."""
+        """Return the class that a row names, not the Sequential of its repeats; without a backbone row slot = index."""
         return self.model.rows[module.i].entry.cls
 
     def _grids(self, head: Detect) -> dict[str, list[Tensor]]:
