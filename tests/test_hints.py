@@ -34,6 +34,7 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/checkpoint/convert.py", "--out"): "utils/checkpoint/__main__",
     ("utils/checkpoint/official_writer.py", "--half"): "utils/checkpoint/__main__",
     ("utils/checkpoint/official_writer.py", "--to"): "utils/checkpoint/__main__",
+    ("utils/data/scan/class_selection.py", "--classes"): "train val",
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
     ("utils/backends/onnx.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--backbone"): "val detect export",
@@ -43,6 +44,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/checkpointing.py", "--batch-size"): "train",
     ("utils/training/checkpointing.py", "--checkpointing"): "train",
     ("utils/training/inputs.py", "--checkpointing"): "train",
+    ("utils/training/inputs.py", "--compile"): "train",
+    ("utils/training/compiling.py", "--compile"): "train",
     ("utils/training/inputs.py", "--sync-bn"): "train",
     ("utils/imgsz.py", "--imgsz"): "train val detect export benchmark models/yolo utils/doctor/__main__",
     ("utils/loggers/__init__.py", "--logger"): "train",

@@ -22,3 +22,4 @@ HALF_HELP = "compute in float16, on a GPU; .pt files"
 DNN_HELP = "run an .onnx file of one size in OpenCV, on the CPU"
 NAME_HELP = "folder of this run; a number is added where it is taken"
 SHARE = {"low": 0, "high": 1}
+CLASSES_HELP = "keep only these classes, by name or id, in this order; vehicle=car,truck makes one of several"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import Given, option
-from utils.configs.shared import AUTO, BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
+from utils.configs.shared import AUTO, BATCH_SIZE, CLASSES_HELP, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
 from utils.head_names import HEAD_HELP, HEADS
 
 # titles of --help, in the order of what is changed most often
@@ -45,6 +45,7 @@ class TrainConfig(Given):
     )
     head: str | None = option(None, help=HEAD_HELP, choices=HEADS, group=MODEL_AND_DATA)
     data: str = option("data/shapes.yaml", help="data-set YAML", group=MODEL_AND_DATA)
+    classes: tuple[str, ...] = option((), help=CLASSES_HELP, group=MODEL_AND_DATA)
     hyp: str = option(
         "",
         help="hyper-parameter YAML; without it the data set's own, or the head's: hyp.scratch-low or hyp.yolov8",
@@ -100,6 +101,11 @@ class TrainConfig(Given):
     )
     amp: bool = option(
         True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)", group=MACHINE
+    )
+    compile: bool = option(
+        False,
+        help="compile the model with torch.compile before it trains: minutes on a CPU, then faster steps",
+        group=MACHINE,
     )
     checkpointing: bool = option(
         False,

@@ -1,6 +1,7 @@
 """A batch, as both loaders give it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ class Batch:
     targets: Tensor  # (T, 6) float32 [image index, class, cx, cy, w, h], 0–1
     paths: list[str]
     shapes: list[Shape] | None  # None where augmentation makes them meaningless
+    ignored: Tensor = field(default_factory=partial(torch.zeros, 0, 6))  # (K, 6) like targets: regions, see ScanResult
 
     def pin_memory(self) -> "Batch":
         """Return the batch in page-locked memory; the DataLoader calls this."""

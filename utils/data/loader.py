@@ -104,10 +104,11 @@ class _Parcel:
     targets: np.ndarray
     paths: list[str]
     shapes: list[Shape] | None
+    ignored: np.ndarray
 
     def batch(self) -> Batch:
-        targets = torch.from_numpy(self.targets)
-        return Batch(as_images(self.pixels), targets, self.paths, self.shapes)
+        targets, ignored = torch.from_numpy(self.targets), torch.from_numpy(self.ignored)
+        return Batch(as_images(self.pixels), targets, self.paths, self.shapes, ignored)
 
 
 class _Deliveries:
@@ -134,9 +135,10 @@ def _shared(batch: Batch) -> Batch | _Parcel:
     try:
         batch.images.share_memory_()
         batch.targets.share_memory_()
+        batch.ignored.share_memory_()
     except RuntimeError:
         pixels = batch.images.permute(0, 2, 3, 1).numpy()
-        return _Parcel(pixels, batch.targets.numpy(), batch.paths, batch.shapes)
+        return _Parcel(pixels, batch.targets.numpy(), batch.paths, batch.shapes, batch.ignored.numpy())
     return batch
 
 

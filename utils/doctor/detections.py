@@ -12,6 +12,7 @@ from utils.detection.predict import Predictor
 from utils.doctor.facts import Facts, Picture
 from utils.errors import ConfigError
 from utils.nms import non_max_suppression
+from utils.pixels import PixelFormat
 from utils.progress import progress_bar
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml
@@ -33,13 +34,13 @@ def with_detections(facts: Facts, backend: Backend, device: torch.device) -> Fac
     nms = partial(non_max_suppression, conf_thres=LOWEST)
     predict = Predictor(backend, device, imgsz=backend.fixed_size or (facts.imgsz,), nms=nms)
     with progress_bar(facts.pictures, f"{'detections':>22}", stays=False) as pictures:
-        return replace(facts, detections=[_detect(predict, picture) for picture in pictures])
+        return replace(facts, detections=[_detect(predict, picture, facts.spec.pixels) for picture in pictures])
 
 
-def _detect(predict: Predictor, picture: Picture) -> np.ndarray:
+def _detect(predict: Predictor, picture: Picture, pixels: PixelFormat) -> np.ndarray:
     if picture.pixels is None:
         return NOTHING
-    found = predict(read_image(picture.path))
+    found = predict(read_image(picture.path, pixels))
     height, width = found.shape
     return found.boxes.numpy().astype(np.float64) / (width, height, width, height, 1, 1)
 

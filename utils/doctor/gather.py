@@ -1,49 +1,67 @@
 """Gather the facts about a data set, however bad it is: the one place where the doctor meets the scan."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from utils.data.image.read import ImageError
-from utils.data.scan.check_files import Outcome, class_fix, verify_file
+from utils.data.image.read import ImageError, image_suffixes
+from utils.data.scan.annotations import Annotations, Outcome, Reader
+from utils.data.scan.check_files import class_fix, verify
+from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.discovery import find_images, label_path
 from utils.data.scan.label_folders import find_orphans, list_label_folders
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.scan_result import Problem
+from utils.data.scan.sources import find_annotations
 from utils.data.scan.spec import SPLITS, DataSpec
+from utils.data.scan.yolo import YoloAnnotations
 from utils.doctor.facts import Facts, Picture
 from utils.doctor.pixels import Pixels, read_pixels
 from utils.errors import DataError
+from utils.pixels import PixelFormat
 from utils.progress import progress_bar
 
 THREADS = 4  # that read and decode; more would wait for the same cores
 
 
+class _Item(NamedTuple):
+    """An image, the file that tells what is in it, and who reads that."""
+
+    image: str
+    file: str  # the image itself where one file tells of all
+    source: int
+    index: int
+
+
 @dataclass
 class _Split:
-    images: list[str] = field(default_factory=list)
-    label_files: list[str] = field(default_factory=list)
+    sources: list[Annotations] = field(default_factory=list)
+    items: list[_Item] = field(default_factory=list)
     refusal: DataError | None = None
 
 
 def gather_facts(spec: DataSpec, imgsz: int) -> Facts:
     """Return what the files of all splits say, each picture decoded once. The data set is only read."""
     splits = {split: _list_split(spec, split) for split in SPLITS if getattr(spec, split)}
-    pairs = dict.fromkeys(
-        pair for split in splits.values() for pair in zip(split.images, split.label_files, strict=True)
-    )
+    items: dict[tuple[str, str], tuple[Reader, int]] = {}
+    for split in splits.values():
+        readers = [source.reader() for source in split.sources]
+        for item in split.items:
+            items.setdefault((item.image, item.file), (readers[item.source], item.index))
     pool = ThreadPoolExecutor(THREADS)
     try:
-        seen = pool.map(lambda pair: _examine(*pair, spec.nc), pairs)
-        with progress_bar(_Sized(seen, len(pairs)), f"{'pictures':>22}", stays=False) as outcomes:
-            known = dict(zip(pairs, outcomes, strict=True))
+        seen = pool.map(lambda pair: _examine(pair[0], *items[pair], spec.pixels), items)
+        with progress_bar(_Sized(seen, len(items)), f"{'pictures':>22}", stays=False) as outcomes:
+            known = dict(zip(items, outcomes, strict=True))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
-    claimed = {file for split in splits.values() for file in split.label_files}
+    claimed = {item.file for split in splits.values() for item in split.items}
     return _facts(spec, imgsz, splits, known, [file for file in _orphans(splits) if file not in claimed])
 
 
@@ -61,16 +79,32 @@ class _Sized:
 
 
 def _list_split(spec: DataSpec, split: str) -> _Split:
-    sources = getattr(spec, split)
     result = _Split()
     try:
-        result.images = find_images(sources, spec.fence)
-        result.label_files = [label_path(image) for image in result.images]
         with _quiet_scan():
-            scan_dataset(sources, spec.nc, fence=spec.fence)
+            result.sources = _sources(spec, getattr(spec, split))
+            result.items = sorted(_items(result.sources))
+            scan_dataset(getattr(spec, split), spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
     except DataError as error:
         result.refusal = error
     return result
+
+
+def _sources(spec: DataSpec, paths: Sequence[Path]) -> list[Annotations]:
+    """Return who tells what is in the images; where training would refuse them all, the label files."""
+    suffixes = image_suffixes(spec.pixels)
+    try:
+        return find_annotations(paths, spec.names, spec.root, spec.fence, suffixes)
+    except DataError:
+        images = find_images([path for path in paths if not is_coco_file(path)], spec.fence, suffixes)
+        return [YoloAnnotations(images, [label_path(image) for image in images], spec.nc)]
+
+
+def _items(sources: Sequence[Annotations]) -> Iterator[_Item]:
+    for number, source in enumerate(sources):
+        files = source.files if len(source.files) == len(source.images) else source.images
+        for index, (image, file) in enumerate(zip(source.images, files, strict=True)):
+            yield _Item(image, file, number, index)
 
 
 @contextmanager
@@ -85,12 +119,12 @@ def _quiet_scan() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _examine(image: str, label_file: str, nc: int) -> tuple[Outcome, Pixels | None]:
-    outcome = verify_file(image, label_file, nc)
+def _examine(image: str, reader: Reader, index: int, format_: PixelFormat) -> tuple[Outcome, Pixels | None]:
+    outcome = verify(image, reader, index, format_)
     if outcome.shape is None:
         return outcome, None
     try:
-        return outcome, read_pixels(image)[0]
+        return outcome, read_pixels(image, format_)[0]
     except (ImageError, OSError) as error:
         reason = error.reason if isinstance(error, ImageError) else str(error.strerror)
         return Outcome(problems=[*outcome.problems, Problem(image, 0, reason)]), None
@@ -98,19 +132,20 @@ def _examine(image: str, label_file: str, nc: int) -> tuple[Outcome, Pixels | No
 
 def _orphans(splits: dict[str, _Split]) -> Iterable[str]:
     orphans = {}
-    for split in splits.values():
-        folders = list_label_folders(split.label_files)
-        orphans |= dict.fromkeys(find_orphans(split.images, folders.unclaimed))
+    for source in (source for split in splits.values() for source in split.sources):
+        if isinstance(source, YoloAnnotations):
+            folders = list_label_folders(source.files)
+            orphans |= dict.fromkeys(find_orphans(source.images, folders.unclaimed))
     return orphans
 
 
 def _facts(spec: DataSpec, imgsz: int, splits: dict[str, _Split], known: dict, orphans: list[str]) -> Facts:
     pictures, rows, lines, owners = [], [], [], []
     for name, split in splits.items():
-        for pair in zip(split.images, split.label_files, strict=True):
+        for pair in ((item.image, item.file) for item in split.items):
             outcome, pixels = known[pair]
-            rows += outcome.rows.boxes
-            lines += outcome.rows.lines
+            rows += [tuple(box) for box in outcome.rows.boxes]
+            lines += outcome.rows.lines or [0] * len(outcome.rows.boxes)  # only label files have lines
             owners += [len(pictures)] * len(outcome.rows.boxes)
             pictures.append(Picture(*pair, name, outcome.shape, outcome.has_file, pixels))
     outcomes = [outcome for outcome, _ in known.values()]

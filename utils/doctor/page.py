@@ -109,7 +109,7 @@ def _figures(facts: Facts, finding: Finding, room: _Room) -> Iterator[str]:
 def _drawn(facts: Facts, example: Example) -> np.ndarray | None:
     """Return the picture of an example with its boxes; None where it has become unreadable."""
     try:
-        _, image = read_pixels(facts.pictures[example.picture].path)
+        _, image = read_pixels(facts.pictures[example.picture].path, facts.spec.pixels)
     except (ImageError, OSError):
         return None
     rows = facts.rows_of(example.picture)

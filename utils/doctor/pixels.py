@@ -11,7 +11,8 @@ from PIL import Image
 
 from utils.data.image.header import ORIENTATION_TAG
 from utils.data.image.jpeg import JPEG_START
-from utils.data.image.read import decode_image
+from utils.data.image.read import decode_image, read_image
+from utils.pixels import RGB, PixelFormat, as_picture
 
 THUMB = 32  # pixels of a side of the thumbnail that pictures are compared by
 ENOUGH = 512  # pixels that a longer side keeps where the decoder can shrink
@@ -37,12 +38,12 @@ class Pixels:
     orientation: int  # EXIF's, 1–8; 1 is upright
 
 
-def read_pixels(path: str) -> tuple[Pixels, np.ndarray]:
+def read_pixels(path: str, format_: PixelFormat = RGB) -> tuple[Pixels, np.ndarray]:
     """Return the facts about an image and its small upright picture (see ``shrunk``). Raises: ImageError, OSError."""
     with open(path, "rb") as file:
         data = file.read()
     mode, orientation, shape = _storage(data)
-    small = shrunk(data, path, shape, orientation)
+    small = shrunk(data, path, shape, orientation) if format_ == RGB else as_picture(read_image(path, format_))
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     _, spread = cv2.meanStdDev(small)
     return Pixels(

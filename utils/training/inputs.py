@@ -2,7 +2,7 @@
 
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from models.detector import DetectionModel
 from utils.configs.shared import AUTO
 from utils.configs.train import TrainConfig
 from utils.data.quad import JOINED
+from utils.data.scan.class_selection import keep_classes, select_classes
 from utils.data.scan.one_class import as_one_class, with_one_class
 from utils.data.scan.overlap import warn_of_overlap
 from utils.data.scan.scan import scan_dataset
@@ -66,7 +67,7 @@ def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     plan = None if resumed else plan_model(cfg)
     spec = load_data_spec(cfg.data)
     cfg, hyp = (cfg, resumed.hyp) if resumed else _settings(cfg, spec, plan)
-    spec, train_scan, val_scan = _scan(spec, cfg.single_cls)
+    spec, train_scan, val_scan = _scan(spec, cfg)
     check_fitness(cfg.fitness, spec.names, val_scan.labels)
     facts = fingerprint(spec.names, {"train": train_scan, "val": val_scan})
     if resumed:
@@ -88,6 +89,9 @@ def check_together(cfg: TrainConfig) -> None:
     """Raises: ConfigError for options that exclude each other."""
     if cfg.rect and cfg.image_weights:
         what = "--rect puts the same images together in every epoch, --image-weights draws others"
+        raise ConfigError(what, "leave one of them out")
+    if cfg.checkpointing and cfg.compile:
+        what = "--checkpointing computes blocks again that --compile has made one of"
         raise ConfigError(what, "leave one of them out")
     if cfg.unfreeze_epoch is not None and not cfg.freeze:
         raise ConfigError("--unfreeze-epoch needs rows that are frozen", "name them, as --freeze backbone does")
@@ -164,13 +168,18 @@ def resolve(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainCon
     return cfg, hyp, file
 
 
-def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanResult]:
-    """Return the data set with the scans of its training and validation images, all classes as one if so wished."""
+def _scan(spec: DataSpec, cfg: TrainConfig) -> tuple[DataSpec, ScanResult, ScanResult]:
+    """Return the data set with the scans of its training and validation images, in the classes that are wished."""
+    selection = select_classes(cfg.classes, spec.names) if cfg.classes else None
     train, val = (
-        scan_dataset(split, spec.nc, fence=spec.fence, pixels=spec.pixels) for split in (spec.train, spec.val)
+        scan_dataset(split, spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
+        for split in (spec.train, spec.val)
     )
     warn_of_overlap(train, val)
-    return (with_one_class(spec), as_one_class(train), as_one_class(val)) if single_cls else (spec, train, val)
+    if selection:
+        train, val = (keep_classes(scan, selection, spec.nc) for scan in (train, val))
+        spec = replace(spec, names=selection.names)
+    return (with_one_class(spec), as_one_class(train), as_one_class(val)) if cfg.single_cls else (spec, train, val)
 
 
 def seed_everything(seed: int, device: torch.device) -> None:

@@ -29,10 +29,11 @@ FIGURES = ("labels", "precision", "recall", "mAP50", "mAP50-95")  # of a class
 
 def start_record(run_dir: Path, inputs: Inputs, amp_dtype: torch.dtype | None, goes_on: bool) -> RunRecord:
     """Note when, by which command, with which code, machine and data the run begins, or goes on."""
+    machine = numerics(inputs.device, amp_dtype, inputs.cfg.compile)
     facts = {
         "command": shlex.join(["python", *sys.argv]),
         "folder": str(Path.cwd()),
-        "environment": versions() | {key: str(value) for key, value in numerics(inputs.device, amp_dtype).items()},
+        "environment": versions() | {key: str(value) for key, value in machine.items()},
         "git": git_state(ROOT),
     }
     return RunRecord(run_dir, facts, {"file": os.fspath(inputs.spec.file), **inputs.data_facts}, goes_on)

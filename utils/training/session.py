@@ -112,7 +112,7 @@ def build_session(cfg: TrainConfig, run_dir: Path | None = None) -> Session:
     train_loader, val_loader = build_loaders(cfg, augment, shape, model, inputs.scans, weights)
     parts = build_parts(inputs, batch_size)
     log_parts(inputs, parts)
-    network = build_network(inputs)
+    network = build_network(inputs, parts.amp_dtype)
     run_dir, lock = _open_run_dir(inputs, resumed.run_dir if resumed else run_dir)
     session = Session(
         **vars(inputs),

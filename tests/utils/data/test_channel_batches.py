@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from utils.class_names import numbered_names
 from utils.data.image_store import ImageStore
 from utils.data.letterbox import letterbox
 from utils.data.loader import build_train_loader, build_val_loader, join_samples
@@ -46,7 +47,7 @@ def data_set(tmp_path, monkeypatch):
             f"train: images\nval: images\nnames: [a, b]\nchannels: {channels}\nbits: {bits}\n"
         )
         spec = load_data_spec(folder)
-        return scan_dataset(spec.train, spec.nc, pixels=spec.pixels)
+        return scan_dataset(spec.train, spec.names, pixels=spec.pixels)
 
     return write
 
@@ -152,7 +153,7 @@ def test_files_of_other_channels_are_left_out_and_listed(data_set, tmp_path):
     images = tmp_path / "4-8-0/images"
     np.save(images / "3.npy", np.zeros((40, 72, 3), np.uint8))
 
-    again = scan_dataset([images], 2, pixels=PixelFormat(4))
+    again = scan_dataset([images], numbered_names(2), pixels=PixelFormat(4))
 
     assert (len(scan), len(again), again.unreadable) == (12, 11, 1)
     assert str(again.problems[0]).endswith("3.npy: 3 channels instead of 4")
@@ -162,13 +163,13 @@ def test_a_scan_for_other_channels_is_not_taken_from_the_cache(data_set, tmp_pat
     data_set(4)
 
     with pytest.raises(DataError, match=r"6 of 6 images cannot be used.*\n.*4 channels instead of 5"):
-        scan_dataset([tmp_path / "4-8-0/images"], 2, pixels=PixelFormat(5))
+        scan_dataset([tmp_path / "4-8-0/images"], numbered_names(2), pixels=PixelFormat(5))
 
 
 def test_upper_bits_alone_are_read_with_a_word(data_set, tmp_path, caplog):
     data_set(4, bits=16)
 
-    scan = scan_dataset([tmp_path / "4-16-0/images"], 2, pixels=PixelFormat(4, 8))
+    scan = scan_dataset([tmp_path / "4-16-0/images"], numbered_names(2), pixels=PixelFormat(4, 8))
 
     assert scan.deep == 6
     assert "6 images of 16 bits: the upper 8 of each value are read; 'bits: 16' in the data-set YAML" in caplog.text

@@ -65,7 +65,9 @@ def scan(tmp_path):
         labels.append(np.concatenate([np.full((count, 1), number), centres, sizes], 1).astype(np.float32))
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         segments.append([centre + corners * size / 2 for centre, size in zip(centres, sizes, strict=True)])
-    return SimpleNamespace(image_paths=paths, labels=labels, segments=segments, shapes=np.array(SHAPES), pixels=RGB)
+    ignored = [np.zeros((0, 5), np.float32)] * len(paths)
+    facts = {"image_paths": paths, "labels": labels, "segments": segments, "shapes": np.array(SHAPES)}
+    return SimpleNamespace(**facts, ignored=ignored, pixels=RGB)
 
 
 def same(first, second):

@@ -3,11 +3,13 @@
 import hashlib
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from annotation_case import write_coco, write_voc, write_yolo
 from planted_faults import Planted, drawn, plant_all, with_exif
 
 from utils.configs.doctor import DoctorConfig
@@ -268,3 +270,31 @@ def test_a_split_that_is_not_there_leaves_the_others_their_report(tmp_path):
 
     assert {(f.check, f.severity) for f in findings if f.severity != NOTE} >= {("refused", ERROR), ("refused", WARNING)}
     assert places(facts, findings, "unusable-pictures") == ["images/train/003.jpg"]
+
+
+@pytest.mark.parametrize("write", [write_coco, write_voc, write_yolo])
+def test_coco_and_voc_are_looked_at_like_label_files(tmp_path, write):
+    facts = gather_facts(load_data_spec(write(tmp_path)), 64)
+
+    per_image = [len(facts.rows_of(index)) for index in range(len(facts.pictures)) if facts.splits]
+    assert [Path(picture.path).stem for picture in facts.pictures] == ["a", "b", "c", "d"] * 2
+    assert per_image == [2, 1, 0, 3] * 2
+    assert not facts.refusals
+    assert not [finding for finding in examine(facts) if finding.check in ("refused", "label-files", "missing-images")]
+    assert "train" in told(facts, examine(facts))
+
+
+def test_pictures_of_four_channels_are_looked_at(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "images").mkdir(parents=True)
+        (tmp_path / split / "labels").mkdir()
+        np.save(tmp_path / split / "images" / "a.npy", np.random.default_rng(0).integers(0, 255, (40, 60, 4), np.uint8))
+        (tmp_path / split / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data.yaml").write_text("train: train/images\nval: val/images\nnames: [x]\nchannels: 4\n")
+
+    facts = gather_facts(load_data_spec(tmp_path / "data.yaml"), 64)
+
+    assert [picture.shape for picture in facts.pictures] == [(40, 60)] * 2
+    assert len(facts.usable) == 2
+    assert not facts.problems
+    assert render(facts, examine(facts)).startswith("<!DOCTYPE html>")

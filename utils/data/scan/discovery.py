@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.data.image.read import ARRAY_SUFFIX, IMAGE_SUFFIXES
+from utils.data.scan.voc_lists import IMAGES, images_of_ids, is_voc_folder, voc_root
 from utils.errors import DataError
 from utils.text import visible
 
@@ -21,6 +22,8 @@ def find_images(
     sources: Sequence[str | Path], fence: Sequence[Path] | None = None, suffixes: Collection[str] = IMAGE_SUFFIXES
 ) -> list[str]:
     """Return the images of folders (searched recursively) and list files as sorted absolute paths.
+
+    Of a Pascal VOC data set these are the photographs, and its lists have ids (see ``voc_lists``).
 
     Images are files whose names end in one of ``suffixes``. Hidden files are left out, links are followed, and each
     real file is returned once. Raises: DataError, also where entries of a list leave the folders of the ``fence``.
@@ -50,14 +53,7 @@ def read_list_file(path: Path, fence: Sequence[Path] | None = None) -> list[tupl
     Entries are relative to the list file (see ``written_path``); blank lines and lines that start with # are left out.
     Raises: DataError, also for entries that leave all folders of a ``fence``, which the list's own folder belongs to.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start})", "write one path per line") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from error
-    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
-    found = [(number, _entry_path(path.parent, entry)) for number, entry in entries if entry and entry[0] != "#"]
+    found = [(number, _entry_path(path.parent, entry)) for number, entry in _entries(path)]
     if fence is not None:
         inside = prefixes([path.parent, *fence])
         outside = [(number, entry) for number, entry in found if not str(entry).startswith(inside)]
@@ -66,6 +62,18 @@ def read_list_file(path: Path, fence: Sequence[Path] | None = None) -> list[tupl
             what = f"{len(outside)} of {len(found)} entries leave the data set; the first is {visible(entry)}"
             raise DataError(f"{visible(path)}:{number}: {what}", OUTSIDE_FIX)
     return found
+
+
+def _entries(path: Path) -> list[tuple[int, str]]:
+    """Return (line number, text) of the lines of a list file."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})", "write one path per line") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from error
+    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
+    return [(number, entry) for number, entry in entries if entry and entry[0] != "#"]
 
 
 def prefixes(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -110,6 +118,9 @@ class _File(NamedTuple):
 def _files_of(source: Path, fence: Sequence[Path] | None, suffixes: Collection[str]) -> Iterator[_File]:
     if source.is_dir():
         yield from _walk(str(source), suffixes)
+    elif source.is_file() and (root := voc_root(source)):
+        for path in images_of_ids(source, root, _entries(source)):
+            yield _File(Path(path).is_symlink(), path, _identity(Path(path), path))
     elif source.is_file():
         for _, entry in read_list_file(source, fence):
             if is_image_name(entry.name, suffixes):
@@ -131,6 +142,8 @@ def _walk(root: str, suffixes: Collection[str]) -> Iterator[_File]:
             entries = list(os.scandir(folder))
         except OSError as error:
             raise DataError(f"{folder}: cannot be listed ({error.strerror})", "check its permissions") from error
+        if is_voc_folder({entry.name for entry in entries}):
+            entries = [entry for entry in entries if entry.name == IMAGES]
         for entry in entries:
             if entry.is_dir():
                 if not entry.name.startswith("."):

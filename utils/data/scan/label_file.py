@@ -32,15 +32,17 @@ class RowProblem(NamedTuple):
 class LabelRows:
     """The rows of one file."""
 
-    boxes: list[tuple[float, ...]] = field(default_factory=list)  # (class, cx, cy, w, h)
+    boxes: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # (class, cx, cy, w, h)
     polygons: list[np.ndarray] = field(default_factory=list)  # (k, 2) float32 of each box; NO_POLYGON for a box row
     lines: list[int] = field(default_factory=list)  # where each box stands
     repairs: list[RowProblem] = field(default_factory=list)  # of the rows that are counted below
+    ignored: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # like boxes: regions, no labels
     bad_rows: list[RowProblem] = field(default_factory=list)
     bad_classes: list[RowProblem] = field(default_factory=list)
     bad_ids: set[float] = field(default_factory=set)  # the class ids of these
     duplicates: int = 0
     rounded: int = 0
+    clipped: int = 0
 
 
 class _RowError(Exception):

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from utils.errors import StorageError
-from utils.pixels import RGB, PixelFormat
 from utils.runs import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
@@ -37,9 +36,9 @@ def cache_file(sources: Sequence[str | Path]) -> Path | None:
         return None
 
 
-def facts_digest(paths: Iterable[str], nc: int, pixels: PixelFormat = RGB) -> str:
-    """Return a digest that changes when one of the files appears, vanishes or changes."""
-    digest = hashlib.sha256(f"{VERSION} {nc} {pixels}".encode())
+def facts_digest(paths: Iterable[str], facts: str) -> str:
+    """Return a digest that changes when one of the files appears, vanishes or changes, or with the ``facts``."""
+    digest = hashlib.sha256(f"{VERSION} {facts}".encode(errors="surrogateescape"))
     for path in paths:
         digest.update(f"\0{path}\0{_facts(path)}".encode(errors="surrogateescape"))
     return digest.hexdigest()

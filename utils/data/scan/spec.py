@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.class_names import read_class_names
+from utils.data.scan.coco_names import names_of_coco
 from utils.data.scan.discovery import written_path
 from utils.data.shapes.dataset import draw_shapes_dataset
 from utils.errors import ConfigError, DataError
@@ -42,7 +43,7 @@ FOREIGN = {  # a key that a data-set YAML has not → what the file is then
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set: absolute paths of folders or list files for each split, class names by id."""
+    """A data set: absolute paths of folders, list files or COCO files for each split, class names by id."""
 
     file: Path
     root: Path
@@ -75,8 +76,8 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     data = read_yaml(file, TEXT_KEYS)
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys", "a data-set YAML has the keys path, train, val and names")
-    _check_keys(file, data, ("names", *required))
-    names = _names(file, data)
+    _check_keys(file, data, required if _of_coco(data) else ("names", *required))
+    names = {} if data.get("names") is None else _names(file, data)
     values = {split: _values(file, data, split) for split in SPLITS}
     roots = _roots(file, data)
     if required and data.get("generator") is not None:
@@ -86,6 +87,10 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     if missing:
         raise _missing_error(file, data, roots, *missing[0])
     splits = {split: [_locate(root, value) for value in values[split]] for split in SPLITS}
+    if not names:
+        names = names_of_coco([path for split in SPLITS for path in splits[split]])
+    if not names:
+        _check_keys(file, data, ("names",))
     allow_outside = data.get("allow_outside", False)
     if not isinstance(allow_outside, bool):
         raise ConfigError(f"{file}: allow_outside is {allow_outside!r}", "write true or false")
@@ -137,6 +142,11 @@ def _check_keys(file: Path, data: dict, wanted: Sequence[str]) -> None:
             raise ConfigError(what, "give a data-set YAML to --data" if foreign else f"add {key}: …")
         if not data[key]:
             raise ConfigError(f"{file}: {key} is empty", f"give {key} a value")
+
+
+def _of_coco(data: dict) -> bool:
+    """True for a data set without names that may stand in a COCO file."""
+    return data.get("names") is None and any(".json" in str(data.get(split)) for split in SPLITS)
 
 
 def _names(file: Path, data: dict) -> dict[int, str]:

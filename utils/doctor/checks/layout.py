@@ -15,6 +15,7 @@ import numpy as np
 from utils.data.image.read import ImageError
 from utils.doctor.facts import WARNING, Facts, Finding
 from utils.doctor.pixels import read_pixels
+from utils.pixels import PixelFormat
 
 PICTURES = 200  # looked at, of each group
 MIN_PICTURES = 8
@@ -101,7 +102,7 @@ def _tested(facts: Facts, pictures: Sequence[int], readings: Callable[[int], dic
     for index in chosen:
         rows = facts.rows_of(index)
         boxes = facts.boxes[rows.start : rows.stop]
-        means = _summed(facts.pictures[index].path)
+        means = _summed(facts.pictures[index].path, facts.spec.pixels)
         if means is None:
             continue
         written = _contrast(means, boxes)
@@ -132,10 +133,10 @@ def _impossible(boxes: np.ndarray) -> float:
     return 1 - float(inside.mean())
 
 
-def _summed(path: str) -> np.ndarray | None:
+def _summed(path: str, format_: PixelFormat) -> np.ndarray | None:
     """Return the integral image (h + 1, w + 1, 3) of the picture; None where it has become unreadable."""
     try:
-        _, image = read_pixels(path)
+        _, image = read_pixels(path, format_)
     except (ImageError, OSError):
         return None
     scale = SIDE / max(image.shape[:2])
