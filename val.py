@@ -6,7 +6,6 @@ python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpo
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.command import run_command
@@ -27,7 +26,7 @@ MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 def main(cfg: ValConfig) -> "Evaluation":
     # here, because PyTorch takes seconds to import and --help should not
-    from utils.backends.choose import load_backend
+    from utils.backends.several import load_backends
     from utils.data.scan.spec import load_data_spec
     from utils.device import select_device
     from utils.evaluation.evaluate import evaluate
@@ -42,8 +41,8 @@ def main(cfg: ValConfig) -> "Evaluation":
     )
 
     device = select_device(cfg.device)
-    weights = Path(cfg.weights or newest_weights())
-    backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
+    how = {"augment": cfg.augment, "half": cfg.half, "dnn": cfg.dnn}
+    backend = load_backends(cfg.weights or newest_weights(), device, cfg.backbone, cfg.layout or "", **how)
     data = load_data_spec(cfg.data or backend.trained.default_data(), required=(cfg.task,))
     check_channels(backend, data)
     selection = chosen_classes(cfg, backend.names, backend.trained, data)

@@ -20,10 +20,10 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--artifact_alias": f"leave it out: it names a version of a data set, and {_NO_DATA_SENT}",
         "--bucket": "leave it out: results stay in the folder of the run; copy that to a bucket once the run is over",
     },
-    "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),
+    "val": {"--save-hybrid": _LATER},
     "detect": {
-        **dict.fromkeys(("--augment", "--half", "--dnn", "--update"), _LATER),
-        "--data": "leave it out: the class names come from the weights file",
+        "--update": "leave it out: no file of yours is rewritten; python -m utils.checkpoint convert FILE --to pt "
+        "--half writes a small copy without optimizer",
     },
     "export": {
         **dict.fromkeys(("--device", "--half", "--int8", "--per-tensor", "--data", "--inplace", "--keras"), _FLOAT32),
@@ -47,7 +47,7 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
     ("task", "speed|study", "there is no such measurement yet", "give train, val or test"),
     (
         "weights",
-        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript|safetensors)|.*_(openvino|web|paddle|saved|ncnn)_model/?",
+        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript)|.*_(openvino|web|paddle|saved|ncnn)_model/?",
         "this format is not read yet",
         "give the .pt it was made from, or an .onnx",
     ),

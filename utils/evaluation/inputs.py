@@ -88,12 +88,18 @@ def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, selection: Se
     height, width = backend.fixed_size
     if height != width:
         raise ConfigError(
-            f"{cfg.weights}: takes images of {width}×{height} pixels only, and val.py makes squares",
+            f"{' '.join(given_weights(cfg))}: takes images of {width}×{height} pixels only, and val.py makes squares",
             "export a square size, or with export.py --dynamic",
         )
     if cfg.imgsz not in (None, height):
         log.info("the model takes images of %d×%d pixels only", width, height)
     return build_val_loader(scan, height, cfg.batch_size, backend.stride, workers=cfg.workers, rect=False)
+
+
+def given_weights(cfg: ValConfig) -> tuple[str, ...]:
+    """Return the files of ``--weights``, none for the newest run's."""
+    given = (cfg.weights,) if isinstance(cfg.weights, str) else cfg.weights
+    return tuple(filter(None, given))
 
 
 def build_observers(
@@ -106,7 +112,7 @@ def build_observers(
     if cfg.save_txt:
         observers.append(LabelFiles(run_dir / "labels", confidence=cfg.save_conf))
     if cfg.save_json:
-        path = run_dir / f"{Path(cfg.weights or 'best.pt').stem}_predictions.json"
+        path = run_dir / f"{Path((*given_weights(cfg), 'best.pt')[0]).stem}_predictions.json"
         truth = None if cfg.single_cls else coco_truth(getattr(data, cfg.task), data, selected)
         observers.append(CocoJson(path, truth))
     if _cut_off(cfg):
