@@ -19,6 +19,7 @@ MIN_POLYGON_COLUMNS = 7
 SHOWN_CHARACTERS = 20  # of a value that is quoted in a message
 
 ONE_BOX = "not a polygon; write one object per line"
+ROUNDED, REPEATED = "a coordinate just outside 0–1 is clipped", "repeats one above it, and is left out"
 
 NO_POLYGON = np.zeros((0, 2), np.float32)
 
@@ -79,10 +80,10 @@ def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
             continue
         if rounded:
             rows.rounded += 1
-            rows.repairs.append(RowProblem(line, "a coordinate just outside 0–1 is clipped"))
+            rows.repairs.append(RowProblem(line, ROUNDED))
         if box in seen:
             rows.duplicates += 1
-            rows.repairs.append(RowProblem(line, "repeats a row above it, and is left out"))
+            rows.repairs.append(RowProblem(line, REPEATED))
             continue
         seen.add(box)
         rows.boxes.append(box)

@@ -105,6 +105,7 @@ def _result(images: list[str], table: Table, cached: bool, pixels: PixelFormat) 
         segments=[polygons[end - count : end] for end, count in zip(ends, counts, strict=True)],
         unreadable=len(images) - len(table["kept"]),
         problems=[Problem(*problem) for problem in unpack(table["problems"])],
+        repairs=[Problem(*repair) for repair in unpack(table["repairs"])],
         cached=cached,
         pixels=pixels,
         **unpack(table["tallies"]),
