@@ -20,6 +20,8 @@ COMMANDS = {  # file → its config class
     "models/yolo.py": "models.yolo.SummaryConfig",
     "utils/doctor/__main__.py": "utils.configs.doctor.DoctorConfig",
     "utils/report/__main__.py": "utils.configs.report.ReportConfig",
+    "utils/dataset/split.py": "utils.configs.split.SplitConfig",
+    "utils/dataset/convert.py": "utils.configs.convert.ConvertConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")

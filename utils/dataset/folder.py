@@ -10,7 +10,7 @@ from typing import Any
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError, StorageError
 from utils.pixels import RGB
-from utils.runs import NOT_WRITABLE, atomic_write, make_writable
+from utils.runs import atomic_write, make_writable
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def place_image(source: str, target: Path, how: str) -> None:
             with atomic_write(target) as temporary:
                 shutil.copyfile(source, temporary)
     except OSError as error:
-        fix = "try --images copy" if how == "link" and error.errno not in NOT_WRITABLE else "choose another --out"
+        fix = ("try --images copy, or " if how == "link" else "") + "choose another --out"
         raise StorageError(f"{target}: cannot be made ({error.strerror})", fix) from error
 
 

@@ -36,6 +36,11 @@ def is_below(image: str, root: Path) -> bool:
     return image.startswith(str(root).rstrip(os.sep) + os.sep)
 
 
+def path_from(root: Path, image: str) -> str:
+    """Return the path of an image as a COCO file has it: from ``root``, unless it lies elsewhere."""
+    return Path(image).relative_to(root).as_posix() if is_below(image, root) else image
+
+
 def write_part(
     folder: Path, name: str, images: Collection[str], spec: DataSpec, coco: Sequence[CocoAnnotations]
 ) -> list[str]:
@@ -58,7 +63,7 @@ def _subset(source: CocoAnnotations, own: Sequence[int], root: Path) -> str:
     content = json.loads(source.index.path.read_text(encoding="utf-8-sig"))
     paths = {source.index.image_ids[place]: source.images[place] for place in own}
     content["images"] = [
-        image | {"file_name": Path(path).relative_to(root).as_posix() if is_below(path, root) else path}
+        image | {"file_name": path_from(root, path)}
         for image in content["images"]
         if (path := paths.pop(image["id"], None))
     ]

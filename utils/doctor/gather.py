@@ -81,7 +81,7 @@ class _Sized:
 def _list_split(spec: DataSpec, split: str) -> _Split:
     result = _Split()
     try:
-        with _quiet_scan():
+        with quiet_scan():
             result.sources = _sources(spec, getattr(spec, split))
             result.items = sorted(_items(result.sources))
             scan_dataset(getattr(spec, split), spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
@@ -108,7 +108,7 @@ def _items(sources: Sequence[Annotations]) -> Iterator[_Item]:
 
 
 @contextmanager
-def _quiet_scan() -> Iterator[None]:
+def quiet_scan() -> Iterator[None]:
     """Keep back what the scan logs, all of which the findings say again."""
     logger = logging.getLogger("utils.data.scan")
     level = logger.level

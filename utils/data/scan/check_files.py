@@ -94,7 +94,7 @@ def _table(outcomes: list[Outcome], problems: list[Problem], pixels: PixelFormat
         "counts": np.array([len(outcome.rows.boxes) for outcome in used], np.int64),
         "labels": _rows([outcome.rows.boxes for outcome in used]),
         "corners": np.array([len(polygon) for polygon in polygons], np.int64),
-        "points": np.concatenate([NO_POLYGON, *polygons]),
+        "points": np.concatenate([NO_POLYGON, *polygons], dtype=np.float32, casting="same_kind"),
         "ignored": _rows([outcome.rows.ignored for outcome in used]),
         "ignored_counts": np.array([len(outcome.rows.ignored) for outcome in used], np.int64),
         "tallies": pack(tallies),

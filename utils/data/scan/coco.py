@@ -67,7 +67,7 @@ class CocoReader:
         self.rows[:, 0] = table[labels.category]  # -1, which is no category, is the last
         self.clipped, self.rounded = np.zeros((2, len(self.rows)), bool)
         self.corners, self.ends = labels.corners.copy(), np.cumsum(labels.corners)
-        self.pixels, self.points = labels.points, np.zeros(labels.points.shape, np.float32)
+        self.pixels, self.points = labels.points, np.zeros(labels.points.shape)
         self.bad: dict[int, str] = {}  # number of the annotation → what is wrong with its box
         shapes = index.sizes[labels.image] if len(images) else np.zeros((0, 2), np.int64)
         told = np.flatnonzero((labels.image >= 0) & shapes.all(1))
