@@ -219,7 +219,9 @@ def missing_flags() -> list[tuple[str, set[str]]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_flag_of_a_command_exists(page):
-    commands = re.findall(r"python (-m utils\.\w+|(?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8"))
+    commands = re.findall(
+        r"python (-m utils(?:\.\w+)+|(?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8")
+    )
 
     assert commands
     for script, arguments in commands:

@@ -26,23 +26,16 @@ class Groups:
     """Sets of the numbers 0…n-1 that grow together."""
 
     def __init__(self, count: int) -> None:
-        self.parent = np.arange(count)
-
-    def find(self, number: int) -> int:
-        root = number
-        while self.parent[root] != root:
-            root = self.parent[root]
-        while self.parent[number] != root:
-            self.parent[number], number = root, self.parent[number]
-        return int(root)
+        self.first = np.arange(count)  # the lowest number of the set of each
 
     def unite(self, one: int, other: int) -> None:
-        one, other = self.find(one), self.find(other)
-        self.parent[max(one, other)] = min(one, other)
+        low, high = sorted((self.first[one], self.first[other]))
+        if low != high:
+            self.first[self.first == high] = low
 
     def ids(self) -> np.ndarray:
         """Return (n,) the group of each number, counted from 0."""
-        return np.unique([self.find(number) for number in range(len(self.parent))], return_inverse=True)[1]
+        return np.unique(self.first, return_inverse=True)[1]
 
 
 def unite_by_name(groups: Groups, images: Sequence[str], root: Path, pattern: str) -> int:
@@ -101,8 +94,7 @@ def _unite_with(groups: Groups, rich: np.ndarray, thumbs: np.ndarray, place: int
         one = np.broadcast_to(thumbs[place].astype(np.float32), (len(block), *thumbs.shape[1:]))
         for other in block[agree(one, thumbs[block].astype(np.float32))]:
             groups.unite(int(rich[other]), own)
-        if len(near):
-            near = near[[groups.find(int(rich[other])) != groups.find(own) for other in near]]
+        near = near[groups.first[rich[near]] != groups.first[own]]
 
 
 def _read_all(images: Sequence[str], format_: PixelFormat) -> list[Pixels | None]:

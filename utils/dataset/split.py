@@ -104,6 +104,7 @@ def _share(cfg: SplitConfig, spec: "DataSpec", scan: "ScanResult", shares: list[
 
     from utils.dataset.groups import Groups, sizes_and_counts, unite_alike, unite_by_name
     from utils.dataset.share import share_out
+    from utils.text import counted
 
     groups = Groups(len(scan))
     if cfg.group:
@@ -119,7 +120,7 @@ def _share(cfg: SplitConfig, spec: "DataSpec", scan: "ScanResult", shares: list[
     part = share_out(counts, sizes, shares, np.random.default_rng(cfg.seed))[ids]
     members = [np.flatnonzero(part == number) for number in range(len(shares))]
     if not all(map(len, members)):
-        what = f"{len(scan)} images in {len(sizes)} groups, which stay together, are too few for {len(shares)} parts"
+        what = f"{len(scan)} images make {counted(len(sizes), 'group')} to share out, too few for {len(shares)} parts"
         raise DataError(what, "give larger shares or fewer parts, a finer --group, or --leak")
     return members
 

@@ -36,13 +36,10 @@ def write_yolo(out: Path, split: str, items: Sequence[tuple[Item, str]], names: 
 def _rows(item: Item, nc: int) -> Iterator[str]:
     for box, polygon in zip(np.asarray(item.rows.boxes).tolist(), item.rows.polygons, strict=True):
         class_id, *values = box
-        plain = _row(class_id, values)
-        if not len(polygon):
-            yield plain
-            continue
-        # one that could be read as boxes is told apart by its first point once more
-        outlines = _row(class_id, polygon.ravel()), _row(class_id, [*polygon.ravel(), *polygon[0]])
-        yield next((row for row in outlines if not parse_labels(row, nc, item.shape).bad_rows), plain)
+        row = _row(class_id, polygon.ravel() if len(polygon) else values)
+        if len(polygon) and parse_labels(row, nc, item.shape).bad_rows:  # it could be boxes, see ``row_reading``
+            row = _row(class_id, [*polygon.ravel(), *polygon[0]])
+        yield row
 
 
 def _row(class_id: float, values: Sequence[float]) -> str:

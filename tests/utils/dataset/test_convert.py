@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from tests.annotation_case import NAMES, draw, write_coco, write_voc, write_yolo
+from tests.annotation_case import NAMES, coco_content, draw, write_coco, write_voc, write_yolo
 from tests.utils.data.test_annotation_batches import assert_same_batches, assert_same_labels
 from utils.configs.convert import ConvertConfig
 from utils.data.scan.scan import scan_dataset
@@ -77,6 +77,20 @@ def test_the_outlines_of_coco_stay(tmp_path, to):
 
     assert sum(len(polygon) > 0 for each in second.segments for polygon in each) == 2
     assert_same_labels(first, second)
+
+
+def test_an_outline_that_label_files_could_take_for_boxes_is_closed(tmp_path):
+    content = coco_content()
+    content["annotations"] = content["annotations"][:1]  # of image a, 64 × 48 pixels; four points, as if two boxes
+    points = np.array([[0.5, 0.5], [0.2, 0.2], [0.55, 0.5], [0.2, 0.25]]) * [64, 48]
+    (x1, y1), (x2, y2) = points.min(0), points.max(0)
+    content["annotations"][0] |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "segmentation": [points.ravel().tolist()]}
+    source = write_coco(tmp_path / "set", content)
+
+    first, second = scan_of(source), scan_of(convert(source, tmp_path / "out", "yolo"))
+
+    assert first.labels[0].tolist() == second.labels[0].tolist()
+    assert second.segments[0][0].tolist() == [*first.segments[0][0].tolist(), first.segments[0][0][0].tolist()]
 
 
 def test_pycocotools_reads_what_is_written(tmp_path):

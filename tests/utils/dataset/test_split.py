@@ -170,7 +170,7 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_written(video
 
 
 def test_groups_that_are_too_large_for_the_parts_are_an_error(videos, tmp_path):
-    with pytest.raises(DataError, match="32 images in 1 groups, which stay together, are too few for 2 parts"):
+    with pytest.raises(DataError, match="32 images make 1 group to share out, too few for 2 parts"):
         split(videos, tmp_path / "out", group="clip")
 
 
