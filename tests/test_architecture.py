@@ -39,6 +39,7 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.doctor": 4,
     "utils.report": 4,
     "utils.training": 5,
+    "utils.dataset": 5,
     "utils.benchmark": 6,
     "utils.search": 6,
     "utils.hub": 7,

@@ -40,7 +40,8 @@ READ = {  # the pages whose commands are not, and why
 }
 RUN = [page for page in PAGES if page not in (*READ, MODELS)]  # the pages whose commands are run, with -m slow
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
-SCRIPTS += ("-m utils.doctor", "-m utils.report", "-m utils.checkpoint")
+SCRIPTS += ("-m utils.doctor", "-m utils.report", "-m utils.checkpoint", "-m utils.dataset.split")
+SCRIPTS += ("-m utils.dataset.convert",)
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
@@ -222,7 +223,9 @@ def missing_flags() -> list[tuple[str, set[str]]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_flag_of_a_command_exists(page):
-    commands = re.findall(r"python (-m utils\.\w+|(?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8"))
+    commands = re.findall(
+        r"python (-m utils(?:\.\w+)+|(?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8")
+    )
 
     assert commands
     for script, arguments in commands:

@@ -21,6 +21,8 @@ COMMANDS = {  # file → its config class
     "utils/doctor/__main__.py": "utils.configs.doctor.DoctorConfig",
     "utils/report/__main__.py": "utils.configs.report.ReportConfig",
     "utils/checkpoint/__main__.py": "utils.configs.checkpoint.CheckpointConfig",
+    "utils/dataset/split.py": "utils.configs.split.SplitConfig",
+    "utils/dataset/convert.py": "utils.configs.convert.ConvertConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")

@@ -164,5 +164,5 @@ def _argument(value: object) -> object:
 
 def error_text(error: UserError) -> str:
     """Return what is wrong and the fix, a line each; a line end that is not before a row of a list is of a name."""
-    what = "\n  ".join(map(safe_text, error.what.split("\n  ")))
-    return f"{what}\nfix: {safe_text(error.fix)}" if error.fix else what
+    what, fix = ("\n  ".join(map(safe_text, text.split("\n  "))) for text in (error.what, error.fix))
+    return f"{what}\nfix: {fix}" if fix else what

@@ -81,7 +81,7 @@ class _Sized:
 def _list_split(spec: DataSpec, split: str) -> _Split:
     result = _Split()
     try:
-        with _quiet_scan():
+        with quiet_scan():
             result.sources = _sources(spec, getattr(spec, split))
             result.items = sorted(_items(result.sources))
             scan_dataset(getattr(spec, split), spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
@@ -108,7 +108,7 @@ def _items(sources: Sequence[Annotations]) -> Iterator[_Item]:
 
 
 @contextmanager
-def _quiet_scan() -> Iterator[None]:
+def quiet_scan() -> Iterator[None]:
     """Keep back what the scan logs, all of which the findings say again."""
     logger = logging.getLogger("utils.data.scan")
     level = logger.level
@@ -151,7 +151,6 @@ def _facts(spec: DataSpec, imgsz: int, splits: dict[str, _Split], known: dict, o
     outcomes = [outcome for outcome, _ in known.values()]
     bad_classes = [problem for outcome in outcomes for problem in outcome.bad_classes]
     table = np.array(rows, np.float64).reshape(-1, 5)
-    files = [(pair[1], outcome) for pair, (outcome, _) in known.items()]
     return Facts(
         spec=spec,
         imgsz=imgsz,
@@ -163,7 +162,7 @@ def _facts(spec: DataSpec, imgsz: int, splits: dict[str, _Split], known: dict, o
         problems=[problem for outcome in outcomes for problem in outcome.problems],
         bad_classes=bad_classes,
         class_fix=class_fix(outcomes, spec.nc) if bad_classes else "",
-        repairs=[Problem(file, *repair) for file, outcome in files for repair in outcome.rows.repairs],
+        repairs=[repair for outcome in outcomes for repair in outcome.repairs],
         orphans=orphans,
         refusals={name: split.refusal for name, split in splits.items() if split.refusal},
     )

@@ -80,7 +80,7 @@ def _troubles(run: RunFolder) -> str:
     if (run.path / "nonfinite.json").is_file():
         found.append("The training diverged; <code>nonfinite.json</code> of the run says where.")
     if (run.path / "skipped.txt").is_file():
-        found.append("Images or label rows were left out; <code>skipped.txt</code> of the run lists them.")
+        found.append("Images or label rows were left out or repaired; <code>skipped.txt</code> of the run lists them.")
     return "".join(f'<p class="warning">{text}</p>' for text in found)
 
 

@@ -19,6 +19,7 @@ from utils.data.scan.overlap import warn_of_overlap
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import DataSpec, load_data_spec
+from utils.data.scan.statistics import statistics_line
 from utils.device import select_device
 from utils.dist import world
 from utils.errors import ConfigError
@@ -78,6 +79,7 @@ def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
         model = build_model(plan, spec.names, hyp.get("anchors"), spec.pixels)
     model = model.to(device, memory_format=torch.channels_last)
     shape = image_shape(cfg, model)
+    log.info("train: %s", statistics_line(train_scan, spec.names, shape))
     if cfg.multi_scale:
         check_sizes(model, max(shape))
     if cfg.autoanchor and not resumed and cfg.show_aug is None:

@@ -18,7 +18,7 @@ from utils.data.loader import BatchLoader, build_train_loader, build_val_loader,
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
 from utils.data.quad import JOINED
-from utils.data.scan.scan_result import Problem, ScanResult
+from utils.data.scan.scan_result import ScanResult
 from utils.dist import rank, world
 from utils.hyper import take
 from utils.loggers import build_loggers
@@ -210,8 +210,7 @@ def _open_run_dir(inputs: Inputs, run_dir: Path | None) -> tuple[Path, IO[str] |
     cfg = inputs.cfg
     run_dir = run_dir or new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
     lock = lock_folder(run_dir)
-    problems = [problem for scan in inputs.scans for problem in scan.problems]
-    _write_inputs(run_dir, cfg, inputs.hyp, inputs.model, problems)
+    _write_inputs(run_dir, inputs)
     return of_first(run_dir), lock
 
 
@@ -228,16 +227,26 @@ def _schedule(
     return Schedule(optimizer, values, epochs=cfg.epochs, steps=steps, batch_size=batch_size, cosine=cfg.cos_lr)
 
 
-def _write_inputs(
-    run_dir: Path, cfg: TrainConfig, hyp: dict[str, Any], model: DetectionModel, problems: Sequence[Problem]
-) -> None:
+def _write_inputs(run_dir: Path, inputs: Inputs) -> None:
     """Note in the run folder what the run started from."""
+    cfg, hyp, model = inputs.cfg, inputs.hyp, inputs.model
     for folder in (run_dir, run_dir / "weights"):
         make_writable(folder)
     write_yaml(run_dir / "opt.yaml", option_values(cfg))
     write_yaml(run_dir / "hyp.yaml", hyp)
     if model.load_report:
         write_yaml(run_dir / "backbone_weights.yaml", model.load_report.as_dict())
+    _list_problems(run_dir / "skipped.txt", inputs.scans)
+
+
+def _list_problems(file: Path, scans: Sequence[ScanResult]) -> None:
+    """Write a file of what was left out of the data set, and of the rows that were repaired, if there are any."""
+    problems = [problem for scan in scans for problem in scan.problems]
+    repairs = [repair for scan in scans for repair in scan.repairs]
+    if not problems and not repairs:
+        return
+    write_text(file, "".join(f"{each}\n" for each in (*problems, *repairs)))
     if problems:
-        write_text(run_dir / "skipped.txt", "".join(f"{problem}\n" for problem in problems))
-        log.warning("%s of the data set: see %s", counted(len(problems), "problem"), run_dir / "skipped.txt")
+        log.warning("%s of the data set: see %s", counted(len(problems), "problem"), file)
+    else:
+        log.info("%s: see %s", counted(len(repairs), "repaired label row"), file)

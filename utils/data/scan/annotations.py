@@ -20,6 +20,7 @@ class Outcome:
     has_file: bool = False  # something speaks of this image, even if it says that nothing is there
     problems: list[Problem] = field(default_factory=list)
     bad_classes: list[Problem] = field(default_factory=list)
+    repairs: list[Problem] = field(default_factory=list)  # rows that are used, clipped, or are there already
     left_out: list[str] = field(default_factory=list)  # class of each object that the data set has no name for
     bits: int = 8  # of a value in the image's file
 

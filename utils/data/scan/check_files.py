@@ -72,7 +72,7 @@ def verify(image: str, reader: Reader, index: int, pixels: PixelFormat = RGB) ->
 def _table(outcomes: list[Outcome], problems: list[Problem], pixels: PixelFormat) -> Table:
     """Return ``kept`` (N,) indices of the usable images, ``shapes`` (N, 2), ``counts`` (N,) label rows of each,
     ``labels`` (T, 5), ``corners`` (T,) polygon points of each row, ``points`` (P, 2), ``ignored`` (K, 5) regions that
-    are no labels and ``ignored_counts`` (N,) of them, ``tallies`` and ``problems``.
+    are no labels and ``ignored_counts`` (N,) of them, ``tallies``, ``problems`` and ``repairs``.
     """
     kept = [index for index, outcome in enumerate(outcomes) if outcome.shape is not None]
     used = [outcomes[index] for index in kept]
@@ -94,11 +94,12 @@ def _table(outcomes: list[Outcome], problems: list[Problem], pixels: PixelFormat
         "counts": np.array([len(outcome.rows.boxes) for outcome in used], np.int64),
         "labels": _rows([outcome.rows.boxes for outcome in used]),
         "corners": np.array([len(polygon) for polygon in polygons], np.int64),
-        "points": np.concatenate([NO_POLYGON, *polygons]),
+        "points": np.concatenate([NO_POLYGON, *polygons], dtype=np.float32, casting="same_kind"),
         "ignored": _rows([outcome.rows.ignored for outcome in used]),
         "ignored_counts": np.array([len(outcome.rows.ignored) for outcome in used], np.int64),
         "tallies": pack(tallies),
         "problems": pack([*problems, *chain.from_iterable(outcome.problems for outcome in outcomes)]),
+        "repairs": pack([repair for outcome in used for repair in outcome.repairs]),
     }
 
 

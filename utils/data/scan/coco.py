@@ -15,8 +15,8 @@ from utils.data.scan.annotations import Outcome
 from utils.data.scan.class_matching import ClassMatcher, mapping_text
 from utils.data.scan.coco_file import CocoIndex, CocoLabels, open_coco, read_coco
 from utils.data.scan.coco_images import coco_images
-from utils.data.scan.label_file import NO_POLYGON, LabelRows, RowProblem
-from utils.data.scan.pixel_boxes import extents_to_rows, pixel_rows
+from utils.data.scan.label_file import NO_POLYGON, REPEATED, ROUNDED, RowProblem
+from utils.data.scan.pixel_boxes import CLIPPED, extents_to_rows, pixel_rows
 from utils.data.scan.scan_result import Problem
 from utils.text import counted, safe_text
 
@@ -67,7 +67,7 @@ class CocoReader:
         self.rows[:, 0] = table[labels.category]  # -1, which is no category, is the last
         self.clipped, self.rounded = np.zeros((2, len(self.rows)), bool)
         self.corners, self.ends = labels.corners.copy(), np.cumsum(labels.corners)
-        self.pixels, self.points = labels.points, np.zeros(labels.points.shape, np.float32)
+        self.pixels, self.points = labels.points, np.zeros(labels.points.shape)
         self.bad: dict[int, str] = {}  # number of the annotation → what is wrong with its box
         shapes = index.sizes[labels.image] if len(images) else np.zeros((0, 2), np.int64)
         told = np.flatnonzero((labels.image >= 0) & shapes.all(1))
@@ -93,17 +93,21 @@ class CocoReader:
         wanted = [number for number, class_id in zip(own.tolist(), classes.tolist(), strict=True) if class_id >= 0]
         for number in filter(self.bad.__contains__, wanted):
             self._drop(outcome, number, self.bad[number])
-        self._fill(outcome.rows, [number for number in wanted if number not in self.bad])
+        self._fill(outcome, [number for number in wanted if number not in self.bad])
         return outcome
 
-    def _fill(self, rows: LabelRows, own: list[int]) -> None:
+    def _fill(self, outcome: Outcome, own: list[int]) -> None:
         """Put annotations into the rows of their image, each once."""
-        table = self.rows[own]
+        rows, table = outcome.rows, self.rows[own]
+        for place in np.flatnonzero(self.clipped[own] | self.rounded[own]).tolist():
+            outcome.repairs.append(self._problem(own[place], CLIPPED if self.clipped[own[place]] else ROUNDED))
         rows.clipped, rows.rounded = int(self.clipped[own].sum()), int(self.rounded[own].sum())
         seen, kept, crowd = set(), [], self.crowd[own].tolist()
         for place, row in enumerate(map(tuple, table.tolist())):
-            rows.duplicates += (row, crowd[place]) in seen
-            if (row, crowd[place]) not in seen:
+            if (row, crowd[place]) in seen:
+                rows.duplicates += 1
+                outcome.repairs.append(self._problem(own[place], REPEATED))
+            else:
                 seen.add((row, crowd[place]))
                 kept.append(place)
         rows.ignored = table[[place for place in kept if crowd[place]]]

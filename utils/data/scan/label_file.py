@@ -19,8 +19,9 @@ MIN_POLYGON_COLUMNS = 7
 SHOWN_CHARACTERS = 20  # of a value that is quoted in a message
 
 ONE_BOX = "not a polygon; write one object per line"
+ROUNDED, REPEATED = "a coordinate just outside 0–1 is clipped", "repeats one above it, and is left out"
 
-NO_POLYGON = np.zeros((0, 2), np.float32)
+NO_POLYGON = np.zeros((0, 2))
 
 
 class RowProblem(NamedTuple):
@@ -33,7 +34,7 @@ class LabelRows:
     """The rows of one file."""
 
     boxes: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # (class, cx, cy, w, h)
-    polygons: list[np.ndarray] = field(default_factory=list)  # (k, 2) float32 of each box; NO_POLYGON for a box row
+    polygons: list[np.ndarray] = field(default_factory=list)  # (k, 2) of each box; NO_POLYGON for a box row
     lines: list[int] = field(default_factory=list)  # where each box stands
     repairs: list[RowProblem] = field(default_factory=list)  # of the rows that are counted below
     ignored: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # like boxes: regions, no labels
@@ -79,15 +80,15 @@ def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
             continue
         if rounded:
             rows.rounded += 1
-            rows.repairs.append(RowProblem(line, "a coordinate just outside 0–1 is clipped"))
+            rows.repairs.append(RowProblem(line, ROUNDED))
         if box in seen:
             rows.duplicates += 1
-            rows.repairs.append(RowProblem(line, "repeats a row above it, and is left out"))
+            rows.repairs.append(RowProblem(line, REPEATED))
             continue
         seen.add(box)
         rows.boxes.append(box)
         rows.lines.append(line)
-        rows.polygons.append(NO_POLYGON if is_box else np.array(coordinates, np.float32).reshape(-1, 2))
+        rows.polygons.append(NO_POLYGON if is_box else np.array(coordinates).reshape(-1, 2))
     return rows
 
 

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.data.scan.label_file import ROUNDED
+
 EXACT = 1e-6  # of a side, by which a box may reach out as floats have it
 ROUNDING = 1e-3
+CLIPPED = "a box that reaches out of the image is cut off there"
 
 
 class PixelRows(NamedTuple):
@@ -15,6 +18,10 @@ class PixelRows(NamedTuple):
     bad: dict[int, str]
     clipped: np.ndarray  # (n,) bool
     rounded: np.ndarray  # (n,) bool: clipped by no more than a rounding error
+
+    def repairs(self, number: int) -> list[str]:
+        """Return what was done to a box."""
+        return [CLIPPED] if self.clipped[number] else [ROUNDED] if self.rounded[number] else []
 
 
 def pixel_rows(boxes: np.ndarray, shapes: np.ndarray) -> PixelRows:

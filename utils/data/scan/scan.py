@@ -15,6 +15,7 @@ from utils.data.image.read import image_suffixes
 from utils.data.scan.annotations import Annotations
 from utils.data.scan.check_files import verify_files
 from utils.data.scan.class_matching import left_out_text
+from utils.data.scan.foreign_labels import foreign_labels
 from utils.data.scan.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.scan.scan_result import Problem, ScanResult, show
 from utils.data.scan.sources import entries_of, find_annotations
@@ -66,7 +67,7 @@ def scan_dataset(
     log.info("%s", result.summary())
     _check_limits(result, max_bad_images, max_bad_rows)
     if not len(table["labels"]):
-        raise _no_labels(annotations, result, len(images))
+        raise _no_labels(annotations, result, images)
     if result.deep:
         log.warning(
             "%s of 16 bits: the upper 8 of each value are read; 'bits: 16' in the data-set YAML keeps all",
@@ -81,14 +82,16 @@ def scan_dataset(
     return result
 
 
-def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: int) -> DataError:
-    what = f"none of the {images} images has a label"
+def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: Sequence[str]) -> DataError:
+    what = f"none of the {len(images)} images has a label"
     if result.left_out:
         fix = f"write classes that the data have into names: {left_out_text(result.left_out)}"
         return DataError(f"{what} of the classes in names", fix)
     first = next((source.files[0] for source in annotations if source.files[0].endswith(".txt")), None)
     if first is None:
         return DataError(what, "label some, or leave this split out")
+    if found := foreign_labels(images[0]):
+        return DataError(f"{what} that is read: {found[0]}", found[1])
     fix = "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt"
     return DataError(f"{what}; the first label file would be {first}", fix)
 
@@ -105,6 +108,7 @@ def _result(images: list[str], table: Table, cached: bool, pixels: PixelFormat) 
         segments=[polygons[end - count : end] for end, count in zip(ends, counts, strict=True)],
         unreadable=len(images) - len(table["kept"]),
         problems=[Problem(*problem) for problem in unpack(table["problems"])],
+        repairs=[Problem(*repair) for repair in unpack(table["repairs"])],
         cached=cached,
         pixels=pixels,
         **unpack(table["tallies"]),

@@ -1,7 +1,7 @@
 """What a scan finds: the images of a data set with their labels, and what had to be left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ SHOWN_PROBLEMS = 20  # in an error
 
 
 class Problem(NamedTuple):
-    """Something that was left out; ``line`` counts from 1, and 0 means the whole file."""
+    """Something that was left out or repaired; ``line`` counts from 1, and 0 means the whole file."""
 
     path: str
     line: int
@@ -57,6 +57,7 @@ class ScanResult:
     cached: bool
     pixels: PixelFormat = RGB  # what the images are read as
     deep: int = 0  # images whose values have more bits than are read
+    repairs: list[Problem] = field(default_factory=list)  # the repeated and rounded rows and the clipped boxes
 
     def __len__(self) -> int:
         return len(self.image_paths)

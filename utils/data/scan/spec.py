@@ -20,6 +20,7 @@ from typing import Any
 from utils.class_names import read_class_names
 from utils.data.scan.coco_names import names_of_coco
 from utils.data.scan.discovery import written_path
+from utils.data.scan.folder_layout import SPLIT_COMMAND, proposed_yaml
 from utils.data.shapes.dataset import draw_shapes_dataset
 from utils.errors import ConfigError, DataError
 from utils.files import find_file
@@ -129,7 +130,7 @@ def find_data_yaml(path: str | Path) -> Path:
             pass
     raise ConfigError(
         f"{path}: a folder without a data-set YAML (looked for data.yaml, *.yaml and *.yml in it)",
-        "write data.yaml there, with the keys train, val and names",
+        f"write data.yaml there, with such lines:{proposed_yaml(folder)}",
     )
 
 
@@ -139,7 +140,8 @@ def _check_keys(file: Path, data: dict, wanted: Sequence[str]) -> None:
             foreign = next((f": this is {what}" for mark, what in FOREIGN.items() if mark in data), "")
             hint = suggest(key, [str(other) for other in data if other not in (*SPLITS, "names", "path")])
             what = f"{file}: key {key!r} is missing{foreign}" + (f"; {hint}" if hint else "")
-            raise ConfigError(what, "give a data-set YAML to --data" if foreign else f"add {key}: …")
+            fix = f"add {key}: …" + (f", or take one from train with {SPLIT_COMMAND}" if key == "val" else "")
+            raise ConfigError(what, "give a data-set YAML to --data" if foreign else fix)
         if not data[key]:
             raise ConfigError(f"{file}: {key} is empty", f"give {key} a value")
 

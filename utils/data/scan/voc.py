@@ -16,7 +16,7 @@ import numpy as np
 from utils.data.image.read import open_regular, why
 from utils.data.scan.annotations import Outcome
 from utils.data.scan.class_matching import ClassMatcher
-from utils.data.scan.label_file import NO_POLYGON, RowProblem
+from utils.data.scan.label_file import NO_POLYGON, REPEATED, RowProblem
 from utils.data.scan.pixel_boxes import pixel_rows
 from utils.data.scan.scan_result import Problem
 from utils.text import shorten
@@ -77,20 +77,22 @@ class VocAnnotations:
         low, high = corners[:, :2], corners[:, 2:]
         boxes = np.concatenate([(low + high) / 2 - FIRST_PIXEL, high - low], 1)
         found = pixel_rows(boxes, np.tile(shape, (len(objects), 1)))
-        rows = outcome.rows
-        rows.clipped, rows.rounded = int(found.clipped.sum()), int(found.rounded.sum())
-        kept, ignored = {}, {}
+        rows, kept, ignored = outcome.rows, {}, {}
         for number, (each, row) in enumerate(zip(objects, found.rows.tolist(), strict=True)):
-            class_id = self.matcher.find(each.name)
+            class_id, which = self.matcher.find(each.name), f"object {number + 1} ({shorten(each.name)})"
             if class_id is None:
                 outcome.left_out.append(each.name)
             elif reason := found.bad.get(number):
-                what = f"object {number + 1} ({shorten(each.name)}): {reason}"
-                outcome.problems.append(Problem(path, 0, what))
-                rows.bad_rows.append(RowProblem(0, what))
+                outcome.problems.append(Problem(path, 0, f"{which}: {reason}"))
+                rows.bad_rows.append(RowProblem(0, reason))
             else:
                 key, where = (class_id, *row), ignored if each.difficult else kept
-                rows.duplicates += key in where
+                outcome.repairs += [Problem(path, 0, f"{which}: {how}") for how in found.repairs(number)]
+                rows.clipped += bool(found.clipped[number])
+                rows.rounded += bool(found.rounded[number])
+                if key in where:
+                    rows.duplicates += 1
+                    outcome.repairs.append(Problem(path, 0, f"{which}: {REPEATED}"))
                 where[key] = None
         rows.boxes, rows.ignored = list(kept), list(ignored)
         rows.polygons = [NO_POLYGON] * len(kept)

@@ -36,5 +36,6 @@ class YoloAnnotations:
             rows,
             has_file=True,
             problems=[Problem(label_file, *problem) for problem in rows.bad_rows],
+            repairs=[Problem(label_file, *repair) for repair in rows.repairs],
             bad_classes=[Problem(label_file, *problem) for problem in rows.bad_classes],
         )

@@ -1,8 +1,6 @@
 """Pictures that are there twice: within a split, which wastes time, and in two splits, which spoils the figures.
 
-Equal files are told by their digest. Pictures that look alike have nearly the same difference hash (whether each cell
-of an 8×8 grid is brighter than its neighbour); of these, the thumbnails must agree in brightness and in detail. All
-pairs are compared as products of matrices.
+Equal files are told by their digest, pictures that look alike as ``alike`` has it.
 """
 
 from collections import defaultdict
@@ -10,15 +8,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from utils.doctor.alike import MIN_AGREEMENT, MIN_SPREAD, agree, hashes
 from utils.doctor.facts import NOTE, WARNING, Facts, Finding
-from utils.doctor.pixels import THUMB
 from utils.text import counted
 
-GRID = 8
-MIN_AGREEMENT = 0.85  # of the bits of two hashes
-MIN_CORRELATION = 0.97  # of two thumbnails
-MIN_DETAIL = 0.8  # the same of what is left of them without their coarse shades
-MIN_SPREAD = 6.0  # standard deviation of a colour; flatter pictures have nothing to compare
 CELLS = 1 << 24  # of a matrix of agreements at once
 
 
@@ -97,7 +90,7 @@ def _alike(facts: Facts, ours: Sequence[int], theirs: Sequence[int]) -> Iterator
     if not ours or not theirs:
         return
     same_split = facts.pictures[ours[0]].split == facts.pictures[theirs[0]].split
-    a, b = _hashes(_thumbs(facts, ours)), _hashes(_thumbs(facts, theirs))
+    a, b = hashes(_thumbs(facts, ours)), hashes(_thumbs(facts, theirs))
     step = max(CELLS // len(theirs), 1)
     columns = np.array(theirs)
     for start in range(0, len(ours), step):
@@ -116,9 +109,7 @@ def look_alike(facts: Facts, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple
     if not pairs:
         return
     one, other = (_thumbs(facts, side) for side in zip(*pairs, strict=True))
-    whole = _correlation(one, other)
-    detail = _correlation(*(images - _smooth(images) for images in (one, other)))
-    for pair, good in zip(pairs, (whole >= MIN_CORRELATION) & (detail >= MIN_DETAIL), strict=True):
+    for pair, good in zip(pairs, agree(one, other), strict=True):
         if good:
             yield pair
 
@@ -126,25 +117,3 @@ def look_alike(facts: Facts, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple
 def _thumbs(facts: Facts, indices: Sequence[int]) -> np.ndarray:
     """Return (n, THUMB, THUMB) float32."""
     return np.stack([facts.pictures[i].pixels.thumb for i in indices]).astype(np.float32)
-
-
-def _hashes(thumbs: np.ndarray) -> np.ndarray:
-    """Return (n, 2 · GRID · (GRID - 1)) float32 of ±1: is a cell brighter than its left, than its upper neighbour."""
-    cell = THUMB // GRID
-    grid = thumbs.reshape(-1, GRID, cell, GRID, cell).mean(axis=(2, 4))
-    steps = np.diff(grid, axis=2).reshape(len(grid), -1), np.diff(grid, axis=1).reshape(len(grid), -1)
-    return np.where(np.concatenate(steps, axis=1) > 0, np.float32(1), np.float32(-1))
-
-
-def _smooth(images: np.ndarray) -> np.ndarray:
-    """Return the images with each 4×4 cell at its mean."""
-    n, size, _ = images.shape
-    cells = images.reshape(n, size // 4, 4, size // 4, 4).mean(axis=(2, 4), keepdims=True)
-    return np.broadcast_to(cells, (n, size // 4, 4, size // 4, 4)).reshape(images.shape)
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return (n,): how well two images agree, apart from brightness and contrast."""
-    one, other = (images.reshape(len(images), -1) for images in (one, other))
-    one, other = (images - images.mean(axis=1, keepdims=True) for images in (one, other))
-    return (one * other).sum(axis=1) / np.maximum(np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1), 1e-6)

@@ -1,0 +1,1 @@
+"""Make a data set out of another one: share its images out, write its labels in another format."""
