@@ -218,7 +218,9 @@ def export(model, opset):
         return program.model_proto.SerializeToString()
 
 
-@pytest.mark.parametrize(("opset", "depthwise"), [(12, False), (17, True), (18, False)])
+@pytest.mark.parametrize(
+    ("opset", "depthwise"), [(12, False), (17, True), pytest.param(18, False, marks=pytest.mark.slow)]
+)
 def test_an_exported_file_computes_the_same_at_any_size(opset, depthwise):
     model = Everything(depthwise).eval()
     fill_sine(model, 1.0)
