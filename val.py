@@ -45,7 +45,7 @@ def main(cfg: ValConfig) -> "Evaluation":
         loader,
         names=names,
         device=device,
-        nms=build_nms(cfg),
+        nms=build_nms(cfg, backend.layout),
         single_cls=cfg.single_cls,
         observers=build_observers(cfg, run_dir, names, data),
     )

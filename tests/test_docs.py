@@ -25,12 +25,12 @@ from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
-TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS = (
+TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, EXPORT = (
     ROOT / f"docs/{name}.md"
-    for name in ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus")
+    for name in ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "export")
 )
-PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS]
-RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME]  # the pages whose commands are run, with -m slow
+PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, EXPORT]
+RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, EXPORT]  # the pages whose commands are run, with -m slow
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",

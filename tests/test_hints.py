@@ -23,10 +23,10 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
 ONLY = {  # file, flag → the commands that call what raises there, where the file is imported by more
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
-    ("utils/backends/onnx.py", "--backbone"): "val detect export",
+    ("utils/backends/exported.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--layout"): "val detect",  # the others give none
-    ("utils/checkpoint/onnx_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
+    ("utils/checkpoint/output_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
     ("utils/training/inputs.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
@@ -44,8 +44,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/training/start.py", "--weights"): "train",
     ("utils/detection/predict.py", "--classes"): "detect",
     ("utils/detection/video.py", "--nosave"): "detect",
-    ("utils/export/onnx.py", "--dynamic"): "export",
-    ("utils/export/onnx.py", "--opset"): "export",
+    ("utils/export/graph.py", "--dynamic"): "export",
+    ("utils/export/graph.py", "--opset"): "export",
     ("utils/runs.py", "--name"): "train val detect benchmark",
     ("utils/runs.py", "--project"): "train val detect benchmark",
     ("utils/runs.py", "--weights"): "val detect export",

@@ -57,6 +57,7 @@ def non_max_suppression(
     candidate where that exceeds ``conf_thres``: once, with its best class, or with ``multi_label`` once for each such
     class. ``classes`` keeps only these class ids; with ``agnostic``, boxes suppress those of other classes too.
     ``iou_thres`` None is what the family of the head is known with, 0.45 or, without objectness, 0.7.
+    Of predictions that their file has suppressed those are left that the other options allow.
     Raises: ConfigError for a threshold outside 0–1.
     """
     if iou_thres is None:
@@ -64,6 +65,8 @@ def non_max_suppression(
     for name, value in (("conf_thres", conf_thres), ("iou_thres", iou_thres)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} is {value}", "choose a value from 0 to 1")
+    if predictions.layout.is_suppressed:
+        return [_wanted(rows, conf_thres, classes)[:max_det] for rows in predictions.output.float()]
     scores, objectness = predictions.scores, predictions.objectness
     class_ids = torch.arange(scores.shape[2], device=scores.device)
     wanted = class_ids >= 0 if classes is None else torch.isin(class_ids, class_ids.new_tensor(classes))
@@ -79,6 +82,12 @@ def non_max_suppression(
         kept = _suppress(blocks, iou_thres, agnostic or len(class_ids) == 1, max_det)
         detections.append(kept.to(scores.device))
     return detections
+
+
+def _wanted(rows: Tensor, conf_thres: float, classes: Sequence[int] | None) -> Tensor:
+    """Return the detections among the rows (n, 6) of one image; zeros are none, whatever the threshold."""
+    kept = (rows[:, 4] > conf_thres) & (rows[:, 4] > 0)
+    return rows[kept if classes is None else kept & torch.isin(rows[:, 5], rows.new_tensor(classes))]
 
 
 def _ranked_blocks(rows: Tensor, best: Tensor, select: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Tensor]:

@@ -17,6 +17,7 @@ from utils.evaluation.coco import is_coco
 from utils.evaluation.evaluate import Observer, val_nms
 from utils.evaluation.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
+from utils.predictions import Layout
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,13 @@ def _cut_off(cfg: ValConfig) -> str:
     return f"--max-det {cfg.max_det}" if cfg.max_det < MANY_DETECTIONS else ""
 
 
-def build_nms(cfg: ValConfig) -> Callable[..., list[Tensor]]:
-    """Return the suppression that the options ask for."""
+def build_nms(cfg: ValConfig, layout: Layout) -> Callable[..., list[Tensor]]:
+    """Return the suppression that the options ask for, of predictions in a ``layout``."""
+    if layout.is_suppressed:
+        log.warning(
+            "the file suppresses by the thresholds of its export, and what is below them is missing in mAP; the file "
+            "without export.py --nms has it"
+        )
     if option := _cut_off(cfg):
         log.warning(
             "%s can leave out what the curves need: beyond the recall that is reached, YOLOv5's mAP draws a straight "
