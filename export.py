@@ -24,7 +24,7 @@ log = logging.getLogger("export")
 
 def main(cfg: ExportConfig) -> list[Path]:
     forms = [named(name) for name in dict.fromkeys(cfg.include)]
-    wanted = [name for name in ("half", "nms") if getattr(cfg, name)]
+    wanted = [name for name in ("dynamic", "half", "nms") if getattr(cfg, name)]
     failures = {form.name: ConfigError(*refusal) for form in forms if (refusal := form.refusal(wanted))}
     if len(failures) == len(forms):
         raise _all_in_one(failures)

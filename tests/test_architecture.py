@@ -192,7 +192,7 @@ def test_every_module_says_what_it_owns(source):
 PROBE = """
 import importlib, os, random, signal, sys, threading
 import cv2, matplotlib.figure, numpy, onnxruntime, onnxscript.optimizer, timm, torch, torchvision  # theirs, not ours
-import openvino
+import ncnn, openvino
 
 def state():
     yield dict(os.environ)

@@ -54,7 +54,7 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
     ("task", "speed|study", "there is no such measurement yet", "give train, val or test"),
     (
         "weights",
-        r".*\.(engine|tflite|pb|mlpackage|mlmodel|safetensors)|.*_(web|paddle|saved|ncnn)_model/?",
+        r".*\.(engine|tflite|pb|mlpackage|mlmodel|safetensors)|.*_(web|paddle|saved)_model/?",
         "this format is not read yet",
         "give the .pt it was made from, or an .onnx",
     ),

@@ -47,9 +47,10 @@ class Format:
 
 
 FORMATS = (
-    Format("torchscript", ".torchscript", options=("half",)),
-    Format("onnx", ".onnx", options=("half", "nms", "opset")),
-    Format("openvino", "_openvino_model", ("openvino",), options=("half", "nms", "opset")),
+    Format("torchscript", ".torchscript", options=("dynamic", "half")),
+    Format("onnx", ".onnx", options=("dynamic", "half", "nms", "opset")),
+    Format("openvino", "_openvino_model", ("openvino",), options=("dynamic", "half", "nms", "opset")),
+    Format("ncnn", "_ncnn_model", ("ncnn", "pnnx"), options=("half",)),
     Format(
         "engine",
         ".engine",
@@ -74,7 +75,6 @@ FORMATS = (
         instead="give --include onnx, which onnxruntime-web runs in browsers as it is",
     ),
     Format("paddle", "_paddle_model", instead=f"{ONNX_FIRST}: x2paddle --framework onnx --model best.onnx"),
-    Format("ncnn", "_ncnn_model", instead=f"{ONNX_FIRST}: pnnx best.onnx"),
 )
 NAMES = tuple(form.name for form in FORMATS)
 

@@ -79,7 +79,7 @@ def test_a_command_line_that_is_wrong_is_told_what_and_how_to_mend_it(command, w
         ("detect --visualize", "--visualize of YOLOv5's detect.py", "not have it yet"),
         ("detect --source 0", "--source 0: cameras", "give files or folders"),
         ("detect --source screen", "--source screen: cameras", "give files or folders"),
-        ("detect --weights x_ncnn_model", "--weights x_ncnn_model: this format is not read yet", ".onnx"),
+        ("detect --weights x_web_model", "--weights x_web_model: this format is not read yet", ".onnx"),
         ("val --weights https://a.org/x.pt", "--weights https://a.org/x.pt: nothing is downloaded", "download it"),
     ],
 )

@@ -112,3 +112,13 @@ def refuse_backbone(path: Path, backbone: str) -> None:
     """Raises: ConfigError where ``--backbone`` is given with an exported file."""
     if backbone:
         raise ConfigError(f"--backbone {backbone}: {path} holds its backbone already", "leave --backbone out")
+
+
+def only_file(path: Path, kind: str) -> Path:
+    """Return the only file of a folder with this suffix. Raises: CheckpointError."""
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such folder", "check the path; relative paths start at the current folder")
+    files = sorted(path.glob(f"*.{kind}"))
+    if len(files) != 1:
+        raise CheckpointError(f"{path}: holds {len(files)} .{kind} files instead of one network", EXPORT_AGAIN)
+    return files[0]

@@ -9,7 +9,7 @@ import openvino
 import torch
 from torch import Tensor
 
-from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, refuse_backbone
+from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, only_file, refuse_backbone
 from utils.checkpoint.export_facts import as_metadata, read_metadata
 from utils.errors import CheckpointError, ConfigError
 from utils.text import one_line
@@ -21,7 +21,7 @@ EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # some processors compute in bfloat
 def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> ExportedBackend:
     """Return the network on the CPU; ``layout`` as ``utils.backends.choose``. Raises: CheckpointError, ConfigError."""
     refuse_backbone(path, backbone)
-    file = _network_file(path)
+    file = only_file(path, "xml")
     try:
         table = read_yaml(file.with_suffix(".yaml"))
     except ConfigError as error:
@@ -44,16 +44,6 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         output=_declared(compiled.output(0)),
     )
     return ExportedBackend(path, device, network, facts, layout)
-
-
-def _network_file(path: Path) -> Path:
-    """Return the only .xml file of a folder. Raises: CheckpointError."""
-    if not path.is_dir():
-        raise CheckpointError(f"{path}: no such folder", "check the path; relative paths start at the current folder")
-    files = sorted(path.glob("*.xml"))
-    if len(files) != 1:
-        raise CheckpointError(f"{path}: holds {len(files)} .xml files instead of one network", "export it again")
-    return files[0]
 
 
 def _declared(port: openvino.ConstOutput) -> tuple[int | None, ...]:

@@ -57,7 +57,7 @@ def _with_detections(comparison: Comparison, backend: Backend, order: Order, ima
     """Return the comparison with how many detections are the same."""
     nms = Suppression(iou_thres=DETECT_IOU[order.model.layout.has_objectness], max_det=300)
     found = _suppressed(backend(images.to(order.device)), nms)
-    detections, same, _ = _matched(detections_of(order, images, nms), found, nms.conf_thres, order.limits)
+    detections, same, _ = _matched(detections_of(order, images, nms), found, nms, order.limits)
     limits = order.limits
     if comparison.box_px <= STRICT.box_px and comparison.score <= STRICT.score:
         limits = replace(
@@ -70,7 +70,7 @@ def compare_detections(backend: Backend, order: Order, images: Tensor) -> Compar
     """Return how far the detections of a file that suppresses are from those that suppression of PyTorch's leaves."""
     nms = order.nms
     found = _suppressed(backend(images.to(order.device)), nms)
-    detections, same, largest = _matched(detections_of(order, images, nms), found, nms.conf_thres, order.limits)
+    detections, same, largest = _matched(detections_of(order, images, nms), found, nms, order.limits)
     return Comparison(tuple(images.shape), *largest, detections=detections, same=same, limits=order.limits)
 
 
@@ -87,17 +87,18 @@ def _suppressed(predictions: Predictions, nms: Suppression) -> list[Tensor]:
 
 
 def _matched(
-    expected: Sequence[Tensor], found: Sequence[Tensor], conf_thres: float, limits: Limits
+    expected: Sequence[Tensor], found: Sequence[Tensor], nms: Suppression, limits: Limits
 ) -> tuple[int, int, tuple[float, float]]:
     """Return how many detections there are in both, how many have their like in the other, and the largest differences.
 
-    Those whose confidence is as near to the threshold as scores may differ are not counted.
+    Those whose confidence is as near as scores may differ to where the other list ends are not counted.
     """
     count = same = 0
     largest = torch.zeros(2)
     for ours, theirs in zip(expected, found, strict=True):
         for rows, others in ((ours, theirs), (theirs, ours)):
-            rows = rows[rows[:, 4] > conf_thres + limits.score]
+            end = float(others[:, 4].min()) if len(others) == nms.max_det else nms.conf_thres
+            rows = rows[rows[:, 4] > end + limits.score]
             iou = box_iou(rows[:, :4], others[:, :4])  # (n, m)
             score = (rows[:, None, 4] - others[:, 4]).abs()
             iou[(rows[:, None, 5] != others[:, 5]) | (score > limits.score)] = 0

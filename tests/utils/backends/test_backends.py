@@ -62,10 +62,10 @@ def test_a_file_for_one_size_refuses_another(folder):
 
 
 def test_an_unknown_suffix_is_answered_with_the_known_ones():
-    assert known_suffixes() == [".pt", ".torchscript", ".onnx", "_openvino_model"]
+    assert known_suffixes() == [".pt", ".torchscript", ".onnx", "_openvino_model", "_ncnn_model"]
     with pytest.raises(ConfigError, match=r"no backend runs \.tflite") as error:
         load_backend("best.tflite")
-    assert error.value.fix == "use .pt, .torchscript, .onnx or _openvino_model"
+    assert error.value.fix == "use .pt, .torchscript, .onnx, _openvino_model or _ncnn_model"
 
 
 def test_a_missing_package_is_named(monkeypatch, folder):
