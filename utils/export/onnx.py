@@ -6,7 +6,6 @@ of ``utils.export.facts``, as text.
 """
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ from utils.export.graph import fitting_size, remedy
 from utils.export.order import Order
 from utils.export.trace import oldest_runtime
 from utils.runs import atomic_write
-
-log = logging.getLogger(__name__)
 
 
 def write(order: Order, path: Path) -> str:
@@ -108,8 +105,6 @@ def export_onnx(
         proven = order.proven
     except RejectedError as error:
         raise ExportError(f"{path}: not written: {error}", remedy(deployed, shape, opset, dynamic)) from error
-    if proven.doubt:
-        log.warning("exported for %d×%d only, not compared at another size: %s", *shape[2:], proven.doubt)
     graph = proven.graph
     _store(graph, facts_of(order, deployed.layout, proven.comparisons))
     with atomic_write(path) as temporary:

@@ -1,5 +1,6 @@
 """What is to be exported: a detector, for which images, in which form."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,8 @@ from utils.export.graph import Verified, verified
 from utils.export.half import in_half
 from utils.export.suppress import Suppression, with_suppression
 from utils.predictions import BN6, Layout
+
+log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 EXACT = Limits(box_px=1e-2, score=1e-3, iou=0.99)
@@ -44,7 +47,10 @@ class Order:
     @cached_property
     def proven(self) -> Verified:
         """The ONNX graph of the predictions in float32. Raises: RejectedError."""
-        return verified(self.model, self.shape, self.opset, self.dynamic)
+        proven = verified(self.model, self.shape, self.opset, self.dynamic)
+        if proven.doubt:
+            log.warning("exported for %d×%d only, not compared at another size: %s", *self.shape[2:], proven.doubt)
+        return proven
 
     def graph(self, half: bool = False) -> onnx.ModelProto:
         """Return the ONNX graph with all that is wanted of it, ``half`` in float16. Raises: RejectedError."""

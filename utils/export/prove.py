@@ -1,5 +1,6 @@
 """Compare a written file, opened as ``val.py`` and ``detect.py`` open it, with the detector that it was made from."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from utils.nms import DETECT_IOU, non_max_suppression
 from utils.predictions import Predictions
 from utils.runs import ROOT
 
+log = logging.getLogger(__name__)
+
 TWINS = 0.9  # overlap of two detections from which they are the same box, moved
 SAMPLES = ROOT / "data/images"
 
@@ -33,7 +36,13 @@ def prove(backend: Backend, order: Order, runtime: str) -> list[Comparison]:
     samples = sample_images(order.shape)
     batches = [example_images(shape) for shape in shapes] + ([samples] if samples is not None else [])
     if backend.layout.is_suppressed:
-        return [compare_detections(backend, order, images) for images in batches]
+        comparisons = [compare_detections(backend, order, images) for images in batches]
+        if not any(comparison.detections for comparison in comparisons):
+            log.warning(
+                "suppression was compared on images in which nothing is found with a confidence of %g",
+                order.nms.conf_thres,
+            )
+        return comparisons
 
     def run(images: Tensor) -> Tensor:
         return backend(images.to(order.device)).output.cpu()
