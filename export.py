@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("export")
 
+OF_NMS = {"conf_thres", "iou_thres", "max_det", "agnostic_nms"}
+
 
 def main(cfg: ExportConfig) -> list[Path]:
     forms = [named(name) for name in dict.fromkeys(cfg.include)]
     wanted = [name for name in ("dynamic", "half", "nms") if getattr(cfg, name)]
+    if cfg.opset and not any("opset" in form.options for form in forms):
+        wanted.append("opset")
     failures = {form.name: ConfigError(*refusal) for form in forms if (refusal := form.refusal(wanted))}
     if len(failures) == len(forms):
         raise _all_in_one(failures)
@@ -64,6 +68,9 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
     from utils.export.suppress import Suppression
     from utils.nms import DETECT_IOU
 
+    unused = sorted(cfg.given & OF_NMS) if not cfg.nms else []
+    if unused:
+        log.warning("--%s means nothing without --nms", unused[0].replace("_", "-"))
     if cfg.simplify:
         log.info("--simplify means nothing: the ONNX graph is always simplified")
     device = select_device(cfg.device)

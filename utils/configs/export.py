@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from utils.config import option
+from utils.config import Given, option
 from utils.configs.shared import BACKBONE_HELP, BATCH_SIZE, DEVICE, IMGSZ, SHARE
 from utils.formats import NAMES
 
@@ -10,7 +10,7 @@ IN_FILE = "suppression inside the file"
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Given):
     """Every flag of ``python export.py``."""
 
     weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt")

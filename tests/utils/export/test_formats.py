@@ -16,6 +16,7 @@ from torch import nn
 import detect
 import export
 import val
+from models.detector import DetectionModel
 from utils.backends.choose import load_backend
 from utils.checkpoint.native import save_checkpoint
 from utils.command import run_command
@@ -194,6 +195,7 @@ def test_a_file_that_differs_is_not_written_and_the_old_one_stays(project, monke
         (["--include", "torchscript", "--half"], "float16 in TorchScript is for GPUs"),
         (["--include", "onnx", "--nms", "--opset", "12"], "suppression needs opset 13 or newer, not 12"),
         (["--include", "onxx"], "--include"),
+        (["--include", "torchscript", "--opset", "12"], "--include torchscript: has no --opset"),
     ],
 )
 def test_what_cannot_be_written_is_said_in_a_sentence(project, monkeypatch, capsys, flags, what):
@@ -207,9 +209,10 @@ def test_what_cannot_be_written_is_said_in_a_sentence(project, monkeypatch, caps
 def test_simplify_is_taken_and_said_to_mean_nothing(project, caplog):
     caplog.set_level("INFO")
 
-    export.run(weights="tiny.pt", simplify=True, imgsz=(64,))
+    export.run(weights="tiny.pt", simplify=True, imgsz=(64,), conf_thres=0.5)
 
     assert "--simplify means nothing: the ONNX graph is always simplified" in caplog.text
+    assert "--conf-thres means nothing without --nms" in caplog.text
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
@@ -313,3 +316,28 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 
     assert named("ncnn").refusal() == ("--include ncnn: needs ncnn and pnnx", "pip install ncnn pnnx")
     assert named("onnx").refusal() is None
+
+
+FAMILIES = ["yolov5n", "yolov5n-emo", "yolov5n-repvit", "yolov5n-fasternet", "yolov5n-repvgg", "yolov8n"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [True, False], ids=["dynamic", "fixed"])
+@pytest.mark.parametrize("opset", [17, 21], ids=["script", "program"])  # PyTorch's two exporters
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_of_models_is_written_in_every_format(tmp_path, family, opset, dynamic):
+    torch.manual_seed(0)
+    model = DetectionModel(f"{family}.yaml", nc=6, load_backbone=False)
+    save_checkpoint(tmp_path / "x.pt", model, epoch=0, fitness=0.0, training={})
+    forms = [form for form in WRITTEN if not dynamic or "dynamic" in form.options]
+    if opset == 21:  # the others do not change
+        forms = [form for form in forms if "opset" in form.options]
+
+    names = tuple(form.name for form in forms)
+    files = export.run(weights=str(tmp_path / "x.pt"), include=names, imgsz=(96, 160), dynamic=dynamic, opset=opset)
+
+    for file in files:
+        figures = json.loads((tmp_path / f"{file.name}.json").read_text())["verification"]
+        assert len(figures) == 2 + dynamic
+        assert max(figure["box_px"] for figure in figures) <= 1e-2
+        assert max(figure["score"] for figure in figures) <= 1e-3
