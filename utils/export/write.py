@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.checkpoint.facts import Backend
-from utils.errors import ExportError
+from utils.errors import CheckpointError, ExportError
 from utils.export.compare import Comparison, RejectedError, check
 from utils.export.facts import facts_of
 from utils.export.graph import remedy
@@ -61,6 +61,9 @@ def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[
             facts = facts_of(order, layout, comparisons)
             module.describe(temporary, facts)
             megabytes = size_of(temporary) / 1e6
+    except CheckpointError as error:  # of the file under its temporary name
+        what = f"{path}: not written: what was made of it cannot be run: {error.what.rpartition(': ')[2]}"
+        raise ExportError(what, "use another format, or the .pt file") from error
     except RejectedError as error:
         raise ExportError(f"{path}: not written: {error}", _fix(form, order)) from error
     written = Written(form, path, about, megabytes, time.perf_counter() - started, comparisons)
