@@ -24,12 +24,14 @@ def main(cfg: DetectConfig) -> Path:
     from utils.detection.predict import build_predictor
     from utils.detection.writers import open_writers
     from utils.device import select_device
+    from utils.pixels import PixelFormat
     from utils.text import counted, distinct_names
 
     device = select_device(cfg.device)
-    source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride)
     weights = cfg.weights or newest_weights()
     backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
+    pixels = PixelFormat(backend.channels, backend.bits)
+    source = ImageSource(cfg.source or ROOT / "data/images", vid_stride=cfg.vid_stride, pixels=pixels)
     predict = build_predictor(cfg, backend, device)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 

@@ -6,6 +6,8 @@ python train.py --weights yolov5s.pt --data my.yaml --epochs 50    # fine-tune a
 python train.py --resume                                           # go on with the newest run
 python train.py --config runs/train/exp/opt.yaml --dry-run         # the options of a run; what would it take?
 python train.py --data my.yaml --device 0,1                        # on two GPUs; torchrun starts it too
+python train.py --data my.yaml --epochs 30 --evolve 100            # search for better hyper-parameters
+python train.py --data my.yaml --seeds 3                           # by how much is the result chance?
 """
 
 import argparse
@@ -15,10 +17,20 @@ from typing import Any
 from utils.command import run_command
 from utils.config import make_config, option_values
 from utils.configs.train import TrainConfig
+from utils.search.which import EVOLVE, SEEDS, kind_of
 
 
 def main(cfg: TrainConfig) -> Path | None:
     # the rest is imported here, because PyTorch takes seconds to import and --help should not
+    kind = kind_of(cfg)
+    if kind == EVOLVE:
+        from utils.search.evolve import evolve
+
+        return evolve(cfg)
+    if kind == SEEDS:
+        from utils.search.seeds import train_seeds
+
+        return train_seeds(cfg)
     if cfg.print_config:
         from utils.training.print_config import print_config
 

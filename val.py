@@ -5,6 +5,7 @@ python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpo
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,26 @@ def main(cfg: ValConfig) -> "Evaluation":
     from utils.data.scan.spec import load_data_spec
     from utils.device import select_device
     from utils.evaluation.evaluate import evaluate
-    from utils.evaluation.inputs import agreed_names, build_loader, build_nms, build_observers
+    from utils.evaluation.inputs import (
+        agreed_names,
+        build_loader,
+        build_nms,
+        build_observers,
+        check_channels,
+        chosen_classes,
+        kept_of_model,
+    )
 
     device = select_device(cfg.device)
     weights = Path(cfg.weights or newest_weights())
     backend = load_backend(weights, device, cfg.backbone, cfg.layout or "")
     data = load_data_spec(cfg.data or backend.trained.default_data(), required=(cfg.task,))
-    names = agreed_names(backend.names, data, cfg.single_cls)
-    loader = build_loader(cfg, data, backend)
+    check_channels(backend, data)
+    selection = chosen_classes(cfg, backend.names, backend.trained, data)
+    kept = kept_of_model(backend.names, data, selection)
+    chosen = replace(data, names=selection.names) if selection else data
+    names = agreed_names(chosen.names if kept is not None else backend.names, chosen, cfg.single_cls)
+    loader = build_loader(cfg, data, backend, selection)
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
 
     evaluation = evaluate(
@@ -45,9 +58,9 @@ def main(cfg: ValConfig) -> "Evaluation":
         loader,
         names=names,
         device=device,
-        nms=build_nms(cfg, backend.layout),
+        nms=build_nms(cfg, backend.layout, kept),
         single_cls=cfg.single_cls,
-        observers=build_observers(cfg, run_dir, names, data),
+        observers=build_observers(cfg, run_dir, names, chosen, selected=selection is not None),
     )
 
     if cfg.verbose or 1 < len(names) < MAX_LISTED:

@@ -15,6 +15,7 @@ from models.build import MAX_PARAMETERS, REFUSALS, backbone_args, build_backbone
 from models.dialects import dialect_of
 from models.keys import check_model_yaml
 from models.layers.activation import parse_activation
+from models.layers.input_channels import adapt_normalization
 from models.layers.normalize import Normalize
 from models.layers.reparam import fuse_submodules
 from models.parse import Row, at, class_names, level_slots, read_model_yaml, read_rows, reduction_of
@@ -151,12 +152,13 @@ class DetectionModel(nn.Module):
         weights, options = backbone_args(row.entry, row.args) if row.is_backbone else (None, {})
         if weights is None:
             return None
-        if len(row.entry.mean) != self.yaml["ch"]:
-            what = f"{row.name}: its weights are for {len(row.entry.mean)} input channels, not {self.yaml['ch']}"
-            raise ConfigError(what, "leave its weights or 'ch' out of the model YAML")
+        trained, channels = len(row.entry.mean), self.yaml["ch"]
         entry = replace(row.entry, build=partial(row.entry.build, **options))
-        self.load_report = load_backbone_weights(self.backbone, entry, weights, row.name)
-        self.set_normalization({"mean": list(row.entry.mean), "std": list(row.entry.std)})
+        self.load_report = load_backbone_weights(self.backbone, entry, weights, row.name, channels)
+        if channels != trained:
+            log.info("%s: its weights for images of %d channels are adapted to %d", row.name, trained, channels)
+        facts = {"mean": list(row.entry.mean), "std": list(row.entry.std)}
+        self.set_normalization(adapt_normalization(facts, channels))
         return self.load_report
 
     def set_normalization(self, facts: Mapping[str, list[float]] | None) -> None:

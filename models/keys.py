@@ -97,6 +97,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key → its check, and
     "activation": (lambda value: isinstance(value, str), "a text such as nn.SiLU()"),
     "channel_multiple": COUNT,
     "ch": COUNT,
+    "bits": (lambda value: value in (8, 16), "8 or 16"),  # of the values of the images that it was trained with
     "names": (lambda value: not value or isinstance(value, Mapping), "a list or mapping of class names"),
     "inplace": (lambda value: isinstance(value, bool), "true or false"),  # of the reference; decides nothing here
     "normalize": (_is_normalization, "'mean' and 'std', a number for each channel"),

@@ -35,8 +35,11 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.backends": 3,
     "utils.detection": 3,
     "utils.evaluation": 4,
+    "utils.doctor": 4,
+    "utils.report": 4,
     "utils.training": 5,
     "utils.benchmark": 6,
+    "utils.search": 6,
     "utils.hub": 7,
 }
 SCRIPT_FLOOR = 8

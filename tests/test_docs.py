@@ -5,6 +5,7 @@ with ``# FILE`` is that file, and a ``text`` block repeats lines of the output o
 """
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -25,18 +26,23 @@ from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
-TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, EXPORT = (
-    ROOT / f"docs/{name}.md"
-    for name in ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "export")
+NAMES = ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "doctor", "memory")
+TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, DATA, COMPILE = (
+    ROOT / f"docs/{name}.md" for name in (*NAMES, "reports", "search", "channels", "data", "compile")
 )
-PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, EXPORT]
-RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, EXPORT]  # the pages whose commands are run, with -m slow
+EXPORT = ROOT / "docs/export.md"
+PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH]
+PAGES += [CHANNELS, DATA, COMPILE, EXPORT]
+# the pages whose commands are run, with -m slow
+RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, DATA, EXPORT]
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
+    COMPILE: "compiling takes minutes; tests/utils/training/test_compiling.py compiles a small model, with -m slow",
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",
     CONTRIBUTING: "its commands run these very tests",
 }
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
+SCRIPTS += ("-m utils.doctor", "-m utils.report")
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
@@ -92,12 +98,42 @@ def clone(tmp_path):
             image, rows = draw_picture(split, index)
             write_image(images / f"{index}.jpg", image)
             (labels / f"{index}.txt").write_text("".join(f"{int(c) % 2} {x} {y} {w} {h}\n" for c, x, y, w, h in rows))
+    write_pets(clone / "datasets")
     (clone / "my_backbone.py").write_text(blocks(TUTORIAL)[0].text, encoding="utf-8")
     for name in ("yolov5s.pt", "best.pt"):
         shutil.copy(ROOT / "tests/golden/official_format.pt", clone / name)
     shutil.copy(ROOT / "tests/golden/v8/official_format_v8.pt", clone / "yolov8n.pt")
     write_image(clone / "street.jpg", draw_picture("val", 0)[0])
     return clone
+
+
+def write_pets(root: Path) -> None:
+    """Write the data sets of docs/data.md, as COCO files and as Pascal VOC's."""
+    coco, voc = root / "coco-pets", root / "voc-pets"
+    for folder in (coco / "annotations", voc / "JPEGImages", voc / "Annotations", voc / "ImageSets/Main"):
+        folder.mkdir(parents=True)
+    categories = [{"id": 1, "name": "cat"}, {"id": 3, "name": "dog"}]
+    for split in ("train", "val"):
+        (coco / f"images/{split}").mkdir(parents=True)
+        images, rows = [], []
+        for index in range(8):
+            image, objects = draw_picture(split, index)
+            name, (height, width) = f"{split}{index}", image.shape[:2]
+            write_image(coco / f"images/{split}/{name}.jpg", image)
+            write_image(voc / f"JPEGImages/{name}.jpg", image)
+            images.append({"id": index, "file_name": f"{name}.jpg", "width": width, "height": height})
+            xml = ""
+            for class_id, x, y, w, h in objects:
+                box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
+                pet = categories[int(class_id) % 2]
+                rows.append({"id": len(rows), "image_id": index, "category_id": pet["id"], "bbox": box})
+                corners = {"xmin": box[0], "ymin": box[1], "xmax": box[0] + box[2], "ymax": box[1] + box[3]}
+                bndbox = "".join(f"<{key}>{value + 1}</{key}>" for key, value in corners.items())
+                xml += f"<object><name>{pet['name']}</name><bndbox>{bndbox}</bndbox></object>"
+            (voc / f"Annotations/{name}.xml").write_text(f"<annotation>{xml}</annotation>")
+        content = {"images": images, "annotations": rows, "categories": categories}
+        (coco / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+        (voc / f"ImageSets/Main/{split}.txt").write_text("".join(f"{split}{index}\n" for index in range(8)))
 
 
 def run_page(page: Path, clone: Path, skipped: tuple[str, ...]) -> None:
@@ -171,7 +207,9 @@ def test_every_reason_not_to_run_a_command_is_needed():
 @cache
 def flags_of(script: str) -> set[str]:
     """Return the flags that ``--help`` lists."""
-    done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *script.split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return set(re.findall(r"--[a-z][\w-]*", done.stdout))
 
 
@@ -183,7 +221,7 @@ def missing_flags() -> list[tuple[str, set[str]]]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_flag_of_a_command_exists(page):
-    commands = re.findall(r"python ((?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8"))
+    commands = re.findall(r"python (-m utils\.\w+|(?:models/)?\w+\.py)([^\n`#]*)", page.read_text(encoding="utf-8"))
 
     assert commands
     for script, arguments in commands:

@@ -18,16 +18,29 @@ COMMANDS = {  # file → its config class
     "export.py": "utils.configs.export.ExportConfig",
     "benchmark.py": "utils.configs.benchmark.BenchmarkConfig",
     "models/yolo.py": "models.yolo.SummaryConfig",
+    "utils/doctor/__main__.py": "utils.configs.doctor.DoctorConfig",
+    "utils/report/__main__.py": "utils.configs.report.ReportConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
 ONLY = {  # file, flag → the commands that call what raises there, where the file is imported by more
+    ("utils/data/scan/class_selection.py", "--classes"): "train val",
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
     ("utils/backends/exported.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--layout"): "val detect",  # the others give none
     ("utils/checkpoint/output_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
+    ("utils/training/checkpointing.py", "--batch-size"): "train",
+    ("utils/training/checkpointing.py", "--checkpointing"): "train",
+    ("utils/training/inputs.py", "--checkpointing"): "train",
+    ("utils/training/inputs.py", "--compile"): "train",
+    ("utils/training/compiling.py", "--compile"): "train",
+    ("utils/training/inputs.py", "--sync-bn"): "train",
+    ("utils/imgsz.py", "--imgsz"): "train val detect export benchmark models/yolo utils/doctor/__main__",
+    ("utils/loggers/__init__.py", "--logger"): "train",
+    ("utils/training/inputs.py", "--log-weights"): "train",
+    ("utils/training/inputs.py", "--logger"): "train",
     ("utils/training/inputs.py", "--noautoanchor"): "train",
     ("utils/training/freeze.py", "--freeze"): "train",
     ("utils/training/fitness.py", "--fitness"): "train",

@@ -105,7 +105,7 @@ def test_options_go_by_the_names_of_the_flags(options, expected):
     ("config", "options", "message"),
     [
         (TrainConfig, {"epoch": 3}, "unknown option 'epoch'"),
-        (TrainConfig, {"evolve": 300}, "--evolve of YOLOv5's train.py"),
+        (TrainConfig, {"resume_evolve": "x"}, "--resume_evolve of YOLOv5's train.py"),
         (TrainConfig, {"epochs": 0}, "--epochs 0 is out of range"),
         (TrainConfig, {"epochs": "3"}, "epochs is '3'"),
         (TrainConfig, {"epochs": 2.5}, "epochs is 2.5"),

@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from utils.class_names import numbered_names
 from utils.data.loader import build_train_loader
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.scan.scan import scan_dataset
@@ -59,7 +60,7 @@ def main(threads: int) -> None:
     cv2.setNumThreads(threads)
     with tempfile.TemporaryDirectory() as folder:
         paths = draw_images(Path(folder))
-        scan = scan_dataset([Path(folder) / "images"], nc=7)
+        scan = scan_dataset([Path(folder) / "images"], numbered_names(7))
         plain = build_train_loader(scan, IMGSZ, BATCH, AUGMENT, workers=0)
         cached = build_train_loader(scan, IMGSZ, BATCH, AUGMENT, workers=0, cache="ram")
         contestants = {

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from utils.errors import ConfigError
 
 _LATER = "leave it out: this repository does not have it yet"
-_NOTHING_SENT = "results.csv and TensorBoard are the loggers here, which send nothing anywhere"
+_NO_DATA_SENT = "no logger here takes the data set; --logger mlflow and wandb get the figures and pictures of a run"
 _NO_FORMAT = "leave it out: it is for formats of TensorFlow and CoreML, which are not written here"
 
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
-        **dict.fromkeys(("--evolve", "--evolve_population", "--resume_evolve"), _LATER),
-        "--entity": f"leave it out: it names a team of a logging service, and {_NOTHING_SENT}",
-        "--upload_dataset": f"leave it out: {_NOTHING_SENT}, images least of all",
+        "--evolve_population": "leave it out: --evolve starts from the values of --hyp alone",
+        "--resume_evolve": "give --resume and the folder of the search, as --resume runs/evolve/exp",
+        "--entity": "leave it out, and set the variable WANDB_ENTITY, which --logger wandb goes by",
+        "--upload_dataset": f"leave it out: {_NO_DATA_SENT}",
         "--bbox_interval": "leave it out: boxes are drawn once, in val_batch*_pred.jpg of the run, at its end",
-        "--artifact_alias": f"leave it out: it names a version of a data set in a logging service, and {_NOTHING_SENT}",
+        "--artifact_alias": f"leave it out: it names a version of a data set, and {_NO_DATA_SENT}",
         "--bucket": "leave it out: results stay in the folder of the run; copy that to a bucket once the run is over",
     },
     "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),

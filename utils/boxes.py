@@ -30,6 +30,15 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
     return inter / (area_a[:, None] + area_b - inter + EPS)
 
 
+def box_shares(a: Tensor, b: Tensor) -> Tensor:
+    """Return the share of each of ``a (N, 4)`` that lies in each of ``b (M, 4)``, both xyxy, as float32 ``(N, M)``."""
+    a, b = a.float(), b.float()
+    low = torch.maximum(a[:, None, :2], b[:, :2])
+    high = torch.minimum(a[:, None, 2:4], b[:, 2:4])
+    inter = (high - low).clamp(min=0).prod(dim=-1)
+    return inter / (a[:, 2:4] - a[:, :2]).prod(dim=-1).clamp(min=EPS)[:, None]
+
+
 def paired_iou(a: Tensor, b: Tensor, kind: str = "iou") -> Tensor:
     """Return the overlap ``(n,)`` of ``a (n, 4)`` and ``b (n, 4)``, both cxcywh, row by row; differentiable.
 

@@ -6,6 +6,11 @@ from typing import Any
 from utils.errors import ConfigError
 
 
+def numbered_names(nc: int) -> dict[int, str]:
+    """Return the names of classes that have none: their numbers."""
+    return {index: str(index) for index in range(nc)}
+
+
 def read_class_names(names: Any, place: str | Path) -> dict[int, str]:
     """Return the names by id, from a list or a mapping 0…n-1 of texts. Raises: ConfigError, ``place`` in front."""
     if isinstance(names, list):

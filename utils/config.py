@@ -22,7 +22,8 @@ from utils.option_types import counts_of, may_be_one, value_type, word_value
 from utils.parser import Parser, build_parser
 from utils.registry import suggest
 
-SINGLE_CALL = ("resume", "config", "print_config", "dry_run", "local_rank")  # options that no file gives
+SEVERAL = ("evolve", "evolve_space", "storage", "study", "seeds")  # which trainings there are, not how one is done
+SINGLE_CALL = ("resume", "config", "print_config", "dry_run", "local_rank", *SEVERAL)  # options that no file gives
 
 
 def option(
@@ -48,8 +49,14 @@ def option(
     aliases = tuple(flag for flag in aliases if flag not in off)
     words = choices if isinstance(choices, Mapping) else {}
     metadata = {"help": help, "aliases": aliases, "off_aliases": off, "const": const, "words": words}
-    metadata |= {"choices": () if words else choices, "low": low, "high": high, "group": group}
+    metadata |= {"choices": () if words else choices, "low": low, "high": high, "group": group, "is_argument": False}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def arguments(*, help: str) -> Any:
+    """Return a dataclass field ``tuple[str, ...]`` for what is typed without a flag, any number of times."""
+    metadata = {**option((), help=help).metadata, "is_argument": True}
+    return dataclasses.field(default=(), metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,7 +96,7 @@ def read_options(config_class: type, path: str) -> dict[str, Any]:
     """Return the options that a YAML file gives, as the ``opt.yaml`` of a run does.
 
     Those of a single call are passed over, and what is null where that is the default. Raises: ConfigError naming the
-    file and the key.
+    file and the key, also for one that asks for several trainings.
     """
     from utils.yaml_file import read_yaml  # here, because --help should not wait for it
 
@@ -100,6 +107,9 @@ def read_options(config_class: type, path: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: holds no options", "write one a line, as 'epochs: 100'; opt.yaml of a run is so")
     single = {key for key in data if key in names and names[key][0] in SINGLE_CALL}
+    for key in single:
+        if names[key][0] in SEVERAL and data[key]:  # YOLOv5's opt.yaml has "evolve: null"
+            raise ConfigError(f"{path}: {key}: is for the command line alone", f"remove it there, and give --{key}")
     data = {str(key): value for key, value in data.items() if key not in single}
     try:
         for key in [key for key, value in data.items() if value is None and key in names]:
@@ -200,7 +210,14 @@ def parser_of(config_class: type, prog: str | None) -> Parser:
     """Return the parser of a command; its help begins with the docstring of the script."""
     doc = sys.modules[config_class.__module__].__doc__ if prog is None else None
     about = getattr(sys.modules.get("__main__"), "__doc__", None) or doc
-    return build_parser(option_fields(config_class), typing.get_type_hints(config_class), prog, about)
+    return build_parser(option_fields(config_class), typing.get_type_hints(config_class), prog or _module(), about)
+
+
+def _module() -> str | None:
+    """Return how a folder of ours is started as a command, None for a script, whose name is that of its file."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = spec.name.removesuffix(".__main__") if spec else ""
+    return f"python -m {name}" if name.startswith("utils.") else None
 
 
 def _whole_flag(parser: argparse.ArgumentParser, argument: str) -> str:

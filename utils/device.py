@@ -81,8 +81,8 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 
 
 def to_float_images(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return (B, 3, H, W) uint8 images as floats in 0–1 on the device; the memory format is kept."""
-    return images.to(device, non_blocking=device.type == "cuda").float().div_(255)
+    """Return (B, C, H, W) images, uint8 or uint16, as floats in 0–1 on the device; the memory format is kept."""
+    return images.to(device, non_blocking=device.type == "cuda").float().div_(torch.iinfo(images.dtype).max)
 
 
 def usable_cpus() -> int:

@@ -41,6 +41,12 @@ class OutputError(UserError):
 LOWER_RATE = "lower lr0 in the hyper-parameters, or look for broken labels"  # the usual fix of a DivergedError
 
 
+class UnfitError(UserError):
+    """The data set has been looked through, and is not fit to train on."""
+
+    exit_code = 3
+
+
 class DivergedError(UserError):
     """Training produced a loss, a gradient or a weight that is not finite."""
 

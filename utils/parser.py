@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,9 +22,12 @@ def build_parser(
     fields: Sequence[dataclasses.Field], hints: Mapping[str, Any], prog: str | None, about: str | None
 ) -> Parser:
     """Return a parser whose namespace holds what was given; help shows the options by group, each where it began."""
+    places = [f"[{_place(field)} …]" for field in fields if field.metadata["is_argument"]]
     parser = Parser(
-        prog=prog,
-        usage="%(prog)s [options]",  # all flags would be two dozen lines in front of what they mean
+        prog=prog or _module(),
+        usage=" ".join(
+            ["%(prog)s [options]", *places]
+        ),  # all flags would be two dozen lines in front of what they mean
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -38,8 +42,23 @@ def build_parser(
     return parser
 
 
+def _module() -> str | None:
+    """Return how a command that is a folder of ours is started, None for a script."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    own = spec is not None and spec.name.startswith("utils.") and spec.name.endswith(".__main__")
+    return f"python -m {spec.parent}" if own else None
+
+
+def _place(field: dataclasses.Field) -> str:
+    return field.name.removesuffix("s").upper()
+
+
 def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, hint: Any) -> None:
     meta = field.metadata
+    if meta["is_argument"]:
+        named = {"metavar": _place(field), "default": argparse.SUPPRESS, "help": meta["help"]}
+        parser.add_argument(field.name, nargs="*", **named)
+        return
     flag = "--" + field.name.replace("_", "-")
     spellings = dict.fromkeys([flag, "--" + field.name, *meta["aliases"]])
     if hint in (bool, bool | None):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones._weight_file import check_finite, download, find_state, is_url, read_file
+from models.layers.input_channels import adapt_state
 from models.registry import BackboneEntry
 from utils.errors import CheckpointError
 
@@ -70,10 +71,11 @@ class LoadReport:
 
 
 def load_backbone_weights(
-    backbone: nn.Module, entry: BackboneEntry, source: str | Path | bool, name: str
+    backbone: nn.Module, entry: BackboneEntry, source: str | Path | bool, name: str, channels: int | None = None
 ) -> LoadReport:
     """Fill ``backbone``, in place, from a path, a URL, or the official URL (True); return what fitted.
 
+    Weights for other ``channels`` of images than the backbone's are adapted (``models.layers.input_channels``).
     Raises: CheckpointError when the file cannot be read, lacks a tensor, has one of another shape, or has one that the
     whole backbone does not know; ``backbone`` is then unchanged.
     """
@@ -87,6 +89,8 @@ def load_backbone_weights(
     path = locate(source, entry, name)
     state, place = find_state(read_file(path), own, path)
     fitting = convert(state, entry, backbone, path)  # other layouts first: all that follows looks at keys of ours
+    trained = len(entry.mean)
+    fitting = adapt_state(fitting, own, trained, channels or trained)
     heads = [key for key in fitting if key.startswith(entry.head_prefixes)]
     report = LoadReport(
         name=name,

@@ -68,7 +68,7 @@ def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
     run_train(pictures, "--cfg", "yolov5n-emo.yaml", "--epochs", 2)
 
     run = folder / "runs/train/exp"
-    written = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "tfevents" not in path.name}
+    written = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert written == {
         *(
             "weights/best.pt",
@@ -80,6 +80,8 @@ def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
             "labels.jpg",
             "opt.yaml",
             "hyp.yaml",
+            "run.json",
+            "report.html",
         ),
         *("train_batch0.jpg", "train_batch1.jpg", "train_batch2.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg"),
         *("PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png", "confusion_matrix.png"),

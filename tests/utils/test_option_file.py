@@ -78,7 +78,8 @@ def test_null_is_no_value_where_that_is_the_default_and_an_error_elsewhere(file)
         ("plots: perhaps", "plots is 'perhaps'", "bool"),
         ("optimizer: LBFGS", "--optimizer LBFGS is out of range", "SGD or Adam"),
         ("plots: true\nnoplots: true", "noplots is given twice", "one of them"),
-        ("evolve: 300", "--evolve of YOLOv5's train.py is not an option here", "leave it out"),
+        ("evolve: 300", "evolve: is for the command line alone", "give --evolve"),
+        ("resume_evolve: x", "--resume_evolve of YOLOv5's train.py is not an option here", "give --resume"),
         ("[epochs, 3]", "holds no options", "epochs: 100"),
         ("", "holds no options", "epochs: 100"),
         ("epochs: 3\nepochs: 4", "2:1: key 'epochs' stands twice", "remove"),
@@ -111,7 +112,7 @@ def test_help_shows_every_option_in_one_group_and_the_groups_in_order():
     titles = [group.title for group in groups]
     assert titles[1:3] == ["what to train", "how long and how large"]
     assert titles[-1] == "rarely"
-    assert len(titles) == len(set(titles)) == 9
+    assert len(titles) == len(set(titles)) == 10
     assert [action.dest for action in groups[0]._group_actions] == ["help"]
     shown = [line.rstrip(":") for line in parser.format_help().splitlines() if line.rstrip(":") in titles]
     assert shown == titles

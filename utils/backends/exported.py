@@ -23,10 +23,11 @@ OTHER_PROGRAM = "run it with the program that wrote it; read here is what export
 class Network:
     """A file that a runtime has opened."""
 
-    run: Callable[[Tensor], Tensor]  # images (B, 3, H, W) of ``dtype`` → the output
+    run: Callable[[Tensor], Tensor]  # images (B, C, H, W) of ``dtype`` → the output
     runtime: str  # its name
     batch: int | None = None  # where the file takes one size of batches only
     size: tuple[int, int] | None = None  # height, width, where it takes one size of images only
+    channels: int | None = None  # of images; None where the file does not say, and its metadata do
     output: Shape = ()  # as the file declares it; empty where it does not say
     dtype: torch.dtype = torch.float32  # of the images
 
@@ -40,6 +41,7 @@ class ExportedBackend:
         self.path, self.device, self.network, self.facts = path, device, network, facts
         self.stride, self.names, self.trained = facts.stride, facts.names, facts.trained
         self.fixed_size = network.size
+        self.channels, self.bits = network.channels or facts.channels, facts.bits
         if facts.verification:
             log.info("%s: largest differences from PyTorch when it was exported: %s", path, facts.verification)
         self.layout = self._find_layout(possible_layouts(facts, layout))
@@ -104,7 +106,7 @@ class ExportedBackend:
         """Run zeros of side × 2·side: what the file leaves open shows only in a result."""
         height, width = self.fixed_size or (side, 2 * side)
         size = self.network.batch or 1
-        images = torch.zeros((size, 3, height, width), dtype=self.network.dtype, device=self.device)
+        images = torch.zeros((size, self.channels, height, width), dtype=self.network.dtype, device=self.device)
         return self._run(images, size)
 
 

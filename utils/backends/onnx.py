@@ -15,6 +15,7 @@ from utils.checkpoint.export_facts import EXPORT_AGAIN
 from utils.checkpoint.onnx_file import OnnxFile, read_facts, read_onnx
 from utils.errors import CheckpointError
 from utils.imgsz import MAX_IMGSZ
+from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     session = _session(file, device)
     source = _check_input(session.get_inputs(), path)
     output = _check_outputs(session.get_outputs(), path)
-    batch, _channels, height, width = source.shape
+    batch, channels, height, width = source.shape
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run([output.name], {source.name: images.cpu().numpy()})[0])
@@ -41,6 +42,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         "ONNX Runtime",
         batch=batch if isinstance(batch, int) else None,
         size=(height, width) if isinstance(height, int) else None,
+        channels=channels if isinstance(channels, int) else None,
         output=output.shape,  # empty where the file does not say
         dtype=INPUT_TYPES[source.type],
     )
@@ -57,9 +59,7 @@ def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSessi
             log.warning("%s runs on the CPU: this onnxruntime has no CUDA; onnxruntime-gpu has", file.path)
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # else it may see its own in the same bytes
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # its threads wait for the next image asleep
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # its threads sleep between two images
     options.log_severity_level = 4  # what matters is raised
     try:
         return onnxruntime.InferenceSession(file.content, options, providers=providers)
@@ -68,7 +68,7 @@ def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSessi
 
 
 def _check_input(inputs: Sequence[Any], path: Path) -> Any:
-    """Return the only input. Raises: CheckpointError unless it is a batch of RGB images that fits into memory."""
+    """Return the only input. Raises: CheckpointError unless it is a batch of images that fits into memory."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in INPUT_TYPES:
         found = ", ".join(f"{source.name!r:.40} {source.type} {source.shape}" for source in inputs[:3])
         raise CheckpointError(
@@ -78,9 +78,10 @@ def _check_input(inputs: Sequence[Any], path: Path) -> Any:
     fixed = [size for size in shape if isinstance(size, int)]
     sides = [side for side in shape[2:] if isinstance(side, int)]
     too_large = prod(fixed) > MAX_NUMBERS or max(sides, default=1) > MAX_IMGSZ
-    if min(fixed, default=1) < 1 or too_large or (shape[1] != 3 and isinstance(shape[1], int)) or len(sides) == 1:
+    too_large = too_large or (isinstance(shape[1], int) and shape[1] > MAX_CHANNELS)
+    if min(fixed, default=1) < 1 or too_large or len(sides) == 1:
         raise CheckpointError(
-            f"{path}: takes {shape} instead of images (B, 3, H, W), with H and W both fixed or both open", EXPORT_AGAIN
+            f"{path}: takes {shape} instead of images (B, C, H, W), with H and W both fixed or both open", EXPORT_AGAIN
         )
     return inputs[0]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, only_file, refuse_backbone
 from utils.checkpoint.export_facts import as_metadata, read_metadata
 from utils.errors import CheckpointError, ConfigError
+from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 from utils.yaml_file import read_yaml
 
@@ -31,7 +32,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         compiled = openvino.Core().compile_model(file, "CPU", EXACT)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: OpenVINO refuses it: {one_line(error, 200)}", OTHER_PROGRAM) from error
-    batch, height, width = _sizes(compiled, path)
+    batch, channels, height, width = _sizes(compiled, path)
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(compiled([images.cpu().numpy()])[0].copy())  # it writes the next result there
@@ -41,6 +42,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         "OpenVINO",
         batch=batch,
         size=None if height is None or width is None else (height, width),
+        channels=channels,
         output=_declared(compiled.output(0)),
     )
     return ExportedBackend(path, device, network, facts, layout)
@@ -52,9 +54,9 @@ def _declared(port: openvino.ConstOutput) -> tuple[int | None, ...]:
     return tuple(None if size.is_dynamic else size.get_length() for size in shape)
 
 
-def _sizes(compiled: openvino.CompiledModel, path: Path) -> tuple[int | None, int | None, int | None]:
-    """Return batch, height and width of the input, None for open ones. Raises: CheckpointError for another input."""
+def _sizes(compiled: openvino.CompiledModel, path: Path) -> tuple[int | None, ...]:
+    """Return B, C, H and W of the input, None for open ones. Raises: CheckpointError for another input."""
     shapes = [_declared(port) for port in compiled.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (3, None):
-        raise CheckpointError(f"{path}: takes {shapes} instead of images (B, 3, H, W)", OTHER_PROGRAM)
-    return shapes[0][0], *shapes[0][2:]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (None, *range(1, MAX_CHANNELS + 1)):
+        raise CheckpointError(f"{path}: takes {shapes} instead of images (B, C, H, W)", OTHER_PROGRAM)
+    return shapes[0]

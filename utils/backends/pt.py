@@ -22,6 +22,7 @@ class PyTorchBackend:
         self.layout = self.model.head.layout
         self.stride = self.model.size_multiple
         self.fixed_size = self.model.fixed_size
+        self.channels, self.bits = self.model.yaml["ch"], self.model.yaml.get("bits", 8)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Predictions:

@@ -1,7 +1,7 @@
 """Run a TorchScript file: ours, or of another program that writes YOLOv5's or YOLOv8's layout.
 
 The record ``config.txt`` of the archive holds the metadata as JSON; ``shape`` is that of the images
-(B, 3, H, W), with ``dynamic`` one of many. A TorchScript file is a program: PyTorch runs it as it is.
+(B, C, H, W), with ``dynamic`` one of many. A TorchScript file is a program: PyTorch runs it as it is.
 """
 
 import json
@@ -16,6 +16,7 @@ from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, ref
 from utils.checkpoint.export_facts import as_metadata, read_metadata
 from utils.checkpoint.facts import read_imgsz
 from utils.errors import CheckpointError
+from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 
 RECORD = "config.txt"
@@ -35,7 +36,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         what = f"{path}: not a TorchScript file, or a damaged one: {one_line(error, 200)}"
         raise CheckpointError(what, "export the model again with export.py") from error
     table = _table(records[RECORD], path)
-    batch, size = _shape(table, path)
+    batch, channels, size = _shape(table, path)
     is_open = table.get("dynamic") is True
     dtype = torch.float16 if table.get("half") is True else torch.float32
 
@@ -44,7 +45,8 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         found = module(images.to(device))
         return found if isinstance(found, Tensor) else found[0]  # others add their raw maps
 
-    network = Network(run, "PyTorch", batch=None if is_open else batch, size=None if is_open else size, dtype=dtype)
+    fixed = {} if is_open else {"batch": batch, "size": size}
+    network = Network(run, "PyTorch", channels=channels, dtype=dtype, **fixed)
     return ExportedBackend(path, device, network, read_metadata(as_metadata(table, path), path), layout)
 
 
@@ -59,9 +61,10 @@ def _table(text: bytes | str, path: Path) -> dict[str, Any]:
     return table
 
 
-def _shape(table: dict[str, Any], path: Path) -> tuple[int, tuple[int, int]]:
-    """Return the batch and (height, width). Raises: CheckpointError."""
+def _shape(table: dict[str, Any], path: Path) -> tuple[int, int, tuple[int, int]]:
+    """Return the batch, the channels and (height, width). Raises: CheckpointError."""
     shape = table.get("shape")
-    if not isinstance(shape, list) or len(shape) != 4 or type(shape[0]) is not int or not 1 <= shape[0] <= 2**16:
-        raise CheckpointError(f"{path}: its {RECORD} names no shape of images (B, 3, H, W)", OTHER_PROGRAM)
-    return shape[0], read_imgsz(shape[2:], path)
+    is_shape = isinstance(shape, list) and len(shape) == 4 and all(type(size) is int for size in shape[:2])
+    if not is_shape or not 1 <= shape[0] <= 2**16 or not 1 <= shape[1] <= MAX_CHANNELS:
+        raise CheckpointError(f"{path}: its {RECORD} names no shape of images (B, C, H, W)", OTHER_PROGRAM)
+    return shape[0], shape[1], read_imgsz(shape[2:], path)

@@ -60,7 +60,7 @@ def measure_backbone(
             yield {f"{form}_p50_ms": latency.p50_ms, f"{form}_p95_ms": latency.p95_ms}
         yield _training_speed(session)
         for logger in session.loggers:
-            logger.finish()
+            logger.finish(True)
         del session, fused  # and with the session the workers of its loader
         if cfg.epochs:
             yield accuracy(train(training))
@@ -92,6 +92,7 @@ def train_config(cfg: BenchmarkConfig, backbone: str, run_dir: Path) -> TrainCon
         patience=0,
         val=False,
         plots=False,
+        report=False,
         project=str(run_dir),
         name=name,
         exist_ok=True,

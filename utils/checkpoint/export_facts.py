@@ -1,20 +1,21 @@
 """What the metadata of an exported file say, in whatever format they are stored.
 
 They are those that ``utils.export.facts`` writes. ``stride`` and ``names`` are necessary, ``imgsz`` and ``data`` the
-defaults of ``val.py`` and ``detect.py``, ``verification`` tells how near to PyTorch the file was when it was written.
-Other programs add ``task``.
+defaults of ``val.py`` and ``detect.py``, ``verification`` tells how near to PyTorch the file was when it was written,
+``channels`` and ``bits`` what its images are, 3 and 8 where it does not say. Other programs add ``task``.
 """
 
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.checkpoint.facts import TrainingFacts, read_data, read_imgsz
 from utils.errors import CheckpointError
+from utils.pixels import BITS, MAX_CHANNELS
 from utils.predictions import EXPORTED_LAYOUTS
 
 MAX_METADATA = 2**20  # characters; 10,000 classes have room
@@ -32,6 +33,8 @@ class ExportFacts:
     task: str  # what other programs say that the model is for
     trained: TrainingFacts
     layout: str  # of the output, a name in ``utils.predictions.EXPORTED_LAYOUTS``; "" in files of other programs
+    channels: int  # of images
+    bits: int  # of the values of the images that it was trained with
     verification: str  # the differences from PyTorch that its export measured, "" where it does not say
     suppresses: bool = False  # holds an operator of NMS
 
@@ -47,6 +50,8 @@ def read_metadata(metadata: Mapping[str, str], path: Path) -> ExportFacts:
         task=task,
         layout=_layout(metadata, path),
         trained=TrainingFacts(read_data(metadata.get("data"), path), _imgsz(metadata, path), is_export=True),
+        channels=_number(metadata, "channels", 3, range(1, MAX_CHANNELS + 1), path),
+        bits=_number(metadata, "bits", 8, BITS, path),
         verification=_verification(metadata, path),
     )
 
@@ -63,6 +68,14 @@ def _stride(metadata: Mapping[str, str], path: Path) -> int:
     text = metadata.get("stride", "")
     if not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_STRIDE:
         raise CheckpointError(f"{path}: its metadata name the stride {text[:20]!r}", EXPORT_AGAIN)
+    return int(text)
+
+
+def _number(metadata: Mapping[str, str], key: str, default: int, allowed: Sequence[int], path: Path) -> int:
+    """Return one of the ``allowed`` numbers. Raises: CheckpointError for another."""
+    text = metadata.get(key, str(default))
+    if text not in map(str, allowed):
+        raise CheckpointError(f"{path}: its metadata name images of {text[:20]!r} {key}", EXPORT_AGAIN)
     return int(text)
 
 

@@ -26,6 +26,7 @@ class TrainingFacts:
 
     data: str | None = None
     imgsz: tuple[int, int] | None = None  # height, width
+    classes: tuple[str, ...] = ()  # the option --classes of the training
     is_export: bool = False  # an exported file was made for a size that need not be the training's
 
     def default_data(self) -> str:
@@ -49,17 +50,23 @@ class Backend(Protocol):
     fixed_size: tuple[int, int] | None  # height and width, where the file takes one size only
     trained: TrainingFacts
     layout: Layout  # of its predictions
+    channels: int  # of images; 3 are RGB
+    bits: int  # of the values of the images that it was trained with, 8 or 16
 
     def __call__(self, images: Tensor) -> Predictions:
-        """Return what is in ``images`` (B, 3, H, W) in 0–1, in their pixels, float32."""
+        """Return what is in ``images`` (B, channels, H, W) in 0–1, in their pixels, float32."""
         ...
 
 
 def checkpoint_facts(checkpoint: Checkpoint) -> TrainingFacts:
     """Return what a checkpoint says. Raises: CheckpointError where an entry is of another kind."""
     options = (checkpoint.facts.get("training") or {}).get("opt")
-    data = options.get("data") if isinstance(options, dict) else None
-    return TrainingFacts(read_data(data, checkpoint.path), read_imgsz(checkpoint.facts.get("imgsz"), checkpoint.path))
+    options = options if isinstance(options, dict) else {}
+    return TrainingFacts(
+        read_data(options.get("data"), checkpoint.path),
+        read_imgsz(checkpoint.facts.get("imgsz"), checkpoint.path),
+        _read_classes(options.get("classes"), checkpoint.path),
+    )
 
 
 def read_data(value: Any, path: Path) -> str | None:
@@ -78,6 +85,15 @@ def read_imgsz(value: Any, path: Path) -> tuple[int, int] | None:
         return sides
     shown = " ".join(map(describe, sides[:4])) if isinstance(value, list | tuple) else describe(value)
     raise CheckpointError(f"{path}: its image size is {shown} instead of pixels from 1 to {MAX_IMGSZ}", _REWRITE)
+
+
+def _read_classes(value: Any, path: Path) -> tuple[str, ...]:
+    """Return the chosen classes of a training, from a list of texts or nothing. Raises: CheckpointError."""
+    if value is None:
+        return ()
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    raise CheckpointError(f"{path}: its classes are {describe(value)} instead of a list of texts", _REWRITE)
 
 
 _REWRITE = "write the file again with train.py or export.py; that entry was changed by something else"

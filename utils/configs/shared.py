@@ -19,3 +19,4 @@ LAYOUT_HELP = (
 )
 NAME_HELP = "folder of this run; a number is added where it is taken"
 SHARE = {"low": 0, "high": 1}
+CLASSES_HELP = "keep only these classes, by name or id, in this order; vehicle=car,truck makes one of several"

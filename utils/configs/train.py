@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import Given, option
-from utils.configs.shared import AUTO, BATCH_SIZE, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
+from utils.configs.shared import AUTO, BATCH_SIZE, CLASSES_HELP, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
 from utils.head_names import HEAD_HELP, HEADS
 
 # titles of --help, in the order of what is changed most often
@@ -13,8 +13,12 @@ MACHINE = "where it runs"
 RESULTS = "results"
 SAMPLES = "augmentation and sampling"
 OPTIMIZER = "optimizer"
+SEARCH = "several trainings"
 INSTEAD = "instead of training"
 RARELY = "rarely"
+
+# options that a recipe may set, and what they are where neither it nor the user does
+WITHOUT_RECIPE = {"optimizer": "SGD", "backbone_lr": 1.0, "cos_lr": False}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class TrainConfig(Given):
     )
     head: str | None = option(None, help=HEAD_HELP, choices=HEADS, group=MODEL_AND_DATA)
     data: str = option("data/shapes.yaml", help="data-set YAML", group=MODEL_AND_DATA)
+    classes: tuple[str, ...] = option((), help=CLASSES_HELP, group=MODEL_AND_DATA)
     hyp: str = option(
         "",
         help="hyper-parameter YAML; without it the data set's own, or the head's: hyp.scratch-low or hyp.yolov8",
@@ -97,6 +102,17 @@ class TrainConfig(Given):
     amp: bool = option(
         True, help="mixed precision where the hardware has it (bfloat16, or float16 on older GPUs)", group=MACHINE
     )
+    compile: bool = option(
+        False,
+        help="compile the model with torch.compile before it trains: minutes on a CPU, then faster steps",
+        group=MACHINE,
+    )
+    checkpointing: bool = option(
+        False,
+        help="keep fewer maps in memory, and compute blocks of the model again for their gradients: the same results, "
+        "slower steps; docs/memory.md has figures",
+        group=MACHINE,
+    )
     project: str = option("runs/train", help="folder of the runs", group=RESULTS)
     name: str = option("exp", help=NAME_HELP, group=RESULTS)
     exist_ok: bool = option(False, help="write into the folder even if it exists", group=RESULTS)
@@ -109,6 +125,15 @@ class TrainConfig(Given):
         -1, help="keep the weights of every so many epochs, as epochN.pt; -1 = never", low=-1, group=RESULTS
     )
     plots: bool = option(True, help="draw plots and pictures", aliases=("--noplots",), group=RESULTS)
+    logger: tuple[str, ...] = option(
+        (),
+        help="give the figures to these too, besides results.csv: tensorboard, mlflow, wandb; without it nothing is "
+        "sent anywhere",
+        choices=("tensorboard", "mlflow", "wandb"),
+        group=RESULTS,
+    )
+    report: bool = option(True, help="write report.html at the end, one page about the run", group=RESULTS)
+    log_weights: bool = option(False, help="give best.pt to the loggers mlflow and wandb at the end", group=RESULTS)
     fitness: str = option(
         "default",
         help="what best.pt and --patience go by: default (0.1 mAP50 + 0.9 mAP50-95), map, map50, recall, f1, or "
@@ -191,6 +216,29 @@ class TrainConfig(Given):
     )
     recipe: bool = option(
         True, help="take the training defaults of the model YAML, or of the family of --backbone", group=OPTIMIZER
+    )
+    evolve: int | None = option(
+        None,
+        help="search for better hyper-parameters in N trainings, 300 without a number; needs the package optuna",
+        const=300,
+        low=1,
+        group=SEARCH,
+    )
+    evolve_space: str = option(
+        "", help="YAML of the hyper-parameters that --evolve searches; without it augmentation", group=SEARCH
+    )
+    storage: str = option(
+        "",
+        help="database for --evolve on several machines, as postgresql://user:password@host/name; without it a file in "
+        "the folder of the search",
+        group=SEARCH,
+    )
+    study: str = option("", help="what the search is called in the database of --storage", group=SEARCH)
+    seeds: int | None = option(
+        None,
+        help="train N times, with --seed and the numbers behind it, and tell mean and standard deviation",
+        low=2,
+        group=SEARCH,
     )
     print_config: bool = option(
         False, help="print every option and hyper-parameter, as YAML, with where it is from, and stop", group=INSTEAD

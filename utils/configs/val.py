@@ -6,6 +6,7 @@ from utils.config import option
 from utils.configs.shared import (
     BACKBONE_HELP,
     BATCH_SIZE,
+    CLASSES_HELP,
     DEVICE,
     IMGSZ,
     LAYOUT_HELP,
@@ -24,6 +25,7 @@ class ValConfig:
     layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
     backbone: str = option("", help=BACKBONE_HELP)
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
+    classes: tuple[str, ...] = option((), help=CLASSES_HELP + "; without it those of the training")
     task: str = option("val", help="images to use", choices=("train", "val", "test"))
     batch_size: int = option(32, help="images per batch", **BATCH_SIZE)
     imgsz: int | None = option(

@@ -1,6 +1,7 @@
 """A batch, as both loaders give it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ Shape = tuple[tuple[int, int], tuple[float, float], tuple[float, float]]
 class Batch:
     """Images with their targets; ``shapes`` has (height, width) of each file, ratio (w, h) and half padding (w, h)."""
 
-    images: Tensor  # (B, 3, H, W) uint8 RGB in channels_last memory
+    images: Tensor  # (B, C, H, W) uint8 or uint16, of three channels RGB, in channels_last memory
     targets: Tensor  # (T, 6) float32 [image index, class, cx, cy, w, h], 0–1
     paths: list[str]
     shapes: list[Shape] | None  # None where augmentation makes them meaningless
+    ignored: Tensor = field(default_factory=partial(torch.zeros, 0, 6))  # (K, 6) like targets: regions, see ScanResult
 
     def pin_memory(self) -> "Batch":
         """Return the batch in page-locked memory; the DataLoader calls this."""
@@ -26,7 +28,7 @@ class Batch:
 
 
 def as_images(pixels: np.ndarray) -> Tensor:
-    """Return (B, H, W, 3) pixels as (B, 3, H, W) without copying: this is what channels_last means."""
+    """Return (B, H, W, C) pixels as (B, C, H, W) without copying: this is what channels_last means."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 

@@ -19,6 +19,7 @@ from utils.data.image.read import read_image
 from utils.data.memory import available_memory
 from utils.errors import ConfigError, DataError
 from utils.imgsz import both_sides
+from utils.pixels import RGB, PixelFormat, resize
 from utils.runs import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ GIB = 2**30
 
 
 class ImageStore:
-    """Image i, (h, w, 3) uint8 RGB, at most as large as fits ``imgsz``: larger images are shrunk, small ones stay.
+    """Image i, (h, w, C) as ``pixels`` says, at most as large as fits ``imgsz``: larger ones are shrunk.
 
     ``imgsz`` is the side of a square or (height, width), ``shape`` the latter; ``shapes`` (N, 2) [h, w] are those of
     the files. ``smooth`` averages whenever an image is shrunk (validation), otherwise only below half its size, where
@@ -43,14 +44,15 @@ class ImageStore:
         imgsz: int | Sequence[int],
         cache: str | None = None,
         smooth: bool = False,
+        pixels: PixelFormat = RGB,
     ) -> None:
         if cache not in CACHES:
             raise ConfigError(f"unknown cache {cache!r}", "use ram or disk, or leave it out")
         self.paths, self.shapes, self.smooth = list(paths), np.asarray(shapes), smooth
-        self.shape = both_sides(imgsz)
+        self.shape, self.pixels = both_sides(imgsz), pixels
         self.sizes = nominal_sizes(shapes, self.shape)
         self.stored_sizes = _stored_sizes(self.sizes, self.shapes)
-        need = stored_bytes(self.shapes, self.shape)
+        need = stored_bytes(self.shapes, self.shape, pixels)
         self.cache = cache if cache and _fits(cache, need) else None
         self._images: list[np.ndarray] | None = None
         if self.cache == "ram":
@@ -68,21 +70,25 @@ class ImageStore:
         return self._from_disk(index) if self.cache == "disk" else self._decode(index)
 
     def _decode(self, index: int) -> np.ndarray:
-        image = read_image(self.paths[index])
+        image = read_image(self.paths[index], self.pixels)
         if image.shape[:2] != tuple(self.shapes[index]):
             raise DataError(f"{self.paths[index]}: changed after the data set was scanned", "start again")
         width, height = self.stored_sizes[index].tolist()
         if (height, width) == image.shape[:2]:
             return image
         averaging = self.smooth or max(width, height) < 0.5 * max(image.shape[:2])
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if averaging else cv2.INTER_LINEAR)
+        return resize(image, (width, height), cv2.INTER_AREA if averaging else cv2.INTER_LINEAR)
 
     def _from_disk(self, index: int) -> np.ndarray:
         file = self._cache_file(index)
         width, height = self.stored_sizes[index].tolist()
         if file.exists():
             image = _read_array(file)
-            if image is not None and image.shape == (height, width, 3) and image.dtype == np.uint8:
+            if (
+                image is not None
+                and image.shape == (height, width, self.pixels.channels)
+                and image.dtype == self.pixels.dtype
+            ):
                 return image
         image = self._decode(index)
         with atomic_write(file) as temporary:
@@ -92,7 +98,7 @@ class ImageStore:
     def _cache_file(self, index: int) -> Path:
         path, size = Path(self.paths[index]), self.stored_sizes[index].tolist()
         facts = path.stat()
-        key = f"{path.absolute()}|{facts.st_size}|{facts.st_mtime_ns}|{size}|{self.smooth}"
+        key = f"{path.absolute()}|{facts.st_size}|{facts.st_mtime_ns}|{size}|{self.smooth}{_suffix(self.pixels)}"
         return cache_dir("images") / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:40]}.npy"
 
 
@@ -106,9 +112,10 @@ def nominal_sizes(shapes: np.ndarray, imgsz: int | Sequence[int]) -> np.ndarray:
     return -(-shapes[:, ::-1] * limit // side)
 
 
-def stored_bytes(shapes: np.ndarray, imgsz: int | Sequence[int]) -> int:
+def stored_bytes(shapes: np.ndarray, imgsz: int | Sequence[int], pixels: PixelFormat = RGB) -> int:
     """Return the bytes of all images of a store, of which the files have ``shapes`` (N, 2) [h, w]."""
-    return 3 * int(_stored_sizes(nominal_sizes(shapes, imgsz), shapes).prod(1, dtype=np.int64).sum())
+    stored = _stored_sizes(nominal_sizes(shapes, imgsz), shapes)
+    return pixels.bytes_per_pixel * int(stored.prod(1, dtype=np.int64).sum())
 
 
 def _stored_sizes(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
@@ -124,6 +131,11 @@ def limiting_sides(shapes: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarr
     (height, width), (heights, widths) = shape, np.split(shapes, 2, axis=1)
     is_wide = widths * height > heights * width
     return np.where(is_wide, width, height), np.where(is_wide, widths, heights)
+
+
+def _suffix(pixels: PixelFormat) -> str:
+    """Return what tells cached images of other formats apart; RGB ones are called as before there were others."""
+    return "" if pixels == RGB else f"|{pixels}"
 
 
 def _read_array(file: Path) -> np.ndarray | None:

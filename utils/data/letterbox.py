@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-BORDER = 114  # gray of what no image covers
+from utils.pixels import resize
+
+BORDER = 114  # of 255: gray of what no image covers
+
+
+def border(dtype: type | np.dtype) -> int:
+    """Return the value of what no image covers, in the range of ``dtype``: uint8 or uint16."""
+    return BORDER * (np.iinfo(dtype).max // 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +60,27 @@ def fit(
 def letterbox(
     image: np.ndarray,
     new_shape: int | Sequence[int] = 640,
-    color: int = BORDER,
+    color: int | None = None,
     auto: bool = False,
     scaleup: bool = True,
     stride: int = 32,
 ) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
-    """Return the image (H, W, 3) inside its border, the ratio (w, h) and half of the border (w, h) in pixels."""
+    """Return the image (H, W, C) inside its border, the ratio (w, h) and half of the border (w, h) in pixels.
+
+    ``color`` is the value of the border, by default ``border``.
+    """
     target = (new_shape, new_shape) if isinstance(new_shape, int) else new_shape
     place = fit(image.shape[:2], target, auto, scaleup, stride)
-    canvas = np.full((*place.shape, 3), color, np.uint8)
+    canvas = np.full((*place.shape, image.shape[2]), border(image.dtype) if color is None else color, image.dtype)
     paste(canvas, image, place)
     return canvas, (place.ratio, place.ratio), place.pad
 
 
 def paste(canvas: np.ndarray, image: np.ndarray, place: Fit) -> None:
-    """Write the image, resized, into its place on ``canvas`` (H, W, 3), which changes in place."""
+    """Write the image, resized, into its place on ``canvas`` (H, W, C), which changes in place."""
     width, height = place.size
     inside = canvas[place.top : place.top + height, place.left : place.left + width]
     if image.shape[:2] == (height, width):
         inside[...] = image
     else:
-        cv2.resize(image, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
+        resize(image, (width, height), cv2.INTER_LINEAR, dst=inside)

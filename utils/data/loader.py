@@ -100,14 +100,15 @@ class _Failure(NamedTuple):
 class _Parcel:
     """A batch as NumPy arrays, which processes copy to each other instead of sharing them."""
 
-    pixels: np.ndarray  # (B, H, W, 3)
+    pixels: np.ndarray  # (B, H, W, C)
     targets: np.ndarray
     paths: list[str]
     shapes: list[Shape] | None
+    ignored: np.ndarray
 
     def batch(self) -> Batch:
-        targets = torch.from_numpy(self.targets)
-        return Batch(as_images(self.pixels), targets, self.paths, self.shapes)
+        targets, ignored = torch.from_numpy(self.targets), torch.from_numpy(self.ignored)
+        return Batch(as_images(self.pixels), targets, self.paths, self.shapes, ignored)
 
 
 class _Deliveries:
@@ -134,9 +135,10 @@ def _shared(batch: Batch) -> Batch | _Parcel:
     try:
         batch.images.share_memory_()
         batch.targets.share_memory_()
+        batch.ignored.share_memory_()
     except RuntimeError:
         pixels = batch.images.permute(0, 2, 3, 1).numpy()
-        return _Parcel(pixels, batch.targets.numpy(), batch.paths, batch.shapes)
+        return _Parcel(pixels, batch.targets.numpy(), batch.paths, batch.shapes, batch.ignored.numpy())
     return batch
 
 
@@ -172,7 +174,7 @@ def build_train_loader(
     With ``sampling.rect_stride`` images of similar proportions share a batch as small as they allow, without mosaics.
     Raises: ConfigError.
     """
-    store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache)
+    store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache, pixels=scan.pixels)
     batch_size = min(batch_size, len(store))
     order = build_order(sampling, store, batch_size, seed)
     augment = augment if sampling.rect_stride is None else augment.without_mosaics()
@@ -200,7 +202,7 @@ def build_val_loader(
     ``imgsz`` is the side of a square or (height, width), which all images fit into.
     ``pad`` (in strides) is the border that ``rect`` leaves at least in the sum.
     """
-    store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache, smooth=True)
+    store = ImageStore(scan.image_paths, scan.shapes, imgsz, cache, smooth=True, pixels=scan.pixels)
     batch_size = min(batch_size, len(store))
     return BatchLoader(ValBatches(scan, store, batch_size, stride, rect, pad), worker_count(workers, batch_size))
 

@@ -6,6 +6,7 @@ import numpy as np
 from utils.data.batch import Batch, as_images, as_targets
 from utils.data.rng import Stream, generator
 from utils.data.train_batches import TrainBatches
+from utils.pixels import resize
 
 JOINED = 4
 ENLARGED = 0.5  # share of the pictures that are the first of the four, enlarged
@@ -32,21 +33,21 @@ class QuadBatches:
 
 
 def join_fours(batch: Batch, is_enlarged: np.ndarray) -> Batch:
-    """Return (P, 3, 2H, 2W) from a batch of 4P samples, or as few as 4P - 3.
+    """Return (P, C, 2H, 2W) from a batch of 4P samples, or as few as 4P - 3.
 
     Where ``is_enlarged`` (P,), a picture is the first of its four samples; elsewhere all four: 0 above 1, on their
     right 2 above 3.
     """
-    samples = batch.images.permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
-    count, height, width, _ = samples.shape
+    samples = batch.images.permute(0, 2, 3, 1).numpy()  # (B, H, W, C)
+    count, height, width, channels = samples.shape
     targets = batch.targets.numpy()
     labels = [targets[targets[:, 0] == index, 1:] for index in range(count)]
     members = (np.arange(JOINED * len(is_enlarged)) % count).reshape(-1, JOINED).tolist()
-    pixels = np.empty((len(members), 2 * height, 2 * width, 3), np.uint8)
+    pixels = np.empty((len(members), 2 * height, 2 * width, channels), samples.dtype)
     joined = []
     for picture, four, enlarged in zip(pixels, members, is_enlarged.tolist(), strict=True):
         if enlarged:
-            cv2.resize(samples[four[0]], (2 * width, 2 * height), dst=picture, interpolation=cv2.INTER_LINEAR)
+            resize(samples[four[0]], (2 * width, 2 * height), cv2.INTER_LINEAR, dst=picture)
             joined.append(labels[four[0]])
             continue
         for sample, (column, row) in zip(four, CORNERS, strict=True):

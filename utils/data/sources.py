@@ -3,16 +3,17 @@
 import glob
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from utils.data.image.read import IMAGE_SUFFIXES, ImageError, read_image
+from utils.data.image.read import COLORS, ImageError, image_suffixes, read_image
 from utils.data.scan.discovery import read_list_file
 from utils.errors import ConfigError, DataError
+from utils.pixels import RGB, PixelFormat, with_bits
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Frame:
     """An image to look at, alone or out of a video."""
 
     path: Path
-    image: np.ndarray  # (H, W, 3) uint8 RGB
+    image: np.ndarray  # (H, W, C) as the source reads them, RGB uint8
     index: int  # of the file in the source, from 0
     count: int  # files in the source
     is_video: bool = False
@@ -43,12 +44,15 @@ class ImageSource:
     is a DataError.
     """
 
-    def __init__(self, source: str | Path, vid_stride: int = 1) -> None:
-        """Take every ``vid_stride``-th frame of videos. Raises: ConfigError, DataError where nothing can be read."""
+    def __init__(self, source: str | Path, vid_stride: int = 1, pixels: PixelFormat = RGB) -> None:
+        """Take every ``vid_stride``-th frame of videos, and all as ``pixels``.
+
+        Raises: ConfigError, DataError where nothing can be read.
+        """
         if vid_stride < 1:
             raise ConfigError(f"vid_stride is {vid_stride}", "give 1 or more")
-        self.files = _files_of(str(source))
-        self.vid_stride = vid_stride
+        self.files = _files_of(str(source), image_suffixes(pixels) | VIDEO_SUFFIXES)
+        self.vid_stride, self.pixels = vid_stride, pixels
         self.skipped: list[tuple[Path, str]] = []
 
     def __len__(self) -> int:
@@ -62,7 +66,7 @@ class ImageSource:
                 if _is_video(path):
                     yield from self._video(path, index)
                 else:
-                    yield Frame(path, read_image(path), index, len(self))
+                    yield Frame(path, read_image(path, self.pixels), index, len(self))
             except ImageError as error:
                 if len(self) == 1:
                     raise
@@ -71,6 +75,8 @@ class ImageSource:
 
     def _video(self, path: Path, index: int) -> Iterator[Frame]:
         """Yield the last of every ``vid_stride`` frames."""
+        if self.pixels.channels not in COLORS:
+            raise ImageError(path, f"videos have 3 channels, and the model takes {self.pixels.channels}")
         if not path.is_file():  # a pipe would be waited for
             raise ImageError(path, "not a regular file")
         video = cv2.VideoCapture(str(path))
@@ -86,7 +92,7 @@ class ImageSource:
                 decoded, image = video.retrieve()
                 if not decoded:
                     break
-                image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                image = _frame_pixels(image, self.pixels)
                 frames = announced // self.vid_stride
                 yield Frame(path, image, index, len(self), True, number, frames, fps if 0 < fps < math.inf else None)
                 number += 1
@@ -98,25 +104,36 @@ class ImageSource:
             log.warning("%s: %d of %d frames could be read", path, grabbed, announced)
 
 
-def _files_of(source: str) -> list[Path]:
+def _frame_pixels(image: np.ndarray, pixels: PixelFormat) -> np.ndarray:
+    """Return a frame (H, W, 3) BGR of a video as ``pixels``."""
+    if pixels.channels == 1:
+        return with_bits(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], pixels.bits)
+    return with_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), pixels.bits)
+
+
+def _files_of(source: str, suffixes: Collection[str]) -> list[Path]:
     path = Path(source)
+
+    def is_known(file: Path) -> bool:
+        return file.suffix.lower() in suffixes
+
     if path.is_dir():
         visible = (file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
-        files = _sorted(filter(_is_known, visible))
+        files = _sorted(filter(is_known, visible))
         nothing = f"{path.absolute()}: no images or videos in this folder"
     elif path.suffix.lower() == ".txt" and path.is_file():
-        files = _sorted(_listed(path))
+        files = _sorted(filter(is_known, _listed(path)))
         nothing = f"{path}: names no images or videos"
     elif path.exists():
-        files = [path] if _is_known(path) else []
+        files = [path] if is_known(path) else []
         nothing = f"{path}: neither an image nor a video, by its suffix"
     elif source.isdigit() or source.lower().startswith(STREAM_STARTS) or source.lower().endswith(".streams"):
         raise ConfigError(f"{source}: cameras, screens and network streams are not supported", "give files or folders")
     else:
-        files = _sorted(filter(_is_known, map(Path, _matches(source))))
+        files = _sorted(filter(is_known, map(Path, _matches(source))))
         nothing = f"{source}: no such file or folder, and as a pattern it matches no image or video"
     if not files:
-        known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+        known = " ".join(sorted(suffixes))
         raise DataError(nothing, f"give a file, folder, pattern or .txt list of these kinds: {known}")
     return files
 
@@ -131,15 +148,11 @@ def _listed(path: Path) -> list[Path]:
     for line, entry in entries:
         if not entry.is_file():
             raise DataError(f"{path}:{line} {entry} is not a file", "paths are relative to the list file")
-    return list(filter(_is_known, (entry for _, entry in entries)))
+    return [entry for _, entry in entries]
 
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _is_known(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def _sorted(files: Iterable[Path]) -> list[Path]:

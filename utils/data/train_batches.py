@@ -45,8 +45,8 @@ class TrainBatches:
         polygons = [polygon for image in scan.segments for polygon in image]
         self.polygons = Ragged.join(polygons, 2) if any(map(len, polygons)) else None
         assert self.polygons is None or len(polygons) == len(self.labels.values), "a polygon, or none, for each row"
-        self.transforms = build_transforms(augment.transform_values)
-        self._painter = Painter()
+        self.transforms = build_transforms(augment.transform_values, store.pixels)
+        self._painter = Painter(store.pixels)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -93,7 +93,7 @@ class TrainBatches:
         return compose(own, mosaics, pool, self.store.sizes, augment, shape, np.stack(rows))
 
     def _transform(self, pixels: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Apply the transforms to ``pixels`` (H, W, 3), in place, and return the labels."""
+        """Apply the transforms to ``pixels`` (H, W, C), in place, and return the labels."""
         sample = Sample(pixels, labels)
         for transform in self.transforms:
             sample = transform(sample, rng)

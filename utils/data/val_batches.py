@@ -4,7 +4,7 @@ import numpy as np
 
 from utils.data.batch import Batch, Shape, as_images, as_targets, normalize_boxes
 from utils.data.image_store import ImageStore
-from utils.data.letterbox import BORDER, fit, paste
+from utils.data.letterbox import border, fit, paste
 from utils.data.order import rect_batches
 from utils.data.scan.scan_result import ScanResult
 
@@ -27,23 +27,36 @@ class ValBatches:
         _, batch = key  # every epoch is alike
         members = self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
         shape = tuple(self.shapes[batch].tolist())
-        pixels = np.full((len(members), *shape, 3), BORDER, np.uint8)
-        labels, shapes = [], []
+        pixels_of = self.store.pixels
+        pixels = np.full((len(members), *shape, pixels_of.channels), border(pixels_of.dtype), pixels_of.dtype)
+        labels, ignored, shapes = [], [], []
         for canvas, index in zip(pixels, members, strict=True):
-            rows, place = self._place(canvas, index)
+            rows, regions, place = self._place(canvas, index)
             labels.append(rows)
+            ignored.append(regions)
             shapes.append(place)
-        return Batch(as_images(pixels), as_targets(labels), [self.store.paths[i] for i in members], shapes)
+        paths = [self.store.paths[i] for i in members]
+        return Batch(as_images(pixels), as_targets(labels), paths, shapes, as_targets(ignored))
 
-    def _place(self, canvas: np.ndarray, index: int) -> tuple[np.ndarray, Shape]:
-        """Write an image into ``canvas`` (H, W, 3), in place, and return its labels there and how it was placed."""
+    def _place(self, canvas: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray, Shape]:
+        """Write an image into ``canvas`` (H, W, C), in place.
+
+        Return its labels there, its regions that are no labels, and how it was placed.
+        """
         width, height = self.store.sizes[index].tolist()
         place = fit((height, width), canvas.shape[:2], scaleup=False)
         paste(canvas, self.store.load(index), place)
-        labels = self.scan.labels[index]
         size, pad = np.array([width, height]) * place.ratio, np.array(place.pad)
-        centre, half = labels[:, 1:3] * size + pad, labels[:, 3:5] * size / 2
-        boxes = normalize_boxes(np.concatenate([centre - half, centre + half], 1), canvas.shape[:2])
+        labels, ignored = (
+            _placed(rows[index], size, pad, canvas.shape[:2]) for rows in (self.scan.labels, self.scan.ignored)
+        )
         original = tuple(self.store.shapes[index].tolist())
         ratio = (size[0] / original[1], size[1] / original[0])
-        return np.concatenate([labels[:, :1], boxes], 1), (original, tuple(map(float, ratio)), place.pad)
+        return labels, ignored, (original, tuple(map(float, ratio)), place.pad)
+
+
+def _placed(labels: np.ndarray, size: np.ndarray, pad: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return labels (n, 5) of an image that has ``size`` (w, h) and lies at ``pad`` (x, y) of a canvas (h, w)."""
+    centre, half = labels[:, 1:3] * size + pad, labels[:, 3:5] * size / 2
+    boxes = normalize_boxes(np.concatenate([centre - half, centre + half], 1), shape)
+    return np.concatenate([labels[:, :1], boxes], 1)

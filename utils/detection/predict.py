@@ -56,7 +56,7 @@ class Predictor:
         self.stopwatch, self.images = Stopwatch(device), 0  # over all calls
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """Return what is in an RGB image (H, W, 3) uint8."""
+        """Return what is in an image (H, W, C), uint8 or uint16, of the channels that the model takes."""
         before = self.stopwatch.speed()
         with self.stopwatch.phase("preprocess"):
             rectangular = self.backend.fixed_size is None  # the smallest rectangle that the strides allow

@@ -21,6 +21,7 @@ from utils.detection.names import OutputNames, UniqueNames, class_folders, disti
 from utils.detection.predict import Detections
 from utils.detection.video import VideoFile
 from utils.errors import OutputError, StorageError
+from utils.pixels import as_picture
 from utils.plots.annotate import color_of, draw_boxes
 from utils.plots.image_file import SUFFIXES, write_image
 from utils.runs import write_text
@@ -114,7 +115,7 @@ class PictureWriter:
         boxes = detections.boxes.flip(0)  # the best on top
         texts = [self.text(confidence, int(class_id)) for confidence, class_id in boxes[:, 4:].tolist()]
         colors = [color_of(class_id) for class_id in boxes[:, 5].tolist()]
-        picture = draw_boxes(frame.image, boxes[:, :4].numpy(), texts, colors, self.line_width)
+        picture = draw_boxes(as_picture(frame.image), boxes[:, :4].numpy(), texts, colors, self.line_width)
         if frame.is_video:
             self._write_frame(frame, picture)
         else:
@@ -217,7 +218,7 @@ class CropWriter:
             make_folder(folder)
             name = self._unique[folder.name].claim(self.outputs.of(frame))
             with self.failures.counted():
-                write_image(folder / f"{name}.jpg", crop(frame.image, box), full_chroma=True)
+                write_image(folder / f"{name}.jpg", as_picture(crop(frame.image, box)), full_chroma=True)
 
     def close(self) -> None:
         """Every file is already complete."""

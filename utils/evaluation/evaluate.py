@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple, Protocol
 
@@ -11,11 +12,11 @@ from torch import Tensor
 
 from utils.boxes import cxcywh_to_xyxy, unletterbox
 from utils.collective import apart, gather
-from utils.data.batch import Batch
+from utils.data.batch import Batch, Shape
 from utils.device import to_float_images
 from utils.losses._contract import Loss
 from utils.metrics.average_precision import MetricsResult
-from utils.metrics.matching import DetectionMetrics, fitness, iou_levels, match_detections
+from utils.metrics.matching import DetectionMetrics, fitness, in_ignored, iou_levels, match_detections
 from utils.nms import non_max_suppression
 from utils.predictions import Predictions
 from utils.progress import progress_bar
@@ -49,6 +50,7 @@ class ImageResult:
     shape: tuple[int, int]  # height, width
     detections: Tensor  # (n, 6) [xyxy, confidence, class], best first
     labels: Tensor  # (m, 5) [class, xyxy]
+    ignored: Tensor = field(default_factory=partial(torch.zeros, 0, 5))  # (k, 5) like labels: regions, see ScanResult
 
 
 class Observer(Protocol):
@@ -142,15 +144,17 @@ def evaluate(
 
 
 class _Judged(NamedTuple):
-    """A batch: per image which detections are correct, their confidences and classes, and those of the labels."""
+    """A batch: per image what ``DetectionMetrics.update`` takes."""
 
-    images: list[tuple[Tensor, Tensor, Tensor, Tensor]]
+    images: list[tuple[Tensor, ...]]
     terms: Tensor  # of the loss
 
 
-def _judge(result: ImageResult, levels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _judge(result: ImageResult, levels: Tensor) -> tuple[Tensor, ...]:
     found = result.detections
-    return match_detections(found, result.labels, levels), found[:, 4], found[:, 5], result.labels[:, 0]
+    correct = match_detections(found, result.labels, levels)
+    ignored = in_ignored(found, correct, result.ignored, levels)
+    return correct, found[:, 4], found[:, 5], result.labels[:, 0], ignored
 
 
 def _metrics(judged: Sequence[_Judged]) -> MetricsResult:
@@ -181,21 +185,27 @@ def _shown(loader: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _as_one_class(batch: Batch) -> Batch:
-    targets = batch.targets.clone()
-    targets[:, 1] = 0
-    return replace(batch, targets=targets)
+    targets, ignored = batch.targets.clone(), batch.ignored.clone()
+    targets[:, 1] = ignored[:, 1] = 0
+    return replace(batch, targets=targets, ignored=ignored)
 
 
 def _compare(batch: Batch, detections: Sequence[Tensor]) -> list[ImageResult]:
     """Return detections and labels of each image in pixels of the original."""
-    height, width = batch.images.shape[-2:]
-    targets = batch.targets
-    boxes = cxcywh_to_xyxy(targets[:, 2:]) * targets.new_tensor([width, height, width, height])
     results = []
     for index, (path, found, geometry) in enumerate(zip(batch.paths, detections, batch.shapes, strict=True)):
         shape, ratio, pad = geometry
-        own = targets[:, 0] == index
-        labels = torch.cat((targets[own, 1:2], unletterbox(boxes[own], ratio, pad, shape)), dim=1)
+        labels, ignored = (
+            _in_original(rows[rows[:, 0] == index, 1:], batch.images.shape[-2:], geometry)
+            for rows in (batch.targets, batch.ignored)
+        )
         found = torch.cat((unletterbox(found[:, :4], ratio, pad, shape), found[:, 4:]), dim=1)
-        results.append(ImageResult(path, shape, found, labels))
+        results.append(ImageResult(path, shape, found, labels, ignored))
     return results
+
+
+def _in_original(rows: Tensor, size: tuple[int, int], geometry: Shape) -> Tensor:
+    """Return rows [class, cx, cy, w, h] in 0–1 of a batch's pictures (height, width) as [class, xyxy] of the file."""
+    shape, ratio, pad = geometry
+    boxes = cxcywh_to_xyxy(rows[:, 1:]) * rows.new_tensor([size[1], size[0], size[1], size[0]])
+    return torch.cat((rows[:, :1], unletterbox(boxes, ratio, pad, shape)), dim=1)

@@ -4,20 +4,25 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from utils.checkpoint.facts import Backend
+from utils.checkpoint.facts import Backend, TrainingFacts
 from utils.configs.val import ValConfig
 from utils.data.loader import BatchLoader, build_val_loader
+from utils.data.scan.class_selection import Selection, keep_classes, select_classes
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError
-from utils.evaluation.coco import is_coco
+from utils.evaluation.coco import coco_truth
 from utils.evaluation.evaluate import Observer, val_nms
 from utils.evaluation.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
-from utils.predictions import Layout
+from utils.predictions import Layout, Predictions
+from utils.text import safe_text
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +42,45 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
     return dict(data.names)
 
 
-def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoader:
+def check_channels(backend: Backend, data: DataSpec) -> None:
+    """Raises: ConfigError when the model takes images of other channels than those of the data set."""
+    if backend.channels != data.pixels.channels:
+        raise ConfigError(
+            f"{data.file}: images of {data.pixels.channels} channels, but the model takes {backend.channels}",
+            "give the --data that the model was trained on, or correct channels in it",
+        )
+
+
+def chosen_classes(
+    cfg: ValConfig, model: Mapping[int, str], trained: TrainingFacts, data: DataSpec
+) -> Selection | None:
+    """Return the classes of --classes, else those that the training chose where the model has others than the data.
+
+    Raises: ConfigError for a class of --classes that the data set does not have.
+    """
+    if cfg.classes:
+        return select_classes(cfg.classes, data.names)
+    if not trained.classes or len(model) == data.nc:
+        return None
+    try:
+        selection = select_classes(trained.classes, data.names)
+    except ConfigError:  # other data than those of the training
+        return None
+    log.info("classes: %s (those of the training)", " ".join(map(safe_text, trained.classes)))
+    return selection
+
+
+def kept_of_model(model: Mapping[int, str], data: DataSpec, selection: Selection | None) -> np.ndarray | None:
+    """Return the class, or -1, that each class (nc,) of a model counts as where it has all classes of the data."""
+    if selection is None or list(model.values()) == list(selection.names.values()) or len(model) != data.nc:
+        return None
+    return selection.table(data.nc)
+
+
+def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, selection: Selection | None = None) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares."""
-    scan = scan_dataset(getattr(data, cfg.task), data.nc, fence=data.fence)
+    scan = scan_dataset(getattr(data, cfg.task), data.names, root=data.root, fence=data.fence, pixels=data.pixels)
+    scan = keep_classes(scan, selection, data.nc) if selection else scan
     if backend.fixed_size is None:
         longer = max(backend.trained.default_imgsz()) if cfg.imgsz is None else cfg.imgsz
         imgsz = fit_imgsz(longer, backend.stride)
@@ -55,8 +96,10 @@ def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend) -> BatchLoade
     return build_val_loader(scan, height, cfg.batch_size, backend.stride, workers=cfg.workers, rect=False)
 
 
-def build_observers(cfg: ValConfig, run_dir: Path, names: Mapping[int, str], data: DataSpec) -> list[Observer]:
-    """Return those who write what the options ask for."""
+def build_observers(
+    cfg: ValConfig, run_dir: Path, names: Mapping[int, str], data: DataSpec, selected: bool = False
+) -> list[Observer]:
+    """Return those who write what the options ask for; ``selected`` tells that classes of the data were left out."""
     observers: list[Observer] = []
     if cfg.plots:
         observers += [BatchPictures(run_dir, names), MetricCharts(run_dir, names)]
@@ -64,7 +107,8 @@ def build_observers(cfg: ValConfig, run_dir: Path, names: Mapping[int, str], dat
         observers.append(LabelFiles(run_dir / "labels", confidence=cfg.save_conf))
     if cfg.save_json:
         path = run_dir / f"{Path(cfg.weights or 'best.pt').stem}_predictions.json"
-        observers.append(CocoJson(path, coco=data.root if is_coco(getattr(data, cfg.task)) else None))
+        truth = None if cfg.single_cls else coco_truth(getattr(data, cfg.task), data, selected)
+        observers.append(CocoJson(path, truth))
     if _cut_off(cfg):
         observers.append(CocoFigures())
     return observers
@@ -77,8 +121,11 @@ def _cut_off(cfg: ValConfig) -> str:
     return f"--max-det {cfg.max_det}" if cfg.max_det < MANY_DETECTIONS else ""
 
 
-def build_nms(cfg: ValConfig, layout: Layout) -> Callable[..., list[Tensor]]:
-    """Return the suppression that the options ask for, of predictions in a ``layout``."""
+def build_nms(cfg: ValConfig, layout: Layout, classes: np.ndarray | None = None) -> Callable[..., list[Tensor]]:
+    """Return the suppression that the options ask for, of predictions in a ``layout``.
+
+    ``classes`` are what those of the model count as, see ``kept_of_model``.
+    """
     if layout.is_suppressed:
         log.warning(
             "the file suppresses by the thresholds of its export, and what is below them is missing in mAP; the file "
@@ -90,4 +137,15 @@ def build_nms(cfg: ValConfig, layout: Layout) -> Callable[..., list[Tensor]]:
             "line to recall 1, which makes 0.55 of one object found in ten; COCO's rule, given below, makes 0.11 of it",
             option,
         )
-    return partial(val_nms, conf_thres=cfg.conf_thres, iou_thres=cfg.iou_thres, max_det=cfg.max_det)
+    nms = partial(val_nms, conf_thres=cfg.conf_thres, iou_thres=cfg.iou_thres, max_det=cfg.max_det)
+    if classes is None:
+        return nms
+    table, kept = torch.from_numpy(classes), np.flatnonzero(classes >= 0).tolist()
+
+    def nms_of_kept(predictions: Predictions, **options: Any) -> list[Tensor]:
+        found = nms(predictions, classes=kept, **options)
+        for rows in found:
+            rows[:, 5] = table[rows[:, 5].long().cpu()].to(rows)
+        return found
+
+    return nms_of_kept

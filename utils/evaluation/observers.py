@@ -10,7 +10,7 @@ from torch import Tensor
 from utils.data.batch import Batch
 from utils.detection.names import image_ids, output_stems
 from utils.detection.writers import label_lines, make_folder
-from utils.evaluation.coco import ANNOTATIONS, COCO_IDS, coco_rows, coco_score, coco_table
+from utils.evaluation.coco import CocoTruth, coco_rows, coco_score, coco_table
 from utils.evaluation.evaluate import ImageResult
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.confusion import ConfusionMatrix
@@ -50,7 +50,7 @@ class MetricCharts:
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
         for result in results:
-            self.confusion.update(result.detections, result.labels)
+            self.confusion.update(result.detections, result.labels, result.ignored)
 
     def finish(self, metrics: MetricsResult) -> None:
         m, names = metrics, {int(c): self.names[int(c)] for c in metrics.class_ids}
@@ -88,26 +88,29 @@ class LabelFiles:
 class CocoJson:
     """All detections in one file of COCO's format and, on COCO itself, the scores of its own tool.
 
-    ``utils.detection.names.image_ids`` says what the image ids are; category ids are class ids, on COCO those of COCO.
+    ``utils.detection.names.image_ids`` says what the image ids are; category ids are class ids. On COCO, and where the
+    images are those of a COCO file, the ids are those of COCO, or of the file, and the scores are given too.
     """
 
-    def __init__(self, path: Path, coco: Path | None = None) -> None:
-        """``coco`` is the folder of the COCO data set, where the images are its own."""
-        self.path, self.coco = path, coco
+    def __init__(self, path: Path, truth: CocoTruth | None = None) -> None:
+        self.path, self.truth = path, truth
         self.found: dict[str, Tensor] = {}
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
         self.found |= {result.path: result.detections for result in results}
 
     def finish(self, metrics: MetricsResult) -> None:
-        ids, category_ids = image_ids(self.found), COCO_IDS if self.coco else None
+        ids = image_ids(self.found)
+        if self.truth and self.truth.image_ids is not None:
+            ids = {path: self.truth.image_ids[path] for path in self.found}
+        category_ids = self.truth.category_ids if self.truth else None
         rows = [row for path in sorted(ids) for row in coco_rows(ids[path], self.found[path].tolist(), category_ids)]
         write_text(self.path, json.dumps(rows))
         log.info("%s in %s", counted(len(rows), "detection"), self.path)
-        if self.coco and (self.coco / ANNOTATIONS).is_file():
-            log.info(coco_table(self.coco / ANNOTATIONS, rows, list(ids.values())))
-        elif self.coco:
-            log.warning("no COCO scores, because %s does not exist", self.coco / ANNOTATIONS)
+        if self.truth and self.truth.file.is_file():
+            log.info(coco_table(self.truth, rows, list(ids.values())))
+        elif self.truth:
+            log.warning("no COCO scores, because %s does not exist", self.truth.file)
 
 
 class CocoFigures:

@@ -47,7 +47,7 @@ class Comparison:
     differences between PyTorch in float32 and in float64, and at least some units in the last place; 0 elsewhere.
     """
 
-    shape: tuple[int, int, int, int]  # B, 3, H, W
+    shape: tuple[int, int, int, int]  # B, C, H, W
     box_px: float
     score: float
     box_rounding_px: float = 0.0

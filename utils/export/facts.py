@@ -22,19 +22,22 @@ OUTPUTS = {
 def facts_of(order: Order, layout: Layout, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
     """Return what a reader of the file needs to know: plain data by name."""
     detector, batch, channels = order.model.detector, *order.shape[:2]
+    stride = detector.size_multiple
     facts = {
-        "stride": detector.size_multiple,
+        "stride": stride,
         "names": dict(detector.names),
         "layout": layout.name,
         "imgsz": list(order.shape[2:]),
+        "channels": channels,
+        "bits": detector.yaml.get("bits", 8),
         "input": expected_input(detector),
         "output": OUTPUTS[layout.name],
-        "letterbox": f"keep proportions, centre, fill up with {BORDER}; sides multiples of {detector.size_multiple}",
+        "letterbox": f"keep proportions, centre, fill up with {BORDER} of 255; sides multiples of {stride}",
         "license": LICENSE,
         "verification": [comparison.facts() for comparison in comparisons],
     }
     if detector.head.layout == B4CN:  # what readers of YOLOv8's files look for
-        facts |= {"task": "detect", "batch": batch, "channels": channels}
+        facts |= {"task": "detect", "batch": batch}
     if layout.is_suppressed:
         facts["nms"] = order.nms.facts()
     return facts | ({"data": order.data} if order.data else {})

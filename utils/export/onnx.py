@@ -1,8 +1,8 @@
 """Export a detector to one ONNX file and prove that ONNX Runtime computes the same with it.
 
-Input ``images`` (B, 3, H, W) float32 in 0–1; output ``output0`` in the layout of the head (``utils.predictions``):
-cxcywh in pixels, then probabilities; or, with suppression, in that of ``utils.export.suppress``. The metadata are those
-of ``utils.export.facts``, as text.
+Input ``images`` (B, C, H, W) float32 in 0–1, of three channels RGB; output ``output0`` in the layout of the head
+(``utils.predictions``): cxcywh in pixels, then probabilities; or, with suppression, in that of
+``utils.export.suppress``. The metadata are those of ``utils.export.facts``, as text.
 """
 
 import json
@@ -20,7 +20,7 @@ from utils.export.deployed import deployable
 from utils.export.facts import facts_of
 from utils.export.graph import fitting_size, remedy
 from utils.export.order import Order
-from utils.export.trace import oldest_runtime
+from utils.export.trace import oldest_runtime, open_input
 from utils.runs import atomic_write
 
 
@@ -112,7 +112,7 @@ def export_onnx(
         megabytes = temporary.stat().st_size / 1e6
     return ExportReport(
         path=Path(path),
-        input_shape=("batch", shape[1], "height", "width") if dynamic else shape,
+        input_shape=open_input(shape[1]) if dynamic else shape,
         opset=proven.opset,
         ir=graph.ir_version,
         nodes=len(graph.graph.node),

@@ -50,6 +50,11 @@ def exporters(opset: int | None) -> list[tuple[Exporter, int]]:
     return [(exporter, opset) for exporter, writes in known if writes]
 
 
+def open_input(channels: int) -> tuple[int | str, ...]:
+    """Return the shape of an input whose sizes are left open."""
+    return "batch", channels, "height", "width"
+
+
 def trace(exporter: Exporter, model: Deployed, shape: tuple[int, ...], opset: int, open_sizes: bool) -> onnx.ModelProto:
     """Return the ONNX graph of the model, traced with zeros of ``shape``. Raises: RejectedError."""
     with quiet_exporter():
@@ -58,7 +63,7 @@ def trace(exporter: Exporter, model: Deployed, shape: tuple[int, ...], opset: in
     if written != opset:
         raise RejectedError(f"PyTorch writes {written} instead")
     if open_sizes:
-        _name_sizes(graph.graph.input[0], ("batch", shape[1], "height", "width"))
+        _name_sizes(graph.graph.input[0], open_input(shape[1]))
         channels = model.layout.channels(model.detector.nc)
         _name_sizes(graph.graph.output[0], model.layout.shape("batch", "anchors", channels))
     return folded(graph)

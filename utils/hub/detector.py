@@ -24,6 +24,7 @@ from utils.hub.pictures import Picture, names_of, read_pictures
 from utils.hub.results import Results
 from utils.imgsz import MAX_IMGSZ, rounded_up
 from utils.nms import DETECT_IOU, non_max_suppression
+from utils.pixels import PixelFormat, as_picture
 from utils.predictions import Predictions
 from utils.stopwatch import Stopwatch
 
@@ -63,7 +64,7 @@ class Detector(nn.Module):
         self.agnostic = self.multi_label = self.amp = False
         self.backend, self.names, self.stride = backend, dict(backend.names), backend.stride
         self.model = getattr(backend, "model", None)  # a module, so that to(), cpu() and half() reach it
-        self._device = device
+        self._device, self.pixels = device, PixelFormat(backend.channels, backend.bits)
         for name, value in _plain(settings).items():
             setattr(self, name, value)
         self.eval()
@@ -84,9 +85,10 @@ class Detector(nn.Module):
     def forward(self, images: Any, size: int | Sequence[int] | None = None, **options: Any) -> Results | Tensor:
         """Return what is in the images.
 
-        ``images`` is one or a list of: path, URL, PIL image, RGB array (H, W, 3) uint8 or 0–1, tensor (3, H, W). All
+        ``images`` is one or a list of: path, URL, PIL image, array (H, W, C), RGB for a model of
+        three channels, uint8, uint16 or 0–1, tensor (C, H, W). All
         are letterboxed to one shape, whose longer side is ``size`` or ``imgsz``; without, that of the training, or 640.
-        A tensor (B, 3, H, W) of floats in 0–1 is no list of images but the model's own input, and gives predictions
+        A tensor (B, C, H, W) of floats in 0–1 is no list of images but the model's own input, and gives predictions
         as one tensor, (B, N, 5 + nc) or in the layout of its head. ``options`` override the settings.
         Raises: DataError, ConfigError.
         """
@@ -95,7 +97,7 @@ class Detector(nn.Module):
             return self._predict(images.to(self.device), options.get("amp", self.amp)).output.clone()
         watch = Stopwatch(self.device)
         with watch.phase("preprocess"):
-            pictures = read_pictures(images)
+            pictures = read_pictures(images, self.pixels)
             boxed, places = self._letterboxed(pictures, options.get("imgsz"))
             batch = to_float_images(torch.from_numpy(boxed).permute(0, 3, 1, 2), self.device)
         with watch.phase("inference"):
@@ -105,7 +107,7 @@ class Detector(nn.Module):
                 torch.cat((unletterbox(rows[:, :4], *place, picture.image.shape[:2]), rows[:, 4:]), dim=1)
                 for rows, place, picture in zip(self._suppress(predictions, options), places, pictures, strict=True)
             ]
-        ims = [picture.image for picture in pictures]
+        ims = [as_picture(picture.image) for picture in pictures]
         return Results(ims, found, names_of(pictures), self.names, watch.speed(len(pictures)), batch.shape)
 
     def _predict(self, images: Tensor, amp: bool) -> Predictions:
@@ -121,7 +123,7 @@ class Detector(nn.Module):
         )
 
     def _letterboxed(self, pictures: Sequence[Picture], imgsz: int | Sequence[int] | None) -> tuple[np.ndarray, list]:
-        """Return the images (B, H, W, 3) in one shape, and ratio and padding of each."""
+        """Return the images (B, H, W, C) in one shape, and ratio and padding of each."""
         shape = self._common_shape([picture.image.shape[:2] for picture in pictures], imgsz)
         boxed, *places = zip(*(letterbox(picture.image, shape) for picture in pictures), strict=True)
         return np.stack(boxed), list(zip(*places, strict=True))

@@ -1,11 +1,11 @@
 """results.csv: one row per epoch, complete at every moment."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from utils.errors import StorageError
-from utils.loggers._contract import LOGGERS
+from utils.loggers._contract import LOGGERS, Run
 from utils.runs import write_text
 
 log = logging.getLogger(__name__)
@@ -18,9 +18,9 @@ class CsvLogger:
     A file that cannot be written, because Excel has it open, is written with the next row or at the end.
     """
 
-    def start(self, run_dir: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
-        self.path = run_dir / "results.csv"
-        self.rows = [dict(row) for row in rows]
+    def start(self, run: Run) -> None:
+        self.path = run.folder / "results.csv"
+        self.rows = [dict(row) for row in run.rows]
         self.behind = False  # the file lacks rows
         if self.rows:  # it may lack the last one, or hold some of epochs that are trained again
             self._write()
@@ -42,7 +42,10 @@ class CsvLogger:
     def image(self, name: str, path: Path) -> None:
         """A table has no place for pictures."""
 
-    def finish(self) -> None:
+    def file(self, path: Path) -> None:
+        """Nor for other files."""
+
+    def finish(self, completed: bool) -> None:
         """Try once more if the file lacks rows."""
         if self.behind:
             self._write()

@@ -1,29 +1,23 @@
-"""TensorBoard event files: ``tensorboard --logdir runs``."""
+"""TensorBoard event files in the folder of the run: ``tensorboard --logdir runs``."""
 
-import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from utils.loggers._contract import LOGGERS
+from utils.loggers._contract import LOGGERS, Run
 
 
 @LOGGERS.register("tensorboard")
-def tensorboard() -> "TensorBoardLogger | None":
-    """Return the logger where the package is installed."""
-    return TensorBoardLogger() if importlib.util.find_spec("tensorboard") else None
-
-
 class TensorBoardLogger:
     """Writes a curve per column of results.csv, and the pictures."""
 
-    def start(self, run_dir: Path, rows: Sequence[Mapping[str, float]] = ()) -> None:
+    def start(self, run: Run) -> None:
         from torch.utils.tensorboard import SummaryWriter  # optional and slow to import: only when a run starts
 
-        self.last_epoch = len(rows)
-        self.writer = SummaryWriter(str(run_dir), purge_step=len(rows) or None)
+        self.last_epoch = len(run.rows)
+        self.writer = SummaryWriter(str(run.folder), purge_step=len(run.rows) or None)
 
     def epoch(self, row: Mapping[str, float]) -> None:
         self.last_epoch = int(row["epoch"])
@@ -37,5 +31,8 @@ class TensorBoardLogger:
             pixels = np.asarray(picture.convert("RGB"))
         self.writer.add_image(name, pixels, self.last_epoch, dataformats="HWC")
 
-    def finish(self) -> None:
+    def file(self, path: Path) -> None:
+        """Event files have no place for others."""
+
+    def finish(self, completed: bool) -> None:
         self.writer.close()

@@ -63,16 +63,22 @@ def _mean(values: np.ndarray) -> float:
 
 
 def ap_per_class(
-    correct: np.ndarray, confidence: np.ndarray, predicted: np.ndarray, labelled: np.ndarray
+    correct: np.ndarray,
+    confidence: np.ndarray,
+    predicted: np.ndarray,
+    labelled: np.ndarray,
+    ignored: np.ndarray | None = None,
 ) -> MetricsResult:
     """Return the metrics of n detections and m labels of a whole data set.
 
     ``correct (n, 10)`` says whether a detection is right at each IoU level, ``confidence (n,)`` and ``predicted (n,)``
-    are its confidence and class; ``labelled (m,)`` are the classes of the labels.
+    are its confidence and class; ``labelled (m,)`` are the classes of the labels. At the levels at which it is
+    ``ignored (n, 10)``, a detection is as good as absent.
     """
     class_ids, n_labels = np.unique(labelled.astype(np.int64), return_counts=True)
     order = np.lexsort((-confidence, predicted))  # by class, then the most confident first
     correct, confidence, predicted = correct[order], confidence[order], predicted[order]
+    counts = np.ones_like(correct, dtype=bool) if ignored is None else ~ignored[order]
     first, last = np.searchsorted(predicted, class_ids), np.searchsorted(predicted, class_ids, side="right")
 
     px = np.linspace(0, 1, CURVE_POINTS)
@@ -80,14 +86,16 @@ def ap_per_class(
     p_curve, r_curve, py = np.zeros((3, len(class_ids), CURVE_POINTS))
     for k in np.flatnonzero(last > first):
         own = slice(first[k], last[k])
-        hits = correct[own].cumsum(axis=0)  # (n, 10)
-        recall = hits / (n_labels[k] + EPS)
-        precision = hits / np.arange(1, len(hits) + 1)[:, None]
-        r_curve[k] = np.interp(-px, -confidence[own], recall[:, 0], left=0)  # np.interp wants ascending abscissae
-        p_curve[k] = np.interp(-px, -confidence[own], precision[:, 0], left=1)
-        envelopes = [_envelope(*curve) for curve in zip(recall.T, precision.T, strict=True)]
-        ap[k] = [_area(*envelope) for envelope in envelopes]
-        py[k] = np.interp(px, *envelopes[0])
+        hits, counted = correct[own].cumsum(axis=0), counts[own]  # (n, 10)
+        recall, precision = hits / (n_labels[k] + EPS), hits / counted.cumsum(axis=0).clip(1)
+        for level in np.flatnonzero(counted.any(axis=0)):
+            kept = counted[:, level]
+            envelope = _envelope(recall[kept, level], precision[kept, level])
+            ap[k, level] = _area(*envelope)
+            if level == 0:  # np.interp wants ascending abscissae
+                r_curve[k] = np.interp(-px, -confidence[own][kept], recall[kept, 0], left=0)
+                p_curve[k] = np.interp(-px, -confidence[own][kept], precision[kept, 0], left=1)
+                py[k] = np.interp(px, *envelope)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + EPS)
     best = _smooth(f1_curve.sum(axis=0) / max(len(class_ids), 1)).argmax()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.boxes import box_iou
+from utils.boxes import box_iou, box_shares
 
 
 class ConfusionMatrix:
@@ -19,11 +19,12 @@ class ConfusionMatrix:
         self.conf = conf
         self.iou = iou
 
-    def update(self, detections: Tensor, labels: Tensor) -> None:
+    def update(self, detections: Tensor, labels: Tensor, ignored: Tensor | None = None) -> None:
         """Add an image: ``detections (n, 6)`` [xyxy, confidence, class], ``labels (m, 5)`` [class, xyxy], same pixels.
 
         Detections above ``conf`` and labels that overlap by more than ``iou`` are paired whatever their classes: each
-        detection goes to the label it overlaps most, each label takes the best of those.
+        detection goes to the label it overlaps most, each label takes the best of those. Of the others, those of which
+        a share of ``iou`` lies in a region of their class, ``ignored (k, 5)`` like labels, do not count.
         """
         background = len(self.matrix) - 1
         detections = detections[detections[:, 4] > self.conf].cpu()
@@ -32,7 +33,11 @@ class ConfusionMatrix:
         detection, label = self._pairs(box_iou(detections[:, :4], labels[:, 1:]))
         np.add.at(self.matrix, (predicted[detection], true[label]), 1)
         np.add.at(self.matrix, (background, np.delete(true, label)), 1)
-        np.add.at(self.matrix, (np.delete(predicted, detection), background), 1)
+        absent = np.zeros(0, np.int64)
+        if ignored is not None and len(ignored):
+            shares = box_shares(detections[:, :4], ignored[:, 1:].cpu()) * (detections[:, 5:6] == ignored[:, 0].cpu())
+            absent = (shares.amax(dim=1) >= self.iou).nonzero()[:, 0].numpy()
+        np.add.at(self.matrix, (np.delete(predicted, np.union1d(detection, absent)), background), 1)
 
     def _pairs(self, iou: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the positions of paired detections and labels, from their overlaps ``(n, m)``."""

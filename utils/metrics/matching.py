@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.boxes import box_iou
+from utils.boxes import box_iou, box_shares
 from utils.metrics.average_precision import MetricsResult, ap_per_class
 
 IOU_LEVELS = 10
@@ -35,17 +35,35 @@ def match_detections(detections: Tensor, labels: Tensor, iou_levels: Tensor) -> 
     return reached & (first.gather(0, label) == position)
 
 
+def in_ignored(detections: Tensor, correct: Tensor, ignored: Tensor, iou_levels: Tensor) -> Tensor:
+    """Return which detections count neither as correct nor as false, as COCO has it, at each level, ``(n, levels)``.
+
+    These are those that are not ``correct (n, levels)`` and of which a share as large as the IoU level lies in a region
+    of their class. ``ignored (k, 5)`` [class, xyxy] are the regions: crowds, and difficult objects.
+    """
+    if not len(detections) or not len(ignored):
+        return torch.zeros_like(correct)
+    shares = box_shares(detections[:, :4], ignored[:, 1:]) * (detections[:, 5:6] == ignored[:, 0])
+    return ~correct & (shares.amax(dim=1)[:, None] >= iou_levels)
+
+
 class DetectionMetrics:
     """Gathers the judged detections of a data set, image by image; ``compute`` gives the metrics."""
 
     def __init__(self) -> None:
         self._chunks: list[tuple[np.ndarray, ...]] = [
-            (np.zeros((0, IOU_LEVELS), bool), np.zeros(0), np.zeros(0), np.zeros(0))
+            (np.zeros((0, IOU_LEVELS), bool), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, IOU_LEVELS), bool))
         ]
 
-    def update(self, correct: Tensor, confidence: Tensor, predicted: Tensor, labelled: Tensor) -> None:
-        """Add an image: ``correct (n, 10)``, confidences ``(n,)`` and classes ``(n,)``; classes ``(m,)`` of labels."""
-        self._chunks.append(tuple(t.cpu().numpy() for t in (correct, confidence, predicted, labelled)))
+    def update(
+        self, correct: Tensor, confidence: Tensor, predicted: Tensor, labelled: Tensor, ignored: Tensor | None = None
+    ) -> None:
+        """Add an image: ``correct (n, 10)``, confidences ``(n,)`` and classes ``(n,)``; classes ``(m,)`` of labels.
+
+        ``ignored (n, 10)`` are the detections that do not count.
+        """
+        ignored = torch.zeros_like(correct) if ignored is None else ignored
+        self._chunks.append(tuple(t.cpu().numpy() for t in (correct, confidence, predicted, labelled, ignored)))
 
     def compute(self) -> MetricsResult:
         """Return the metrics of all images so far."""

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from utils.boxes import cxcywh_to_xyxy
+from utils.pixels import as_picture
 from utils.plots.annotate import WHITE, Color, color_of, draw_boxes, text_image
 from utils.plots.image_file import write_image
 from utils.text import distinct_names, shorten
@@ -22,7 +23,7 @@ Marks = tuple[np.ndarray, list[str], list[Color]]  # boxes (n, 4) xyxy in pixels
 
 
 def plot_batch(images: Tensor, targets: Tensor, path: Path, *, paths: Sequence[str], names: Mapping[int, str]) -> None:
-    """Draw a batch with its ground truth: images (B, 3, H, W) uint8, targets (T, 6) as the loader gives them."""
+    """Draw a batch with its ground truth: images (B, C, H, W) and targets (T, 6) as the loader gives them."""
     height, width = images.shape[-2:]
     names = distinct_names(names)
     targets = targets.cpu().float()
@@ -64,7 +65,7 @@ def _mosaic(images: Tensor, marks: Sequence[Marks], paths: Sequence[str], nothin
         row = []
         for part_width in np.diff(edges).tolist():
             caption = _caption(paths[index], nothing if not len(marks[index][0]) else "", part_width)
-            row.append(np.vstack((caption, _tile(tiles[index], marks[index], (part_width, row_height)))))
+            row.append(np.vstack((caption, _tile(as_picture(tiles[index]), marks[index], (part_width, row_height)))))
             index += 1
         parts.append(np.hstack(row))
     return np.vstack(parts)

@@ -157,14 +157,14 @@ def _fits(step: Step, memory: PeakMemory, pictures: int) -> bool:
 def _beside(inputs: Inputs, free: int) -> int:
     """Return the bytes that --cache will take of the memory; a cache that does not fit is not made."""
     splits = {"ram": inputs.scans, "val": inputs.scans[1:]}.get(inputs.cfg.cache, ())
-    need = sum(stored_bytes(scan.shapes, inputs.shape) for scan in splits)
+    need = sum(stored_bytes(scan.shapes, inputs.shape, inputs.spec.pixels) for scan in splits)
     return need if need < CPU_SHARE * free else 0
 
 
 def _loaded(inputs: Inputs, samples: int) -> int:
     """Return the bytes of a picture in all batches that wait, here and in loader processes; validation takes twice."""
     batches = worker_count(inputs.cfg.workers, UNMEASURED) * PREFETCH + 1
-    return 2 * batches * samples * 3 * inputs.shape[0] * inputs.shape[1]
+    return 2 * batches * samples * inputs.spec.pixels.bytes_per_pixel * inputs.shape[0] * inputs.shape[1]
 
 
 def most_boxes(inputs: Inputs) -> int:
@@ -209,8 +209,9 @@ class Trial:
         """Train so many pictures; weights and their gradients alone are left of it."""
         cfg, device = self.inputs.cfg, self.inputs.device
         rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 256, (pictures, *self.shape, 3), dtype=np.uint8)
-        images = to_float_images(as_images(pixels), device)
+        pixels = self.inputs.spec.pixels
+        drawn = rng.integers(0, 256, (pictures, *self.shape, pixels.channels), dtype=pixels.dtype)
+        images = to_float_images(as_images(drawn), device)
         if cfg.multi_scale:
             grid = size_grid(self.model.size_multiple)
             images = resized(images, largest_size(max(self.shape), grid), grid)

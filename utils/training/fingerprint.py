@@ -31,7 +31,12 @@ def _facts(scan: ScanResult) -> dict[str, Any]:
         "files": _hash(file.encode(errors="surrogateescape") + b"\0" for file in files),
         "shapes": _hash([np.ascontiguousarray(scan.shapes).tobytes()]),
         "labels": _hash(
-            [counts.tobytes(), *(rows.tobytes() for rows in scan.labels), *map(np.ndarray.tobytes, polygons)]
+            [
+                counts.tobytes(),
+                *(rows.tobytes() for rows in scan.labels),
+                *map(np.ndarray.tobytes, polygons),
+                *(b"%d" % index + rows.tobytes() for index, rows in enumerate(scan.ignored) if len(rows)),
+            ]
         ),
     }
 

@@ -38,8 +38,6 @@ def half_batch(session: Session, cfg: TrainConfig, error: Exception) -> int:
 
 
 def forget(session: Session) -> None:
-    """Remove the state that was saved in the first epoch, and close what a new start opens again."""
-    for logger in session.loggers:
-        logger.finish()
+    """Remove the state that was saved in the first epoch."""
     if session.state.saved:
         session.last.unlink(missing_ok=True)

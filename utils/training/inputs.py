@@ -2,7 +2,7 @@
 
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from models.detector import DetectionModel
 from utils.configs.shared import AUTO
 from utils.configs.train import TrainConfig
 from utils.data.quad import JOINED
+from utils.data.scan.class_selection import keep_classes, select_classes
 from utils.data.scan.one_class import as_one_class, with_one_class
 from utils.data.scan.overlap import warn_of_overlap
 from utils.data.scan.scan import scan_dataset
@@ -23,7 +24,9 @@ from utils.dist import world
 from utils.errors import ConfigError
 from utils.files import find_file
 from utils.imgsz import fit_shape
+from utils.loggers import check_loggers
 from utils.losses import find_loss
+from utils.pixels import RGB, PixelFormat
 from utils.runs import ROOT
 from utils.training.fingerprint import fingerprint
 from utils.training.fitness import check_fitness
@@ -37,6 +40,7 @@ from utils.training.start import ModelPlan, build_model, fit_head, plan_model
 log = logging.getLogger(__name__)
 
 HYPS = "data/hyps"
+TAKE_WEIGHTS = {"mlflow", "wandb"}  # of the loggers
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,15 @@ def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     plan = None if resumed else plan_model(cfg)
     spec = load_data_spec(cfg.data)
     cfg, hyp = (cfg, resumed.hyp) if resumed else _settings(cfg, spec, plan)
-    spec, train_scan, val_scan = _scan(spec, cfg.single_cls)
+    spec, train_scan, val_scan = _scan(spec, cfg)
     check_fitness(cfg.fitness, spec.names, val_scan.labels)
     facts = fingerprint(spec.names, {"train": train_scan, "val": val_scan})
     if resumed:
         resumed.check_data(facts)
         model = resumed.model()
+        _check_pixels(model, spec)
     else:
-        model = build_model(plan, spec.names, hyp.get("anchors"))
+        model = build_model(plan, spec.names, hyp.get("anchors"), spec.pixels)
     model = model.to(device, memory_format=torch.channels_last)
     shape = image_shape(cfg, model)
     if cfg.multi_scale:
@@ -85,8 +90,14 @@ def check_together(cfg: TrainConfig) -> None:
     if cfg.rect and cfg.image_weights:
         what = "--rect puts the same images together in every epoch, --image-weights draws others"
         raise ConfigError(what, "leave one of them out")
+    if cfg.checkpointing and cfg.compile:
+        what = "--checkpointing computes blocks again that --compile has made one of"
+        raise ConfigError(what, "leave one of them out")
     if cfg.unfreeze_epoch is not None and not cfg.freeze:
         raise ConfigError("--unfreeze-epoch needs rows that are frozen", "name them, as --freeze backbone does")
+    check_loggers(cfg.logger)
+    if cfg.log_weights and not TAKE_WEIGHTS & set(cfg.logger):
+        raise ConfigError("--log-weights needs a logger that takes files", "add --logger mlflow, or --logger wandb")
     if cfg.quad and cfg.batch_size % JOINED and cfg.batch_size != AUTO:
         fix = "give a multiple of 4, or leave --quad out"
         raise ConfigError(f"--quad joins {JOINED} images, and --batch-size {cfg.batch_size} is no multiple", fix)
@@ -103,11 +114,22 @@ def _check_processes(cfg: TrainConfig) -> None:
     if cfg.unfreeze_epoch is not None and world() > 1:
         what = f"--unfreeze-epoch: {world()} processes agree at the start on what they train"
         raise ConfigError(what, "train in one process, or in two runs, the second with --weights")
+    if cfg.checkpointing and cfg.sync_bn and world() > 1:
+        what = "--checkpointing and --sync-bn together do not train as either does alone"
+        raise ConfigError(what, "leave one of them out")
     if cfg.batch_size != AUTO and cfg.batch_size < world():
         what = f"--batch-size {cfg.batch_size} is the number of images for all {world()} processes"
         raise ConfigError(what, f"give {world()} or more")
     if cfg.sync_bn and world() == 1:
         log.info("--sync-bn: there is one process, whose norms see all images anyway")
+
+
+def _check_pixels(model: DetectionModel, spec: DataSpec) -> None:
+    """Raises: ConfigError where the data set has other images than those that a run began with."""
+    began = PixelFormat(model.yaml["ch"], model.yaml.get("bits", RGB.bits))
+    if began != spec.pixels:
+        what = f"{spec.file}: images of {spec.pixels}, but the run began with {began}"
+        raise ConfigError(what, "correct channels and bits in it, or start a new run with --weights")
 
 
 def image_shape(cfg: TrainConfig, model: DetectionModel) -> tuple[int, int]:
@@ -146,11 +168,18 @@ def resolve(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainCon
     return cfg, hyp, file
 
 
-def _scan(spec: DataSpec, single_cls: bool) -> tuple[DataSpec, ScanResult, ScanResult]:
-    """Return the data set with the scans of its training and validation images, all classes as one if so wished."""
-    train, val = (scan_dataset(split, spec.nc, fence=spec.fence) for split in (spec.train, spec.val))
+def _scan(spec: DataSpec, cfg: TrainConfig) -> tuple[DataSpec, ScanResult, ScanResult]:
+    """Return the data set with the scans of its training and validation images, in the classes that are wished."""
+    selection = select_classes(cfg.classes, spec.names) if cfg.classes else None
+    train, val = (
+        scan_dataset(split, spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
+        for split in (spec.train, spec.val)
+    )
     warn_of_overlap(train, val)
-    return (with_one_class(spec), as_one_class(train), as_one_class(val)) if single_cls else (spec, train, val)
+    if selection:
+        train, val = (keep_classes(scan, selection, spec.nc) for scan in (train, val))
+        spec = replace(spec, names=selection.names)
+    return (with_one_class(spec), as_one_class(train), as_one_class(val)) if cfg.single_cls else (spec, train, val)
 
 
 def seed_everything(seed: int, device: torch.device) -> None:

@@ -4,6 +4,7 @@ import logging
 import math
 import shlex
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from utils.training.epoch import train_epoch
 from utils.training.fitness import fitness_of
 from utils.training.halving import forget, half_batch
 from utils.training.inputs import check_together
+from utils.training.record import close, note_result
 from utils.training.recovery import recover
 from utils.training.resume import device_of_run
 from utils.training.saving import check_room, save_last, save_weights
@@ -40,11 +42,18 @@ from utils.training.time_budget import fit_epochs
 
 log = logging.getLogger(__name__)
 
+Watch = Callable[[int, float | None, Mapping[str, float]], None]  # epoch; its fitness, if validated; its row of figures
+
 FEW_UPDATES = 10  # optimizer steps of a run below which it is said that they are few
 
 
-def train(cfg: TrainConfig) -> Path:
-    """Train, validate and save a model, or go on with the run of --resume; return the run folder."""
+def train(cfg: TrainConfig, watch: Watch | None = None) -> Path:
+    """Train, validate and save a model, or go on with the run of --resume; return the run folder.
+
+    ``watch`` is told of every epoch, and may raise to end the run, one of many that are compared: neither is it
+    validated once more at its end, nor are charts drawn, nor is its batch halved. It is called in this process, so
+    there must be one device.
+    """
     name = cfg.device or device_of_run(cfg)
     if "," in name and world() == 1:
         if cfg.resume is None:
@@ -53,7 +62,7 @@ def train(cfg: TrainConfig) -> Path:
     device = select_device(name)
     join(device)
     session = build_session(cfg)
-    while smaller := _run(session, cfg):
+    while smaller := _run(session, cfg, watch):
         run_dir, spent = session.run_dir, session.budget.spent if session.budget else 0.0
         del session  # with all that is in the memory
         clear_memory(device)
@@ -64,33 +73,37 @@ def train(cfg: TrainConfig) -> Path:
     return session.run_dir
 
 
-def _run(session: Session, cfg: TrainConfig) -> int:
+def _run(session: Session, cfg: TrainConfig, watch: Watch | None) -> int:
     """Train to the end and return 0; where the first epoch lacks memory, the batch size to start again with."""
-    _announce(session)
+    completed, start = False, time.monotonic()
     try:
+        _announce(session)
         if rank() == 0:
             check_room(session)
-        _train_epochs(session)
+        _train_epochs(session, watch)
         leave()
-        if rank() == 0:
+        if rank() == 0 and watch is None:
             _finish(session)
+        completed = True
     except (KeyboardInterrupt, SystemExit, StorageError):  # Ctrl-C, SIGTERM, a full disk
-        _say_how_to_go_on(session)
+        if watch is None:
+            _say_how_to_go_on(session)
         raise
     except RuntimeError as error:
-        smaller = half_batch(session, cfg, error)
+        smaller = half_batch(session, cfg, error) if watch is None else 0
         if not smaller:
             raise
         forget(session)
         return smaller
     finally:
         session.cores.release()
+        close(session, completed, time.monotonic() - start)
         if session.lock:
             unlock(session.lock)
     return 0
 
 
-def _train_epochs(session: Session) -> None:
+def _train_epochs(session: Session, watch: Watch | None) -> None:
     s, start, first = session, time.monotonic(), session.state.epoch
     while not _is_over(s):
         try:
@@ -104,6 +117,8 @@ def _train_epochs(session: Session) -> None:
             continue
         for logger in s.loggers:
             logger.epoch(row)
+        if watch:
+            watch(s.state.epoch - 1, _fitness(s, evaluation), row)
         s.spent.tell(s.train_loader.workers, usable_cpus())
     if s.state.epoch < s.epochs:
         log.info("stopped: no improvement since epoch %d (--patience %d)", s.stopper.best_epoch, s.cfg.patience)
@@ -141,7 +156,7 @@ def _close_epoch(session: Session, losses: list[float], evaluation: Evaluation |
     """Note what came of an epoch, save it, and return its figures; those that were not measured are nan."""
     s, is_last = session, _is_last(session)
     epoch = s.state.epoch
-    s.stopper.stops(epoch, fitness_of(s.cfg.fitness, evaluation.metrics, s.spec.names) if evaluation else None)
+    s.stopper.stops(epoch, _fitness(s, evaluation))
     if evaluation and s.image_weights:
         s.image_weights.update(evaluation.metrics.maps(s.spec.nc))
     terms = s.loss.terms
@@ -157,6 +172,10 @@ def _close_epoch(session: Session, losses: list[float], evaluation: Evaluation |
             save_weights(s, f"epoch{epoch}.pt")
         save_last(s)
     return row
+
+
+def _fitness(session: Session, evaluation: Evaluation | None) -> float | None:
+    return fitness_of(session.cfg.fitness, evaluation.metrics, session.spec.names) if evaluation else None
 
 
 def _say_how_to_go_on(session: Session) -> None:
@@ -231,16 +250,14 @@ def _finish(session: Session) -> None:
     best = s.weights_dir / "best.pt"
     model = load_model(best).fuse().to(s.device, memory_format=torch.channels_last)  # timm fuses on the CPU only
     log.info("\n%s", summary_line(model, s.imgsz))
-    observers = [BatchPictures(s.run_dir, s.spec.names), MetricCharts(s.run_dir, s.spec.names)] if s.cfg.plots else []
+    charts = MetricCharts(s.run_dir, s.spec.names)
+    observers = [BatchPictures(s.run_dir, s.spec.names), charts] if s.cfg.plots else []
     evaluation = evaluate(model.predict, s.val_loader, names=s.spec.names, device=s.device, observers=observers)
+    note_result(s.record, evaluation, charts.confusion.matrix if s.cfg.plots else None)
     if s.spec.nc > 1:
         log.info(evaluation.class_rows())
     table = s.run_dir / "results.csv"
     if s.cfg.plots and table.exists():
         plot_results(table, s.run_dir / "results.png")
-    for logger in s.loggers:
-        for picture in sorted([*s.run_dir.glob("*.png"), *s.run_dir.glob("*.jpg")]):
-            logger.image(picture.stem, picture)
-        logger.finish()
     log.info("\nresults in %s", s.run_dir)
     log.info("weights: %s", best)

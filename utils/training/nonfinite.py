@@ -12,6 +12,7 @@ from utils.collective import is_shared
 from utils.dist import rank
 from utils.errors import DivergedError
 from utils.runs import write_text
+from utils.training.compiling import eager
 from utils.training.epoch import forward, network_input
 from utils.training.finite import as_json, first_not_finite, is_finite
 from utils.training.run_state import Seen
@@ -84,7 +85,7 @@ def _train_again(session: Session, seen: Seen) -> tuple[bool, str | None]:
     if batch.paths != seen.paths:  # images by weights, which have changed since
         return False, None
     s.stepper.optimizer.zero_grad(set_to_none=True)
-    with _watched(s.model) as found:
+    with eager(s.cfg.compile), _watched(s.model) as found:
         loss, _ = forward(s, network_input(s, batch, seen.epoch, seen.batch), batch.targets)
     if found:
         return True, found[0]

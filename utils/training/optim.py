@@ -72,12 +72,12 @@ def _undecayed(backbone: nn.Module) -> set[int]:
 
 
 def build_optimizer(name: str, groups: list[dict], momentum: float) -> torch.optim.Optimizer:
-    """Return SGD with Nesterov momentum, Adam or AdamW over :func:`parameter_groups`."""
+    """Return SGD with Nesterov momentum (plain where that is 0), Adam or AdamW over :func:`parameter_groups`."""
     if not any(group["params"] for group in groups):
         raise ConfigError("every row of the model is frozen", "freeze fewer rows")
     fused = all(p.device.type in FUSED_ON for group in groups for p in group["params"])
     if name == "SGD":
-        return torch.optim.SGD(groups, momentum=momentum, nesterov=True, fused=fused)
+        return torch.optim.SGD(groups, momentum=momentum, nesterov=momentum > 0, fused=fused)
     kind = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}[name]
     return kind(groups, betas=(momentum, 0.999), fused=fused)
 

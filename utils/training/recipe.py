@@ -10,16 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from utils.config import allowed_instead, option_fields
-from utils.configs.train import TrainConfig
+from utils.configs.train import WITHOUT_RECIPE, TrainConfig
 from utils.errors import ConfigError
 from utils.losses._contract import LossEntry
 from utils.registry import suggest
 from utils.training.hyp import checked, hyper_of_other_losses, known_hyper
 
 log = logging.getLogger(__name__)
-
-# Options of TrainConfig that a recipe may set, and what they are where neither it nor the user does.
-OPTIONS: dict[str, Any] = {"optimizer": "SGD", "backbone_lr": 1.0, "cos_lr": False}
 
 
 def apply_recipe(
@@ -36,8 +33,8 @@ def apply_recipe(
     used = used_of(recipe, cfg, loss, source)
     if used:
         log.info("recipe of %s: %s", source, ", ".join(f"{key}={value}" for key, value in used.items()))
-    options = {key: used.get(key, default) for key, default in OPTIONS.items() if getattr(cfg, key) is None}
-    return replace(cfg, **options), {**hyp, **{key: value for key, value in used.items() if key not in OPTIONS}}
+    options = {key: used.get(key, default) for key, default in WITHOUT_RECIPE.items() if getattr(cfg, key) is None}
+    return replace(cfg, **options), {**hyp, **{key: value for key, value in used.items() if key not in WITHOUT_RECIPE}}
 
 
 def used_of(recipe: Mapping[str, Any], cfg: TrainConfig, loss: LossEntry, source: str) -> dict[str, Any]:
@@ -48,10 +45,10 @@ def used_of(recipe: Mapping[str, Any], cfg: TrainConfig, loss: LossEntry, source
         if key in known:
             if not whose:
                 used[key] = checked(f"{source}: recipe", key, value, known[key])
-        elif key not in OPTIONS and key not in foreign:
-            hint = suggest(str(key), [*known, *OPTIONS]) or f"options: {', '.join(OPTIONS)}"
+        elif key not in WITHOUT_RECIPE and key not in foreign:
+            hint = suggest(str(key), [*known, *WITHOUT_RECIPE]) or f"options: {', '.join(WITHOUT_RECIPE)}"
             raise ConfigError(f"{source}: recipe: unknown key {key!r}", hint)
-        elif key in OPTIONS:
+        elif key in WITHOUT_RECIPE:
             _check_option(key, value, source)
             if getattr(cfg, key) is None and not (whose and key == "optimizer"):
                 used[key] = value
@@ -60,7 +57,7 @@ def used_of(recipe: Mapping[str, Any], cfg: TrainConfig, loss: LossEntry, source
 
 def _goes_first(recipe: Mapping[str, Any], cfg: TrainConfig) -> str:
     """Return the flag that replaces the recipe's optimizer and hyper-parameters, empty where it has none."""
-    if recipe.keys() <= OPTIONS.keys() - {"optimizer"}:
+    if recipe.keys() <= WITHOUT_RECIPE.keys() - {"optimizer"}:
         return ""
     if cfg.hyp:
         return "--hyp"
@@ -71,7 +68,7 @@ def _goes_first(recipe: Mapping[str, Any], cfg: TrainConfig) -> str:
 def _check_option(key: str, value: Any, source: str) -> None:
     """Raises: ConfigError where the flag would not take the value of a recipe's option."""
     field = next(field for field in option_fields(TrainConfig) if field.name == key)
-    kind = type(OPTIONS[key])
+    kind = type(WITHOUT_RECIPE[key])
     fits = isinstance(value, kind) or (kind is float and type(value) is int)
     allowed = allowed_instead(field, value) if fits else "true or false" if kind is bool else f"a {kind.__name__}"
     if allowed:

@@ -44,6 +44,8 @@ MAY_CHANGE = {
     "device",
     "workers",
     "cache",
+    "checkpointing",
+    "compile",
     "data",
     "val",
     "save",
@@ -51,6 +53,9 @@ MAY_CHANGE = {
     "save_period",
     "on_nonfinite",
     "plots",
+    "report",
+    "logger",
+    "log_weights",
 }
 
 
@@ -203,7 +208,7 @@ def capture(session: Any) -> dict[str, Any]:
         "generators": gather(generator_states(s.device)),  # of each process
         "data": s.data_facts,
         "data_file": str(s.spec.file),
-        "machine": numerics(s.device, s.amp_dtype),
+        "machine": numerics(s.device, s.amp_dtype, s.cfg.compile),
     }
 
 
@@ -237,7 +242,7 @@ def restore(session: Any, resumed: Resumed) -> None:
     s.state.halvings = state.get("halvings", 0)
     s.schedule.scale = 0.5**s.state.halvings
     s.state.saved = state["epoch"], state["batch"]
-    before, now = state["machine"], numerics(s.device, s.amp_dtype)
+    before, now = state["machine"], numerics(s.device, s.amp_dtype, s.cfg.compile)
     changed = [f"{key} {now[key]}, it was {value}" for key, value in before.items() if now.get(key) != value]
     if changed:
         log.warning("going on, but not to the same last digit: %s", "; ".join(changed))
@@ -245,7 +250,7 @@ def restore(session: Any, resumed: Resumed) -> None:
         set_generators(state["generators"][rank()], s.device)
 
 
-def numerics(device: torch.device, amp_dtype: torch.dtype | None) -> dict[str, Any]:
+def numerics(device: torch.device, amp_dtype: torch.dtype | None, is_compiled: bool = False) -> dict[str, Any]:
     """Return what the last digits of a training depend on besides its state."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
@@ -254,4 +259,5 @@ def numerics(device: torch.device, amp_dtype: torch.dtype | None) -> dict[str, A
         "precision": str(amp_dtype or torch.float32).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "processes": world(),
+        "code": "compiled" if is_compiled else "as written",
     }

@@ -22,7 +22,9 @@ from utils.data.scan.scan_result import Problem, ScanResult
 from utils.dist import rank, world
 from utils.hyper import take
 from utils.loggers import build_loggers
+from utils.loggers._contract import Run
 from utils.losses._contract import Loss
+from utils.report.record import RunRecord
 from utils.runs import lock_folder, make_writable, new_run_dir, write_text
 from utils.text import counted
 from utils.training.autobatch import with_batch_size
@@ -30,11 +32,12 @@ from utils.training.cores import CoreShare
 from utils.training.ema import ModelEMA
 from utils.training.freeze import Freezing
 from utils.training.inputs import Inputs, read_inputs
+from utils.training.network import build_network
 from utils.training.optim import Stepper
 from utils.training.pace import Pace
 from utils.training.parts import build_parts, log_parts
-from utils.training.processes import share_model
-from utils.training.resume import LAST, find_resumed, restore
+from utils.training.record import start_record
+from utils.training.resume import LAST, Resumed, find_resumed, restore
 from utils.training.run_state import RunState
 from utils.training.schedule import EarlyStopping, Schedule, ScheduleHyp
 from utils.training.spent import Spent
@@ -63,6 +66,7 @@ class Session(Inputs):
     train_loader: Any
     val_loader: Any
     loggers: list[Any]
+    record: RunRecord | None  # what the report says besides; as the loggers, of process 0 alone
     image_weights: ImageWeights | None  # how often each training image is drawn; None: once an epoch
     spent: Spent
     state: RunState
@@ -108,13 +112,14 @@ def build_session(cfg: TrainConfig, run_dir: Path | None = None) -> Session:
     train_loader, val_loader = build_loaders(cfg, augment, shape, model, inputs.scans, weights)
     parts = build_parts(inputs, batch_size)
     log_parts(inputs, parts)
+    network = build_network(inputs, parts.amp_dtype)
     run_dir, lock = _open_run_dir(inputs, resumed.run_dir if resumed else run_dir)
     session = Session(
         **vars(inputs),
         run_dir=run_dir,
         cores=CoreShare(device),
         pace=Pace(cfg.epochs, len(train_loader), len(val_scan) / batch_size if cfg.val else 0, first, says=not budget),
-        network=share_model(model, device, cfg.sync_bn),
+        network=network,
         freezing=parts.freezing,
         amp_dtype=parts.amp_dtype,
         ema=parts.ema,
@@ -127,7 +132,8 @@ def build_session(cfg: TrainConfig, run_dir: Path | None = None) -> Session:
         stopper=EarlyStopping(cfg.patience if cfg.val else 0),
         train_loader=train_loader,
         val_loader=val_loader,
-        loggers=build_loggers(run_dir, resumed.rows() if resumed else ()) if lock else [],
+        loggers=_start_loggers(run_dir, inputs, resumed) if lock else [],
+        record=start_record(run_dir, inputs, parts.amp_dtype, goes_on=resumed is not None) if lock else None,
         image_weights=weights,
         spent=Spent(),
         state=RunState(torch.zeros(len(parts.loss.terms), device=device)),
@@ -193,6 +199,12 @@ def _open_run_dir(inputs: Inputs, run_dir: Path | None) -> tuple[Path, IO[str] |
     problems = [problem for scan in inputs.scans for problem in scan.problems]
     _write_inputs(run_dir, cfg, inputs.hyp, inputs.model, problems)
     return of_first(run_dir), lock
+
+
+def _start_loggers(run_dir: Path, inputs: Inputs, resumed: Resumed | None) -> list[Any]:
+    settings = option_values(inputs.cfg) | {f"hyp/{key}": value for key, value in inputs.hyp.items()}
+    run = Run(run_dir, settings, resumed.rows() if resumed else (), goes_on=resumed is not None)
+    return build_loggers(run, inputs.cfg.logger)
 
 
 def _schedule(

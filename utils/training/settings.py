@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from utils.config import SINGLE_CALL, option_fields, typed_option
-from utils.configs.train import TrainConfig
+from utils.configs.train import WITHOUT_RECIPE, TrainConfig
 from utils.text import safe_text
-from utils.training.recipe import OPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def _flags(cfg: TrainConfig) -> list[str]:
     flags = []
     for field in option_fields(cfg):
         value = getattr(cfg, field.name)
-        if field.name in SINGLE_CALL or value == OPTIONS.get(field.name, field.default):
+        if field.name in SINGLE_CALL or value == WITHOUT_RECIPE.get(field.name, field.default):
             continue
         flag, *values = typed_option(field.name, value)
         flags.append(" ".join([flag, *(shlex.quote(safe_text(part)) for part in values)]))

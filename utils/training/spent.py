@@ -27,6 +27,7 @@ class Spent:
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
+        self.total: Counter[str] = Counter()  # of the epochs that were told
 
     @contextmanager
     def on(self, part: str) -> Iterator[None]:
@@ -55,6 +56,7 @@ class Spent:
         training = total - self.seconds[VALIDATION] - self.seconds[SAVING]
         if total >= LEAST_S and self.seconds[IMAGES] > STARVED * training:
             log.info("%s", advice(workers, cores))
+        self.total.update(self.seconds)
         self.seconds.clear()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.detector import DetectionModel
 from models.dialects import dialect_of
 from models.keys import check_model_yaml
+from models.layers.input_channels import adapt_normalization, adapt_state
 from models.parse import at, read_model_yaml, read_rows
 from models.registry import NO_RECIPE
 from models.swap import moved_rows, swap_backbone, swap_head
@@ -21,13 +22,14 @@ from utils.data.image_store import limiting_sides
 from utils.data.scan.scan_result import ScanResult
 from utils.errors import CheckpointError, ConfigError
 from utils.imgsz import both_sides
+from utils.pixels import RGB, PixelFormat
+from utils.text import counted
 
 log = logging.getLogger(__name__)
 
 DEFAULT_CFG = "models/yolov5s-emo.yaml"
 NAMED_ROWS = 6  # of a message
-CHANNELS = 3  # red, green, blue
-BACKBONE_KEYS = "model.0."  # of a backbone row in a state dict
+FIRST_ROW = BACKBONE_KEYS = "model.0."  # in a state dict, of what reads the image, which a backbone row does
 BACKBONE_WEIGHTS = {"auto": True, "none": False}  # what --backbone-weights says besides a path or a URL
 
 
@@ -49,6 +51,7 @@ class ModelPlan:
     head: type  # of its last row
     start: "Start | None" = None
     is_same: bool = False  # it is the model of ``start``, so that what its head has fitted to data is taken too
+    from_checkpoint: bool = False  # the description is that of ``start``, whose channels need not be the data set's
     names_weights: bool = False  # --backbone-weights was given
 
     @property
@@ -77,6 +80,7 @@ def plan_model(cfg: TrainConfig) -> ModelPlan:
         head=read_rows(data, source)[-1].entry.cls,  # a wrong row is told before the data set is drawn or scanned
         start=_with_moved_rows(start) if start and cfg.backbone else start,
         is_same=is_same,
+        from_checkpoint=from_checkpoint,
         names_weights=cfg.backbone_weights != "none",
     )
 
@@ -119,27 +123,53 @@ def _with_moved_rows(start: Start) -> Start:
     return replace(start, state=state)
 
 
-def build_model(plan: ModelPlan, names: dict[int, str], anchors: float | None) -> DetectionModel:
+def build_model(
+    plan: ModelPlan, names: dict[int, str], anchors: float | None, pixels: PixelFormat = RGB
+) -> DetectionModel:
     """Return the model with the tensors of the plan, and with the weights that its backbone row names.
 
-    ``anchors`` is the hyper-parameter: anchors per level to be fitted, in place of those of the YAML.
+    Tensors for other channels than those of ``pixels`` are adapted. ``anchors`` is the hyper-parameter: anchors per
+    level to be fitted, in place of those of the YAML.
     """
+    plan = _for_channels(plan, pixels)
     options = {"nc": len(names), "anchors": anchors, "load_backbone": plan.start is None}
     model = DetectionModel(plan.data, source=plan.source, **options)
     if plan.start is not None and (wanted := wanted_options(model, plan.start.state)):
         model = DetectionModel(plan.data | wanted | {"nc": len(names)}, source=plan.source, **options)
-    if model.yaml["ch"] != CHANNELS:
-        raise ConfigError(
-            f"{plan.source}: 'ch: {model.yaml['ch']}', but images are read with {CHANNELS} channels", "remove 'ch'"
-        )
     model.names = dict(names)
     if model.wiring:
         log.info("\n  ".join(["levels of the backbone:", *model.wiring]))
     if plan.start is not None:
+        plan = replace(plan, start=_adapted(plan.start, model))
         _start_from(model, plan, () if plan.is_same and not anchors else fitted_keys(model))
     if model.load_report:
         log.info("\n".join(model.load_report.lines()))
     return model
+
+
+def _for_channels(plan: ModelPlan, pixels: PixelFormat) -> ModelPlan:
+    """Return the plan for images of ``pixels``. Raises: ConfigError where a model YAML is for other channels."""
+    found, channels = plan.data.get("ch"), pixels.channels
+    if found not in (None, channels) and not plan.from_checkpoint:
+        what = f"{plan.source}: 'ch: {found}', but the images of the data set have {counted(channels, 'channel')}"
+        raise ConfigError(what, "remove 'ch', or correct channels in the data-set YAML")
+    data = {key: value for key, value in plan.data.items() if key not in ("ch", "bits")} | {"ch": channels}
+    if pixels.bits != RGB.bits:
+        data["bits"] = pixels.bits
+    if found not in (None, channels) and data.get("normalize"):
+        data["normalize"] = adapt_normalization(data["normalize"], channels)
+    return replace(plan, data=data)
+
+
+def _adapted(start: Start, model: DetectionModel) -> Start:
+    """Return the tensors with the first convolution for the channels of the model."""
+    channels = model.yaml["ch"]
+    trained = (start.yaml or {}).get("ch", RGB.channels)
+    own = {key: value for key, value in model.state_dict().items() if key.startswith(FIRST_ROW)}
+    state = adapt_state(start.state, own, trained, channels)
+    if any(state[key] is not value for key, value in start.state.items()):
+        log.info("weights for images of %d channels are adapted to %d", trained, channels)
+    return replace(start, state=state)
 
 
 def _start_from(model: DetectionModel, plan: ModelPlan, exclude: tuple[str, ...]) -> None:
@@ -154,7 +184,7 @@ def _start_from(model: DetectionModel, plan: ModelPlan, exclude: tuple[str, ...]
     if fills_backbone and plan.names_weights:
         raise ConfigError("both --weights and --backbone-weights fill the backbone", "leave one of them out")
     if fills_backbone and plan.start.yaml is not None:
-        model.set_normalization(plan.start.yaml.get("normalize"))
+        model.set_normalization(adapt_normalization(plan.start.yaml.get("normalize"), model.yaml["ch"]))
     elif model.load_backbone():
         exclude = (*exclude, BACKBONE_KEYS)
     copied, total = transfer(model, state, exclude), len(model.state_dict())

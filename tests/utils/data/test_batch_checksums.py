@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def scan():
     spec = load_data_spec(str(ROOT / "data/shapes.yaml"))
-    return scan_dataset(spec.train, spec.nc, fence=spec.fence)
+    return scan_dataset(spec.train, spec.names, fence=spec.fence)
 
 
 def checksums(scan, epoch):

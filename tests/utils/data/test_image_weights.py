@@ -12,6 +12,7 @@ from utils.data.loader import BatchLoader, build_train_loader
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
 from utils.errors import StorageError
+from utils.pixels import RGB
 
 MIDPOINTS = (np.arange(30_000) + 0.5) / 30_000  # of as many equal parts of [0, 1)
 
@@ -76,7 +77,7 @@ def scan(tmp_path):
         cv2.imwrite(path, np.full((64, 64, 3), 20 * index + 10, np.uint8))
     labels = [*[rows(0) for _ in range(10)], rows(1), rows()]
     segments = [[np.zeros((0, 2), np.float32) for _ in own] for own in labels]
-    return SimpleNamespace(image_paths=paths, labels=labels, segments=segments, shapes=np.full((12, 2), 64))
+    return SimpleNamespace(image_paths=paths, labels=labels, segments=segments, shapes=np.full((12, 2), 64), pixels=RGB)
 
 
 def batches(scan, weights, mosaic=1.0, size=4):

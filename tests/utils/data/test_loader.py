@@ -22,6 +22,7 @@ from utils.data.image_store import ImageStore, nominal_sizes
 from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, worker_count
 from utils.data.mosaic.augment import AugmentConfig
 from utils.errors import ConfigError, DataError
+from utils.pixels import RGB
 from utils.runs import ROOT
 
 AUGMENT = AugmentConfig(
@@ -64,7 +65,9 @@ def scan(tmp_path):
         labels.append(np.concatenate([np.full((count, 1), number), centres, sizes], 1).astype(np.float32))
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
         segments.append([centre + corners * size / 2 for centre, size in zip(centres, sizes, strict=True)])
-    return SimpleNamespace(image_paths=paths, labels=labels, segments=segments, shapes=np.array(SHAPES))
+    ignored = [np.zeros((0, 5), np.float32)] * len(paths)
+    facts = {"image_paths": paths, "labels": labels, "segments": segments, "shapes": np.array(SHAPES)}
+    return SimpleNamespace(**facts, ignored=ignored, pixels=RGB)
 
 
 def same(first, second):

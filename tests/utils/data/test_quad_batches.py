@@ -12,6 +12,7 @@ from utils.data.loader import build_train_loader, join_samples
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
 from utils.data.quad import join_fours
+from utils.pixels import RGB
 
 H, W = 4, 6
 
@@ -80,7 +81,7 @@ def scan(tmp_path):
         cv2.imwrite(paths[-1], rng.integers(0, 255, (48, 64, 3), np.uint8))
     labels = [np.array([[0, 0.5, 0.5, 0.5, 0.5]], np.float32) for _ in paths]
     return SimpleNamespace(
-        image_paths=paths, labels=labels, segments=[[] for _ in paths], shapes=np.array([(48, 64)] * 22)
+        pixels=RGB, image_paths=paths, labels=labels, segments=[[] for _ in paths], shapes=np.array([(48, 64)] * 22)
     )
 
 

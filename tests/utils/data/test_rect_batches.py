@@ -8,6 +8,7 @@ import pytest
 
 from utils.data.loader import build_val_loader
 from utils.data.val_batches import ValBatches
+from utils.pixels import RGB
 
 SIZES = [(640, 480), (480, 640), (500, 500), (1000, 300), (300, 1000), (1280, 720), (333, 500)]  # (w, h)
 
@@ -22,7 +23,9 @@ def scan(tmp_path):
         cv2.imwrite(paths[-1], image)
     labels = [np.array([[number, 0.375, 0.375, 0.25, 0.25]], np.float32) for number in range(len(SIZES))]
     shapes = np.array([(height, width) for width, height in SIZES])
-    return SimpleNamespace(image_paths=paths, labels=labels, shapes=shapes, segments=[[] for _ in paths])
+    nothing = [np.zeros((0, 5), np.float32)] * len(paths)
+    facts = {"image_paths": paths, "labels": labels, "shapes": shapes, "segments": [[] for _ in paths]}
+    return SimpleNamespace(**facts, ignored=nothing, pixels=RGB)
 
 
 def test_images_of_similar_proportions_share_a_batch_as_in_the_reference(scan):

@@ -12,6 +12,7 @@ from utils.data.letterbox import letterbox
 from utils.data.loader import BatchLoader, build_train_loader, build_val_loader
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
+from utils.pixels import RGB
 
 SIZES = [(640, 480), (480, 640), (500, 500), (1000, 300), (300, 1000), (1280, 720), (333, 500)]  # (w, h)
 SORTED = ["003", "005", "000", "002", "001", "006", "004"]  # by h / w
@@ -31,7 +32,9 @@ def scan(tmp_path):
         cv2.imwrite(paths[-1], image)
     labels = [np.array([[number, 0.375, 0.375, 0.25, 0.25]], np.float32) for number in range(len(SIZES))]
     shapes = np.array([(height, width) for width, height in SIZES])
-    return SimpleNamespace(image_paths=paths, labels=labels, shapes=shapes, segments=[[] for _ in paths])
+    nothing = [np.zeros((0, 5), np.float32)] * len(paths)
+    facts = {"image_paths": paths, "labels": labels, "shapes": shapes, "segments": [[] for _ in paths]}
+    return SimpleNamespace(**facts, ignored=nothing, pixels=RGB)
 
 
 def names(batch):

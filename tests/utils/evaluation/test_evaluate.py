@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from utils.data.batch import Batch
+from utils.evaluation.coco import COCO_IDS, CocoTruth
 from utils.evaluation.evaluate import HEADER, ImageResult, evaluate
 from utils.evaluation.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
 from utils.nms import non_max_suppression
@@ -231,7 +232,8 @@ def test_on_coco_the_scores_are_those_of_its_own_tool(tmp_path, caplog):
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(truth))
     batch = batch_of([CAT, DOG], paths=["/coco/000000000139.jpg"])
 
-    run(Oracle([[FOUND_CAT]]), [batch], observers=[CocoJson(tmp_path / "p.json", coco=tmp_path)])
+    truth = CocoTruth(tmp_path / "annotations/instances_val2017.json", COCO_IDS)
+    run(Oracle([[FOUND_CAT]]), [batch], observers=[CocoJson(tmp_path / "p.json", truth)])
 
     assert json.loads((tmp_path / "p.json").read_text())[0]["category_id"] == 1
     assert "IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.500" in caplog.text

@@ -13,6 +13,7 @@ from utils.data.scan.spec import DataSpec
 from utils.detection.predict import build_predictor
 from utils.errors import ConfigError
 from utils.evaluation import inputs as val_inputs
+from utils.evaluation.coco import COCO_IDS, CocoTruth
 from utils.evaluation.inputs import agreed_names, build_loader, build_observers
 
 FACTS = TrainingFacts(imgsz=(256, 256))
@@ -51,7 +52,7 @@ def test_a_class_that_the_model_does_not_know_cannot_be_chosen():
 def loader_arguments(monkeypatch):
     """What ``build_val_loader`` is called with."""
     calls = []
-    monkeypatch.setattr(val_inputs, "scan_dataset", lambda sources, nc, fence: (sources, nc))
+    monkeypatch.setattr(val_inputs, "scan_dataset", lambda sources, names, root, fence, pixels: (sources, names))
     monkeypatch.setattr(val_inputs, "build_val_loader", lambda *args, **options: calls.append((args[1:], options)))
     return calls
 
@@ -106,4 +107,4 @@ def test_cocos_own_scores_are_for_its_own_images_only(tmp_path, split, root):
     [json_file] = build_observers(ValConfig(weights="w/s.pt", plots=False, save_json=True), tmp_path, {}, data)
 
     assert json_file.path == tmp_path / "s_predictions.json"
-    assert json_file.coco == root
+    assert json_file.truth == (root and CocoTruth(root / "annotations/instances_val2017.json", COCO_IDS))

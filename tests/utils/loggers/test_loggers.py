@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import utils.loggers as loggers_package
-from utils.errors import StorageError
-from utils.loggers import build_loggers
-from utils.loggers._contract import LOGGERS
+from utils.config import option_fields
+from utils.configs.train import TrainConfig
+from utils.errors import ConfigError, StorageError
+from utils.loggers import build_loggers, check_loggers
+from utils.loggers._contract import LOGGERS, Run
 from utils.loggers.csv import CsvLogger
 from utils.loggers.row import epoch_row, headings
 from utils.registry import Registry
@@ -37,10 +39,10 @@ def test_a_row_with_a_missing_figure_is_refused():
 
 def test_results_csv_has_right_aligned_columns_of_twenty_characters(tmp_path):
     logger = CsvLogger()
-    logger.start(tmp_path)
+    logger.start(Run(tmp_path))
     logger.epoch(ROW)
     logger.epoch(ROW | {"epoch": 8.0, "train/box_loss": 123456.789})
-    logger.finish()
+    logger.finish(True)
 
     header, first, second = (tmp_path / "results.csv").read_text().splitlines()
     assert header.startswith("               epoch,      train/box_loss,      train/obj_loss,")
@@ -54,7 +56,7 @@ def test_results_csv_has_right_aligned_columns_of_twenty_characters(tmp_path):
 
 def test_an_interrupted_write_keeps_the_rows_so_far(tmp_path, monkeypatch):
     logger = CsvLogger()
-    logger.start(tmp_path)
+    logger.start(Run(tmp_path))
     logger.epoch(ROW)
     before = (tmp_path / "results.csv").read_text()
 
@@ -71,7 +73,7 @@ def test_a_table_that_is_open_in_another_program_costs_a_warning_and_is_written_
         raise StorageError(f"{path}: cannot be written (Access is denied)")
 
     logger = CsvLogger()
-    logger.start(tmp_path)
+    logger.start(Run(tmp_path))
     with monkeypatch.context() as held:
         held.setattr("utils.loggers.csv.write_text", no_writing)
         logger.epoch(ROW)
@@ -79,7 +81,7 @@ def test_a_table_that_is_open_in_another_program_costs_a_warning_and_is_written_
     assert "results.csv: cannot be written" in caplog.text
     assert not list(tmp_path.iterdir())
 
-    logger.finish()
+    logger.finish(True)
 
     assert [line.split(",")[0].strip() for line in (tmp_path / "results.csv").read_text().splitlines()] == [
         *("epoch", "7", "8")
@@ -87,56 +89,113 @@ def test_a_table_that_is_open_in_another_program_costs_a_warning_and_is_written_
 
 
 class Recorder:
-    """A logger that notes what it is told."""
+    """A logger that notes what it is told, and fails in the method ``fails_in``."""
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, fails_in=None):
+        self.calls, self.fails_in = [], fails_in
 
-    def start(self, run_dir, rows):
-        self.calls.append(("start", run_dir, rows))
+    def __getattr__(self, method):
+        def call(*values):
+            self.calls.append((method, *values))
+            if method == self.fails_in:
+                raise ConnectionError("no\nroute")
 
-    def epoch(self, row):
-        self.calls.append(("epoch", row["epoch"]))
-
-    def image(self, name, path):
-        self.calls.append(("image", name, path))
-
-    def finish(self):
-        self.calls.append(("finish",))
+        return call
 
 
-def test_build_loggers_starts_those_that_are_installed(tmp_path, monkeypatch):
+@pytest.fixture
+def table(monkeypatch):
+    """A table of loggers with a recorder as ``csv``, and one as ``mine``."""
     table = Registry("logger")
-    recorder = Recorder()
-    table.register("recorder")(lambda: recorder)
-    table.register("not installed")(lambda: None)
+    table.recorders = {name: Recorder() for name in ("csv", "mine")}
+    for name, recorder in table.recorders.items():
+        table.register(name)(lambda recorder=recorder: recorder)
     monkeypatch.setattr(loggers_package, "LOGGERS", table)
-
-    assert build_loggers(tmp_path) == [recorder]
-    assert recorder.calls == [("start", tmp_path, ())]
+    return table
 
 
-@pytest.fixture(params=list(LOGGERS))
+def test_only_the_table_is_written_where_no_other_logger_is_asked_for(table, tmp_path):
+    run = Run(tmp_path)
+
+    assert build_loggers(run) == [table.recorders["csv"]]
+
+    assert table.recorders["csv"].calls == [("start", run)]
+    assert table.recorders["mine"].calls == []
+
+
+def test_a_logger_that_is_asked_for_twice_is_started_once(table, tmp_path):
+    assert len(build_loggers(Run(tmp_path), ("mine", "mine"))) == 2
+
+    assert table.recorders["mine"].calls == [("start", Run(tmp_path))]
+
+
+@pytest.mark.parametrize(("fails_in", "told"), [("start", 1), ("epoch", 2), ("image", 3), ("file", 4), ("finish", 5)])
+def test_a_logger_that_fails_is_dropped_with_one_warning(table, tmp_path, caplog, fails_in, told):
+    mine = table.recorders["mine"]
+    mine.fails_in = fails_in
+
+    _, guarded = build_loggers(Run(tmp_path), ("mine",))
+    guarded.epoch(ROW)
+    guarded.image("labels", tmp_path)
+    guarded.file(tmp_path)
+    guarded.finish(True)
+
+    assert [method for method, *_ in mine.calls] == ["start", "epoch", "image", "file", "finish"][:told]
+    assert [record.getMessage() for record in caplog.records] == [
+        "--logger mine failed and is left out from here on, the run goes on: ConnectionError: no route"
+    ]
+
+
+def test_signals_pass_through_a_guard(table, tmp_path, monkeypatch):
+    _, guarded = build_loggers(Run(tmp_path), ("mine",))
+    monkeypatch.setattr(table.recorders["mine"], "epoch", lambda row: sys.exit(143))
+
+    with pytest.raises(SystemExit):
+        guarded.epoch(ROW)
+
+
+def test_the_option_names_every_logger_but_the_table():
+    option = next(field for field in option_fields(TrainConfig) if field.name == "logger")
+
+    assert sorted(("csv", *option.metadata["choices"])) == sorted(LOGGERS)
+    assert option.default == ()
+
+
+def test_a_missing_package_is_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigError) as error:
+        check_loggers(("tensorboard",))
+
+    assert error.value.what == "--logger tensorboard: the package tensorboard is not installed"
+    assert error.value.fix == "pip install tensorboard"
+
+
+def test_a_folder_that_a_service_has_left_is_not_taken_for_its_package(tmp_path, monkeypatch):
+    (tmp_path / "left_over_runs").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(ConfigError):
+        check_loggers(("left_over_runs",))
+
+
+@pytest.fixture(params=("csv", "tensorboard"))
 def logger(request):
-    return LOGGERS.get(request.param)() or pytest.skip(f"{request.param} is not installed")
+    pytest.importorskip("tensorboard")
+    return LOGGERS.get(request.param)()
 
 
-def test_every_logger_takes_what_a_run_has_to_tell(logger, tmp_path):
+def test_every_local_logger_takes_what_a_run_has_to_tell(logger, tmp_path):
     picture = tmp_path / "labels.jpg"
     cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
 
-    logger.start(tmp_path)
+    logger.start(Run(tmp_path))
     logger.epoch(ROW)
     logger.image("labels", picture)
-    logger.finish()
+    logger.file(picture)
+    logger.finish(True)
 
     assert len(list(tmp_path.iterdir())) == 2  # the picture and the logger's own file
-
-
-def test_tensorboard_is_left_out_where_it_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-
-    assert [type(logger).__name__ for logger in build_loggers(tmp_path)] == ["CsvLogger"]
 
 
 def test_tensorboard_holds_thirteen_scalars_and_the_pictures(tmp_path):
@@ -145,10 +204,10 @@ def test_tensorboard_holds_thirteen_scalars_and_the_pictures(tmp_path):
     red[..., 2] = 255  # OpenCV writes BGR
     cv2.imwrite(str(tmp_path / "labels.png"), red)
     logger = LOGGERS.get("tensorboard")()
-    logger.start(tmp_path)
+    logger.start(Run(tmp_path))
     logger.epoch(ROW)
     logger.image("labels", tmp_path / "labels.png")
-    logger.finish()
+    logger.finish(True)
 
     events = accumulator.EventAccumulator(str(tmp_path)).Reload()
 
@@ -168,15 +227,15 @@ def test_pictures_are_read_from_paths_that_opencv_cannot_open(tmp_path, monkeypa
     picture.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1])
     monkeypatch.setattr(cv2, "imread", lambda *_: None)  # what it returns there on Windows
     logger = LOGGERS.get("tensorboard")()
-    logger.start(tmp_path)
+    logger.start(Run(tmp_path))
 
     logger.image("labels", picture)
-    logger.finish()
+    logger.finish(True)
 
     assert any(b"labels" in path.read_bytes() for path in tmp_path.glob("events*"))
 
 
-def test_tensorboard_is_not_imported_before_a_run_starts():
-    probe = "import sys, utils.loggers; sys.exit('tensorboard' in sys.modules)"
+def test_no_foreign_package_is_imported_before_a_run_starts():
+    probe = "import sys, utils.loggers; sys.exit(bool({'tensorboard', 'mlflow', 'wandb'} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", probe], cwd=ROOT).returncode == 0

@@ -119,18 +119,25 @@ def test_a_run_of_fewer_batches_than_a_step_takes_makes_one_and_says_so(folder, 
     assert f"optimizer steps in the whole run: only {steps} (" in caplog.text
 
 
-def test_the_weights_of_an_epoch_are_there_before_it_is_logged(folder, monkeypatch):
+def test_the_weights_of_an_epoch_are_there_before_it_is_logged_and_a_logger_is_closed_in_any_case(folder, monkeypatch):
+    closed = []
+
     class Failing:
         def epoch(self, row):
             raise ZeroDivisionError
 
-    monkeypatch.setattr(session_module, "build_loggers", lambda run_dir, rows: [Failing()])
+        def finish(self, completed):
+            assert not completed
+            closed.append(self)
+
+    monkeypatch.setattr(session_module, "build_loggers", lambda run, names: [Failing()])
 
     with pytest.raises(ZeroDivisionError):
         train(TrainConfig(**SETTINGS, device="cpu", plots=False))
 
     names = sorted(path.name for path in folder.glob("runs/train/exp/weights/*"))
     assert names == ["best.pt", "last.prev.pt", "last.pt"]
+    assert len(closed) == 1
 
 
 def test_a_table_that_can_never_be_written_does_not_end_the_training(folder, monkeypatch):

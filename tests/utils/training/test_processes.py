@@ -16,6 +16,7 @@ from tiny_detector import tiny_model, write_tiny_project
 import train
 from utils import launch
 from utils.checkpoint.native import save_checkpoint
+from utils.class_names import numbered_names
 from utils.config import make_config, parse_config
 from utils.configs.train import TrainConfig
 from utils.data.loader import build_train_loader
@@ -80,7 +81,7 @@ def test_the_parts_of_a_batch_are_the_whole_and_none_is_empty(count, parts):
 
 
 def test_processes_paint_together_what_one_paints(pictures):
-    scan = scan_dataset([str(pictures / "images")], 3)
+    scan = scan_dataset([str(pictures / "images")], numbered_names(3))
     augment = AugmentConfig(mosaic=0.7, mixup=0.5, scale=0.5, translate=0.1, fliplr=0.5, hsv_v=0.4)
 
     def epoch(number, parts):
@@ -101,6 +102,7 @@ def test_processes_paint_together_what_one_paints(pictures):
 
 VALIDATE = """
 import json, torch
+from utils.class_names import numbered_names
 from utils.collective import join, leave
 from utils.dist import rank, world
 from utils.checkpoint.load import load_model
@@ -115,7 +117,7 @@ cpu = torch.device("cpu")
 join(cpu)
 model = load_model("tiny.pt")
 loss = build_loss(model.head, load_hyp("{root}/data/hyps/hyp.scratch-low.yaml", find_loss(type(model.head))), 64)
-loader = build_val_loader(scan_dataset(["images"], 3), 64, 2, workers=0)
+loader = build_val_loader(scan_dataset(["images"], numbered_names(3)), 64, 2, workers=0)
 loader.take_part(rank(), world())
 predict = lambda images: (lambda out: (Predictions(out[0], model.head.layout), out[1]))(model(images))
 found = evaluate(predict, loader, names=model.names, device=cpu, loss=loss)

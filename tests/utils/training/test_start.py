@@ -13,8 +13,9 @@ from models.parse import read_model_yaml
 from utils.checkpoint.native import save_checkpoint
 from utils.configs.train import TrainConfig
 from utils.errors import CheckpointError, ConfigError
+from utils.pixels import PixelFormat
 from utils.runs import ROOT
-from utils.training.inputs import image_shape
+from utils.training.inputs import _check_pixels, image_shape
 from utils.training.start import build_model, fit_head, plan_model
 from utils.yaml_file import write_yaml
 
@@ -148,7 +149,7 @@ def test_a_model_for_other_than_three_channels_is_refused_before_training(tmp_pa
     data, _ = read_model_yaml("yolov5n.yaml")
     write_yaml(tmp_path / "gray.yaml", data | {"ch": 1})
 
-    with pytest.raises(ConfigError, match=r"gray\.yaml: 'ch: 1', but images are read with 3 channels"):
+    with pytest.raises(ConfigError, match=r"gray\.yaml: 'ch: 1', but the images of the data set have 3 channels"):
         start(cfg=str(tmp_path / "gray.yaml"))
 
 
@@ -290,3 +291,13 @@ def test_anchors_are_fitted_to_the_sizes_that_boxes_have_on_training_images(shap
     assert imgsz == max(shape)
     assert sizes.mean(0) == pytest.approx(expected, rel=0.02)  # each is scaled by 0.9 to 1.1
     assert (sizes >= np.array(expected) * 0.9).all() and (sizes <= np.array(expected) * 1.1).all()
+
+
+def test_a_run_does_not_go_on_with_images_of_another_kind():
+    model = DetectionModel("yolov5n.yaml", ch=4)
+    model.yaml["bits"] = 16
+    spec = SimpleNamespace(file="d.yaml", pixels=PixelFormat(4, 16))
+
+    _check_pixels(model, spec)
+    with pytest.raises(ConfigError, match=r"d\.yaml: images of 4 × 8 bits, but the run began with 4 × 16 bits"):
+        _check_pixels(model, SimpleNamespace(file="d.yaml", pixels=PixelFormat(4)))

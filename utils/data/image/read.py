@@ -2,8 +2,11 @@
 
 JPEG and PNG headers are read by our own code, because this costs microseconds, and tell where the decoder could refuse
 the file; Pillow reads the headers of the rest, and OpenCV decodes everything. So what ``image_shape`` lets pass,
-``read_image`` reads. A file that is cut short is refused whatever the OpenCV version makes of it. Gray, palette and
-CMYK become RGB, transparency is dropped, 16-bit values keep their high byte, and of several pages the first is read.
+``read_image`` reads. A file that is cut short is refused whatever the OpenCV version makes of it.
+
+Where three channels are wanted, gray, palette and CMYK become RGB; where one is, colours become gray. Then transparency
+is dropped, and of several pages the first is read. Any other number of channels is what a file must have itself. Where
+8 bits are wanted, 16-bit values keep their high byte.
 """
 
 import errno
@@ -18,17 +21,24 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from utils.data.image.array_file import ARRAY_START, array_header, array_pixels
 from utils.data.image.header import Header, UnusableError, exif_orientation
 from utils.data.image.jpeg import JPEG_END, JPEG_START, jpeg_header
 from utils.data.image.png import PNG_START, check_checksums, png_header
+from utils.data.image.tiff import TIFF_STARTS, is_misread, tiff_bits, tiff_pixels
 from utils.errors import DataError
+from utils.pixels import RGB, PixelFormat, to_colors, with_bits
+from utils.text import counted
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".pfm", ".png", ".tif", ".tiff", ".webp"})
+ARRAY_SUFFIX = ".npy"
 MAX_PIXELS = 178_956_970  # Pillow's limit against files of a few bytes that claim to be gigapixels
+COLORS = (1, 3)  # channels that any picture can be had with
 HEAD_BYTES = 1 << 16  # enough for the header of a JPEG in most cases
 
 _RGB_FLAG = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
 _DECODE_FLAGS = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_COLOR if _RGB_FLAG is None else _RGB_FLAG)
+_GREY_FLAGS = cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
 
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation → what turns the stored image upright
     2: lambda image: cv2.flip(image, 1),
@@ -50,40 +60,57 @@ class ImageError(DataError):
         self.args = (path, reason)  # what a copy in another process is made from
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Return the image upright, (H, W, 3) uint8 RGB. Raises: ImageError."""
+def image_suffixes(pixels: PixelFormat = RGB) -> frozenset[str]:
+    """Return how the names of files with such images end."""
+    return IMAGE_SUFFIXES | {ARRAY_SUFFIX} if pixels.has_arrays else IMAGE_SUFFIXES
+
+
+def read_image(path: str | Path, pixels: PixelFormat = RGB) -> np.ndarray:
+    """Return the image upright, (H, W, C) of the type that ``pixels`` says, (H, W, 3) uint8 RGB. Raises: ImageError."""
     try:
-        return _decode(_read_bytes(path))
+        return _decode(_read_bytes(path), pixels)
     except UnusableError as error:
         raise ImageError(path, str(error)) from error
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str, pixels: PixelFormat = RGB) -> np.ndarray:
     """Return the image in the bytes of a file, as ``read_image``; ``name`` stands in errors. Raises: ImageError."""
     try:
-        return _decode(data)
+        return _decode(data, pixels)
     except UnusableError as error:
         raise ImageError(name, str(error)) from error
 
 
-def image_shape(path: str | Path) -> tuple[int, int]:
-    """Return (height, width) of what ``read_image`` returns. Raises: ImageError.
+def image_shape(path: str | Path, pixels: PixelFormat = RGB) -> tuple[int, int]:
+    """Return (height, width) of what ``read_image`` returns. Raises: ImageError."""
+    return image_facts(path, pixels)[0]
+
+
+def image_facts(path: str | Path, pixels: PixelFormat = RGB) -> tuple[tuple[int, int], int]:
+    """Return (height, width) of what ``read_image`` returns, and the bits of the file's values. Raises: ImageError.
 
     A common JPEG is judged by its header and end marker, a progressive one by all its segments, a PNG by its chunks and
-    their checksums; anything else is decoded.
+    their checksums, an array by its header; anything else is decoded, and so is what must have more channels.
     """
     try:
         head, tail = _read_ends(path)
+        if head.startswith(ARRAY_START) and pixels.has_arrays:
+            header = array_header(head, os.stat(path).st_size)  # noqa: PTH116 - as below
+            _check_channels(header.shape[2], pixels)
+            return header.shape[:2], header.dtype.itemsize * 8
+        if pixels.channels not in COLORS:
+            data = _read_bytes(path)
+            return _decode(data, pixels).shape[:2], _bits(data)
         if head.startswith(JPEG_START) and tail == JPEG_END:
             header = jpeg_header(head)
             if header is not None and header.sure:
-                return _checked(header).upright_shape
+                return _checked(header).upright_shape, 8
         data = _read_bytes(path)
         header = _header(data)
         if header.sure:
             _check_complete(data, header)
-            return header.upright_shape
-        return _decode(data).shape[:2]
+            return header.upright_shape, _bits(data)
+        return _decode(data, pixels).shape[:2], _bits(data)
     except UnusableError as error:
         raise ImageError(path, str(error)) from error
 
@@ -122,22 +149,83 @@ def _read_ends(path: str | Path) -> tuple[bytes, bytes]:
         return head, file.read(2)
 
 
-def _decode(data: bytes) -> np.ndarray:
+def _decode(data: bytes, pixels: PixelFormat) -> np.ndarray:
+    if data.startswith(ARRAY_START) and pixels.has_arrays:
+        image = array_pixels(data)
+        _check_channels(image.shape[2], pixels)
+    elif pixels.channels in COLORS:
+        image = _decode_colors(data, pixels)
+    else:
+        image = _decode_all(data)
+        _check_channels(image.shape[2], pixels)
+    return with_bits(image, pixels.bits)
+
+
+def _check_channels(found: int, pixels: PixelFormat) -> None:
+    if found != pixels.channels:
+        raise UnusableError(f"{counted(found, 'channel')} instead of {pixels.channels}")
+
+
+def _decode_colors(data: bytes, pixels: PixelFormat) -> np.ndarray:
+    """Return RGB (H, W, 3), or grey (H, W, 1) where one channel is wanted; the bits may be those of the file."""
     header = _header(data)
     _check_complete(data, header)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE_FLAGS)
-    except cv2.error as error:
-        raise UnusableError(f"OpenCV: {error.err}") from error
-    if image is None:
-        raise UnusableError("damaged, or of a kind that OpenCV cannot read")
+    if data[:4] in TIFF_STARTS and is_misread(data, pixels.bits):
+        image = _upright(tiff_pixels(data, only_first=True), exif_orientation(data))
+        return to_colors(image, pixels.channels)
+    if pixels.channels == 1:
+        image = _imdecode(data, _GREY_FLAGS)
+    else:
+        image = _imdecode(data, _DECODE_FLAGS | (cv2.IMREAD_ANYDEPTH if pixels.bits > 8 else 0))
     if header.sure and image.shape[:2] != (header.height, header.width):
         raise UnusableError(
             f"decodes to {image.shape[1]}×{image.shape[0]}, its header says {header.width}×{header.height}"
         )
-    if _RGB_FLAG is None:
+    if _RGB_FLAG is None and pixels.channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return image if header.orientation == 1 else _UPRIGHT[header.orientation](image)
+    image = image if header.orientation == 1 else _UPRIGHT[header.orientation](image)
+    return image if image.ndim == 3 else image[..., None]
+
+
+def _decode_all(data: bytes) -> np.ndarray:
+    """Return (H, W, C) with all the channels of the file; of four, the first three are RGB where they are colours."""
+    if data[:4] in TIFF_STARTS:
+        return _upright(tiff_pixels(data), exif_orientation(data))
+    header = _header(data)
+    _check_complete(data, header)
+    image = _imdecode(data, cv2.IMREAD_UNCHANGED)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.shape[2] == 4:
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+    return _upright(image, header.orientation)
+
+
+def _imdecode(data: bytes, flags: int) -> np.ndarray:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise UnusableError(f"OpenCV: {error.err}") from error
+    if image is None:
+        raise UnusableError("damaged, or of a kind that OpenCV cannot read")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UnusableError(f"{image.dtype} values: no defined range")
+    return image
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn (H, W, C) of any number of channels, which OpenCV does not."""
+    if orientation == 1:
+        return image
+    height, width, channels = image.shape
+    places = _UPRIGHT[orientation](np.arange(height * width, dtype=np.int32).reshape(height, width))
+    return image.reshape(-1, channels)[places]
+
+
+def _bits(data: bytes) -> int:
+    """Return 16 for a file whose values have more than 8 bits."""
+    if data.startswith(PNG_START):
+        return 16 if data[24] == 16 else 8
+    return tiff_bits(data) if data[:4] in TIFF_STARTS else 8
 
 
 def _header(data: bytes) -> Header:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from utils.data.letterbox import BORDER
+from utils.data.letterbox import border
 from utils.data.mosaic.composition import Composition
 from utils.data.mosaic.copy_paste import Copies, outline_mask
 from utils.data.mosaic.ragged import Ragged
-from utils.data.mosaic.warp_paint import Strokes, paint, plan_strokes
+from utils.data.mosaic.warp_paint import Strokes, canvas_channels, paint, plan_strokes
+from utils.pixels import RGB, PixelFormat
 
 CUT = -0.4999  # what rounding needs to become cutting; -0.5 would be a tie for whole numbers
 
@@ -75,12 +76,13 @@ def plan_drawing(composition: Composition, copies: Copies, stored_sizes: np.ndar
 class Painter:
     """Paints pictures; it keeps the memory that it paints in, as long as their shape stays."""
 
-    def __init__(self) -> None:
+    def __init__(self, pixels: PixelFormat = RGB) -> None:
+        self.pixels = pixels
         self._provide((0, 0))
 
     def _provide(self, shape: tuple[int, int]) -> None:
-        self._canvas = np.empty((*shape, 4), np.uint8)
-        self._second = np.empty((*shape, 3), np.uint8)
+        self._canvas = np.empty((*shape, canvas_channels(self.pixels.channels)), self.pixels.dtype)
+        self._second = np.empty((*shape, self.pixels.channels), self.pixels.dtype)
 
     def paint(
         self,
@@ -90,7 +92,7 @@ class Painter:
         load: Callable[[int], np.ndarray],
         part: range | None = None,
     ) -> np.ndarray:
-        """Return (N, h, w, 3) RGB pixels of the samples ``part``, or of all B; every image that is seen is loaded once.
+        """Return (N, h, w, C) pixels of the samples ``part``, or of all B; every image that is seen is loaded once.
 
         Picture i < B becomes sample i; a later one is mixed into its ``sample`` (P,), of which ``first_share`` (B,)
         remains.
@@ -101,7 +103,7 @@ class Painter:
         pictures = [picture for picture, target in enumerate(sample.tolist()) if target in part]
         seen = np.unique(drawing.image[np.concatenate([drawing.order[picture] for picture in pictures])])
         images = {index: load(index) for index in seen.tolist()}
-        pixels = np.empty((len(part), *self._second.shape), np.uint8)
+        pixels = np.empty((len(part), *self._second.shape), self.pixels.dtype)
         for picture in pictures:
             target, is_first = pixels[sample[picture] - part.start], picture < len(first_share)
             self._draw(drawing, picture, images, target if is_first else self._second)
@@ -111,8 +113,11 @@ class Painter:
         return pixels
 
     def _draw(self, drawing: Drawing, picture: int, images: dict[int, np.ndarray], target: np.ndarray) -> None:
-        self._canvas.fill(BORDER)
+        self._canvas.fill(border(self.pixels.dtype))
         for stroke in drawing.order[picture].tolist():
             image = images[int(drawing.image[stroke])]
             paint(self._canvas, image, drawing.strokes, stroke, drawing.mask(stroke, image.shape[:2]))
-        cv2.cvtColor(self._canvas, cv2.COLOR_RGBA2RGB, dst=target)
+        if self._canvas.shape == target.shape:
+            target[...] = self._canvas
+        else:
+            cv2.cvtColor(self._canvas, cv2.COLOR_RGBA2RGB, dst=target)

@@ -2,7 +2,7 @@
 
 A tile of a mosaic is resized, placed on the mosaic's canvas, and warped with it. Here these steps are one matrix, and
 one call of OpenCV writes the pixels: no canvas of twice the size, nothing resized that is cut off afterwards.
-Four channels, because OpenCV warps them 1.7 times as fast as three.
+RGB in four channels, because OpenCV warps them 1.7 times as fast as three.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from utils.data.mosaic.perspective import transform_points
+from utils.pixels import resize
 
 CORNERS = np.array([0, 1, 2, 1, 2, 3, 0, 3])  # of an xyxy rectangle
 MARGIN = 2  # source pixels kept around what is visible, for the interpolation
@@ -32,6 +33,11 @@ class Strokes:
     straight: np.ndarray
     shrink: np.ndarray
     seen: np.ndarray
+
+
+def canvas_channels(channels: int) -> int:
+    """Return how many channels a picture is painted in."""
+    return 4 if channels == 3 else channels
 
 
 def plan_strokes(forward: np.ndarray, visible: np.ndarray, shape: tuple[int, int]) -> Strokes:
@@ -61,13 +67,16 @@ def plan_strokes(forward: np.ndarray, visible: np.ndarray, shape: tuple[int, int
 
 
 def paint(picture: np.ndarray, image: np.ndarray, strokes: Strokes, index: int, mask: np.ndarray | None = None) -> None:
-    """Draw an image (H, W, 3) into ``picture`` (h, w, 4), in place, by the stroke ``index``, which must be seen.
+    """Draw an image (H, W, C) into ``picture`` (h, w, canvas_channels), in place, by the stroke ``index``.
 
-    ``mask`` (H, W) limits it to where that is 255.
+    The stroke must be seen. ``mask`` (H, W) limits it to where that is 255.
     """
     left, top, right, bottom = strokes.source[index].tolist()
     x1, y1, x2, y2 = strokes.target[index].tolist()
-    patch = _shrink(cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2RGBA), strokes.shrink[index])
+    patch = image[top:bottom, left:right]
+    if patch.shape[2] != picture.shape[2]:
+        patch = cv2.cvtColor(patch, cv2.COLOR_RGB2RGBA)
+    patch = _shrink(patch, strokes.shrink[index])
     step_x, step_y = (right - left) / patch.shape[1], (bottom - top) / patch.shape[0]
     # from OpenCV's indices of the patch, where the centre of the first pixel is 0, to those of the target
     into_image = np.array([[step_x, 0, left + step_x / 2], [0, step_y, top + step_y / 2], [0, 0, 1]])
@@ -81,7 +90,7 @@ def paint(picture: np.ndarray, image: np.ndarray, strokes: Strokes, index: int, 
     if mask is None:
         inside = np.full(patch.shape[:2], 255, np.uint8)
     else:
-        inside = _shrink(mask[top:bottom, left:right], strokes.shrink[index])
+        inside = _shrink(mask[top:bottom, left:right, None], strokes.shrink[index])
     colors, covered = np.empty_like(target), np.empty(target.shape[:2], np.uint8)
     _warp(patch, matrix, colors, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
     _warp(inside, matrix, covered, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT)
@@ -92,7 +101,7 @@ def _shrink(patch: np.ndarray, factor: float) -> np.ndarray:
     if factor <= 1:
         return patch
     size = [max(round(side / factor), 1) for side in patch.shape[1::-1]]
-    return cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
+    return resize(patch, size, cv2.INTER_AREA)
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, target: np.ndarray, interpolation: int, border: int) -> None:

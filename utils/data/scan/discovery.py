@@ -3,11 +3,12 @@
 import logging
 import os
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.data.image.read import IMAGE_SUFFIXES
+from utils.data.image.read import ARRAY_SUFFIX, IMAGE_SUFFIXES
+from utils.data.scan.voc_lists import IMAGES, images_of_ids, is_voc_folder, voc_root
 from utils.errors import DataError
 from utils.text import visible
 
@@ -17,13 +18,17 @@ CVAT_PREFIX = re.compile(r"(?:\.[/\\])?data[/\\]")
 OUTSIDE_FIX = "set path in the data-set YAML to a folder that holds them, or allow_outside: true if you trust the data"
 
 
-def find_images(sources: Sequence[str | Path], fence: Sequence[Path] | None = None) -> list[str]:
+def find_images(
+    sources: Sequence[str | Path], fence: Sequence[Path] | None = None, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> list[str]:
     """Return the images of folders (searched recursively) and list files as sorted absolute paths.
 
-    Hidden files are left out, links are followed, and each real file is returned once. Raises: DataError, also where
-    entries of a list leave the folders of the ``fence``.
+    Of a Pascal VOC data set these are the photographs, and its lists have ids (see ``voc_lists``).
+
+    Images are files whose names end in one of ``suffixes``. Hidden files are left out, links are followed, and each
+    real file is returned once. Raises: DataError, also where entries of a list leave the folders of the ``fence``.
     """
-    found = [file for source in sources for file in _files_of(Path(source).absolute(), fence)]
+    found = [file for source in sources for file in _files_of(Path(source).absolute(), fence, suffixes)]
     first: dict[Hashable, str] = {}
     for file in sorted(found):
         first.setdefault(file.identity, file.path)
@@ -31,7 +36,8 @@ def find_images(sources: Sequence[str | Path], fence: Sequence[Path] | None = No
         log.warning("%d paths lead to images that were already found, and are left out", len(found) - len(first))
     if not first:
         places = ", ".join(str(Path(source).absolute()) for source in sources)
-        raise DataError(f"no images in {places}", f"images are files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
+        arrays = "" if ARRAY_SUFFIX in suffixes else f", {ARRAY_SUFFIX} where the YAML has channels other than 3"
+        raise DataError(f"no images in {places}", f"images are files ending in {' '.join(sorted(suffixes))}{arrays}")
     return sorted(first.values())
 
 
@@ -47,14 +53,7 @@ def read_list_file(path: Path, fence: Sequence[Path] | None = None) -> list[tupl
     Entries are relative to the list file (see ``written_path``); blank lines and lines that start with # are left out.
     Raises: DataError, also for entries that leave all folders of a ``fence``, which the list's own folder belongs to.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start})", "write one path per line") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from error
-    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
-    found = [(number, _entry_path(path.parent, entry)) for number, entry in entries if entry and entry[0] != "#"]
+    found = [(number, _entry_path(path.parent, entry)) for number, entry in _entries(path)]
     if fence is not None:
         inside = prefixes([path.parent, *fence])
         outside = [(number, entry) for number, entry in found if not str(entry).startswith(inside)]
@@ -63,6 +62,18 @@ def read_list_file(path: Path, fence: Sequence[Path] | None = None) -> list[tupl
             what = f"{len(outside)} of {len(found)} entries leave the data set; the first is {visible(entry)}"
             raise DataError(f"{visible(path)}:{number}: {what}", OUTSIDE_FIX)
     return found
+
+
+def _entries(path: Path) -> list[tuple[int, str]]:
+    """Return (line number, text) of the lines of a list file."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})", "write one path per line") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from error
+    entries = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
+    return [(number, entry) for number, entry in entries if entry and entry[0] != "#"]
 
 
 def prefixes(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -91,9 +102,9 @@ def _entry_path(folder: Path, entry: str) -> Path:
     return inside if inside.exists() else path
 
 
-def is_image_name(name: str) -> bool:
+def is_image_name(name: str, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
     _, dot, suffix = name.rpartition(".")
-    return not name.startswith(".") and (dot + suffix).lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and (dot + suffix).lower() in suffixes
 
 
 class _File(NamedTuple):
@@ -104,18 +115,21 @@ class _File(NamedTuple):
     identity: Hashable  # equal for paths that lead to one file
 
 
-def _files_of(source: Path, fence: Sequence[Path] | None) -> Iterator[_File]:
+def _files_of(source: Path, fence: Sequence[Path] | None, suffixes: Collection[str]) -> Iterator[_File]:
     if source.is_dir():
-        yield from _walk(str(source))
+        yield from _walk(str(source), suffixes)
+    elif source.is_file() and (root := voc_root(source)):
+        for path in images_of_ids(source, root, _entries(source)):
+            yield _File(Path(path).is_symlink(), path, _identity(Path(path), path))
     elif source.is_file():
         for _, entry in read_list_file(source, fence):
-            if is_image_name(entry.name):
+            if is_image_name(entry.name, suffixes):
                 yield _File(entry.is_symlink(), str(entry), _identity(entry, str(entry)))
     else:
         raise DataError(f"{source}: no such folder or list file", "correct the path in the data-set YAML")
 
 
-def _walk(root: str) -> Iterator[_File]:
+def _walk(root: str, suffixes: Collection[str]) -> Iterator[_File]:
     """Yield the images below a folder; every real folder is entered once, under its own name rather than a link's."""
     folders, links, seen = [root], [], set()
     while folders or links:
@@ -128,11 +142,13 @@ def _walk(root: str) -> Iterator[_File]:
             entries = list(os.scandir(folder))
         except OSError as error:
             raise DataError(f"{folder}: cannot be listed ({error.strerror})", "check its permissions") from error
+        if is_voc_folder({entry.name for entry in entries}):
+            entries = [entry for entry in entries if entry.name == IMAGES]
         for entry in entries:
             if entry.is_dir():
                 if not entry.name.startswith("."):
                     (links if entry.is_symlink() else folders).append(entry.path)
-            elif is_image_name(entry.name):
+            elif is_image_name(entry.name, suffixes):
                 yield _File(entry.is_symlink(), entry.path, _identity(entry, entry.path))
 
 

@@ -32,13 +32,17 @@ class RowProblem(NamedTuple):
 class LabelRows:
     """The rows of one file."""
 
-    boxes: list[tuple[float, ...]] = field(default_factory=list)  # (class, cx, cy, w, h)
+    boxes: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # (class, cx, cy, w, h)
     polygons: list[np.ndarray] = field(default_factory=list)  # (k, 2) float32 of each box; NO_POLYGON for a box row
+    lines: list[int] = field(default_factory=list)  # where each box stands
+    repairs: list[RowProblem] = field(default_factory=list)  # of the rows that are counted below
+    ignored: list[tuple[float, ...]] | np.ndarray = field(default_factory=list)  # like boxes: regions, no labels
     bad_rows: list[RowProblem] = field(default_factory=list)
     bad_classes: list[RowProblem] = field(default_factory=list)
     bad_ids: set[float] = field(default_factory=set)  # the class ids of these
     duplicates: int = 0
     rounded: int = 0
+    clipped: int = 0
 
 
 class _RowError(Exception):
@@ -73,12 +77,16 @@ def parse_labels(text: str, nc: int, shape: tuple[int, int]) -> LabelRows:
             rows.bad_classes.append(RowProblem(line, message))
             rows.bad_ids.add(class_id)
             continue
-        rows.rounded += rounded
+        if rounded:
+            rows.rounded += 1
+            rows.repairs.append(RowProblem(line, "a coordinate just outside 0–1 is clipped"))
         if box in seen:
             rows.duplicates += 1
+            rows.repairs.append(RowProblem(line, "repeats a row above it, and is left out"))
             continue
         seen.add(box)
         rows.boxes.append(box)
+        rows.lines.append(line)
         rows.polygons.append(NO_POLYGON if is_box else np.array(coordinates, np.float32).reshape(-1, 2))
     return rows
 

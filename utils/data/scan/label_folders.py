@@ -2,10 +2,11 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.data.image.read import IMAGE_SUFFIXES
 from utils.data.scan.discovery import OUTSIDE_FIX, is_image_name, label_path, prefixes
 from utils.errors import DataError
 from utils.text import visible
@@ -41,21 +42,34 @@ def list_label_folders(label_files: Sequence[str]) -> LabelFolders:
     return LabelFolders(sorted(unclaimed), sorted(links))
 
 
-def warn_of_orphans(images: Sequence[str], label_files: Sequence[str], unclaimed: Sequence[str]) -> None:
-    """Say how many label files have no image at all; those of images that the scan was not asked for are none."""
+def warn_of_orphans(images: Sequence[str], unclaimed: Sequence[str], suffixes: Collection[str]) -> None:
+    """Say how many label files have no image at all; see ``find_orphans``."""
+    orphans = find_orphans(images, unclaimed, suffixes)
+    if orphans:
+        log.warning("%d label files have no image, the first is %s", len(orphans), visible(orphans[0]))
+
+
+def find_orphans(
+    images: Sequence[str], unclaimed: Sequence[str], suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> list[str]:
+    """Return the label files without an image; those of images that the scan was not asked for are none.
+
+    Names of images end in one of ``suffixes``.
+    """
     if not unclaimed:
-        return
+        return []
     image_folders = {image.rpartition(os.sep)[0] for image in images}
     existing = {
-        label_path(entry.path) for folder in image_folders for entry in os.scandir(folder) if is_image_name(entry.name)
+        label_path(entry.path)
+        for folder in image_folders
+        for entry in os.scandir(folder)
+        if is_image_name(entry.name, suffixes)
     }
-    orphans = [
+    return [
         file
         for file in unclaimed
         if file not in existing and (name := file.rpartition(os.sep)[2].lower()) not in LISTS and name[:6] != "readme"
     ]
-    if orphans:
-        log.warning("%d label files have no image, the first is %s", len(orphans), visible(orphans[0]))
 
 
 def check_links(images: Sequence[str], label_files: Sequence[str], links: Sequence[int], fence: Sequence[Path]) -> None:

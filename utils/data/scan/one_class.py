@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import DataSpec
 
@@ -15,7 +17,11 @@ def with_one_class(spec: DataSpec) -> DataSpec:
 
 def as_one_class(scan: ScanResult) -> ScanResult:
     """Return a scan, whose class ids have been checked, with class 0 in every label."""
-    labels = [rows.copy() if len(rows) else rows for rows in scan.labels]
-    for rows in labels:
+    return replace(scan, labels=_zeroed(scan.labels), ignored=_zeroed(scan.ignored))
+
+
+def _zeroed(of_images: list[np.ndarray]) -> list[np.ndarray]:
+    copies = [rows.copy() if len(rows) else rows for rows in of_images]
+    for rows in copies:
         rows[:, 0] = 0
-    return replace(scan, labels=labels)
+    return copies

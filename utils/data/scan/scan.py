@@ -5,17 +5,21 @@ as it is little.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from utils.data.image.read import image_suffixes
+from utils.data.scan.annotations import Annotations
 from utils.data.scan.check_files import verify_files
-from utils.data.scan.discovery import find_images, label_path
-from utils.data.scan.label_folders import check_links, list_label_folders, warn_of_orphans
+from utils.data.scan.class_matching import left_out_text
 from utils.data.scan.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.scan.scan_result import Problem, ScanResult, show
+from utils.data.scan.sources import entries_of, find_annotations
 from utils.errors import DataError
+from utils.pixels import RGB, PixelFormat
 from utils.text import counted
 
 log = logging.getLogger(__name__)
@@ -28,40 +32,48 @@ LOGGED_PROBLEMS = 5
 
 def scan_dataset(
     sources: Sequence[str | Path],
-    nc: int,
+    names: Mapping[int, str],
     *,
+    root: Path | None = None,
     fence: Sequence[Path] | None = None,
     workers: int = 8,
     max_bad_images: float = MAX_BAD_IMAGES,
     max_bad_rows: float = MAX_BAD_ROWS,
+    pixels: PixelFormat = RGB,
 ) -> ScanResult:
-    """Return the images and labels of folders and list files, from the cache where no file has changed.
+    """Return the images and labels of folders, list files and COCO files, from the cache where no file has changed.
 
-    Entries of lists and links in the place of label files may not leave the folders of the ``fence``, if there is one.
+    ``names`` are the classes by id; ``root`` is a folder that the images of COCO files may be named from.
+
+    Images are read as ``pixels``. Entries of lists and links in the place of label files may not leave the folders of
+    the ``fence``, if there is one.
     Raises: DataError then; when more than the given shares of the images or label rows (and over ten rows) are bad; for
     a class id outside 0…nc-1; for two images with one label file; and when nothing is labelled.
     """
-    images = find_images(sources, fence)
-    label_files = _label_files(images)
-    folders = list_label_folders(label_files)
-    if fence is not None:
-        check_links(images, label_files, folders.links, fence)
-    file, digest = cache_file(sources), facts_digest([*images, *label_files], nc)
+    annotations = find_annotations(sources, names, root, fence, image_suffixes(pixels))
+    entries = entries_of(annotations)
+    images = [entry.image for entry in entries]
+    files = chain(images, *(source.files for source in annotations))
+    facts = "\0".join([str(pixels), *(source.facts for source in annotations)])
+    file, digest = cache_file(sources), facts_digest(files, facts)
     table = load_table(file, digest)
     cached = table is not None
     if table is None:
         log.info("scanning %s", counted(len(images), "image"))
-        table = verify_files(images, label_files, nc, workers)
+        table = verify_files(entries, annotations, len(names), workers, pixels)
         store_table(file, digest, table)
-    result = _result(images, table, cached)
+    result = _result(images, table, cached, pixels)
     log.info("%s", result.summary())
     _check_limits(result, max_bad_images, max_bad_rows)
     if not len(table["labels"]):
-        raise DataError(
-            f"none of the {len(images)} images has a label; the first label file would be {label_files[0]}",
-            "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt",
+        raise _no_labels(annotations, result, len(images))
+    if result.deep:
+        log.warning(
+            "%s of 16 bits: the upper 8 of each value are read; 'bits: 16' in the data-set YAML keeps all",
+            counted(result.deep, "image"),
         )
-    warn_of_orphans(images, label_files, folders.unclaimed)
+    if result.left_out:
+        log.warning("left out, because names does not have them: %s", left_out_text(result.left_out))
     for problem in result.problems[:LOGGED_PROBLEMS]:
         log.warning("left out: %s", problem)
     if len(result.problems) > LOGGED_PROBLEMS:
@@ -69,19 +81,19 @@ def scan_dataset(
     return result
 
 
-def _label_files(images: list[str]) -> list[str]:
-    """Return the label file of each image. Raises: DataError where two images would share one."""
-    owner: dict[str, str] = {}
-    for image in images:
-        other = owner.setdefault(label_path(image), image)
-        if other != image:
-            raise DataError(
-                f"{other} and {image} would share the labels in {label_path(image)}", "rename or remove one of the two"
-            )
-    return list(owner)
+def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: int) -> DataError:
+    what = f"none of the {images} images has a label"
+    if result.left_out:
+        fix = f"write classes that the data have into names: {left_out_text(result.left_out)}"
+        return DataError(f"{what} of the classes in names", fix)
+    first = next((source.files[0] for source in annotations if source.files[0].endswith(".txt")), None)
+    if first is None:
+        return DataError(what, "label some, or leave this split out")
+    fix = "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt"
+    return DataError(f"{what}; the first label file would be {first}", fix)
 
 
-def _result(images: list[str], table: Table, cached: bool) -> ScanResult:
+def _result(images: list[str], table: Table, cached: bool, pixels: PixelFormat) -> ScanResult:
     counts = table["counts"].tolist()
     ends = np.cumsum(table["counts"]).tolist()
     polygons = _split(table["points"], table["corners"])
@@ -89,10 +101,12 @@ def _result(images: list[str], table: Table, cached: bool) -> ScanResult:
         image_paths=[images[index] for index in table["kept"]],
         labels=_split(table["labels"], table["counts"]),
         shapes=table["shapes"],
+        ignored=_split(table["ignored"], table["ignored_counts"]),
         segments=[polygons[end - count : end] for end, count in zip(ends, counts, strict=True)],
         unreadable=len(images) - len(table["kept"]),
         problems=[Problem(*problem) for problem in unpack(table["problems"])],
         cached=cached,
+        pixels=pixels,
         **unpack(table["tallies"]),
     )
 

@@ -20,7 +20,7 @@ from utils.runs import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # raise when the rules of the scan or the arrays change
+VERSION = 3  # raise when the rules of the scan or the arrays change
 
 Table = dict[str, np.ndarray]
 
@@ -36,9 +36,9 @@ def cache_file(sources: Sequence[str | Path]) -> Path | None:
         return None
 
 
-def facts_digest(paths: Iterable[str], nc: int) -> str:
-    """Return a digest that changes when one of the files appears, vanishes or changes."""
-    digest = hashlib.sha256(f"{VERSION} {nc}".encode())
+def facts_digest(paths: Iterable[str], facts: str) -> str:
+    """Return a digest that changes when one of the files appears, vanishes or changes, or with the ``facts``."""
+    digest = hashlib.sha256(f"{VERSION} {facts}".encode(errors="surrogateescape"))
     for path in paths:
         digest.update(f"\0{path}\0{_facts(path)}".encode(errors="surrogateescape"))
     return digest.hexdigest()

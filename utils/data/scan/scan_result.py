@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.pixels import RGB, PixelFormat
 from utils.text import counted, safe_text
 
 SHOWN_PROBLEMS = 20  # in an error
@@ -42,6 +43,7 @@ class ScanResult:
     labels: list[np.ndarray]  # (n, 5) float32 [class, cx, cy, w, h], 0–1
     shapes: np.ndarray  # (N, 2) int32 [height, width], upright
     segments: list[list[np.ndarray]]
+    ignored: list[np.ndarray]  # (k, 5) like labels: crowds and difficult objects, for which nothing counts as false
     found: int  # images with a label file
     missing: int  # images without one: backgrounds
     empty: int  # images whose label file has no usable row: backgrounds too
@@ -49,8 +51,12 @@ class ScanResult:
     dropped_rows: int  # label rows left out
     duplicates: int  # repeated label rows, of which one is kept
     rounded: int  # label rows that were clipped by a rounding error
+    clipped: int  # boxes of COCO and VOC that reached out of the image
+    left_out: dict[str, int]  # class that the data set has no name for → its objects, which are no labels here
     problems: list[Problem]
     cached: bool
+    pixels: PixelFormat = RGB  # what the images are read as
+    deep: int = 0  # images whose values have more bits than are read
 
     def __len__(self) -> int:
         return len(self.image_paths)
@@ -58,6 +64,12 @@ class ScanResult:
     def summary(self) -> str:
         backgrounds = counted(self.missing + self.empty, "background")
         parts = [counted(len(self), "image"), backgrounds, f"{self.unreadable} unreadable"]
-        repairs = {"bad row": self.dropped_rows, "repeated row": self.duplicates, "rounded row": self.rounded}
+        repairs = {
+            "bad row": self.dropped_rows,
+            "repeated row": self.duplicates,
+            "rounded row": self.rounded,
+            "clipped box": self.clipped,
+            "ignored region": sum(map(len, self.ignored)),
+        }
         parts += [counted(count, what) for what, count in repairs.items() if count]
         return ", ".join(parts) + (" (cached)" if self.cached else "")

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from utils.class_names import read_class_names
+from utils.data.scan.coco_names import names_of_coco
 from utils.data.scan.discovery import written_path
 from utils.data.shapes.dataset import draw_shapes_dataset
 from utils.errors import ConfigError, DataError
 from utils.files import find_file
+from utils.pixels import BITS, MAX_CHANNELS, RGB, PixelFormat
 from utils.registry import suggest
 from utils.runs import ROOT
 from utils.text import visible
@@ -41,7 +43,7 @@ FOREIGN = {  # a key that a data-set YAML has not → what the file is then
 
 @dataclass(frozen=True)
 class DataSpec:
-    """A data set: absolute paths of folders or list files for each split, class names by id."""
+    """A data set: absolute paths of folders, list files or COCO files for each split, class names by id."""
 
     file: Path
     root: Path
@@ -50,6 +52,7 @@ class DataSpec:
     test: list[Path]
     names: dict[int, str]
     hyp: str = ""  # hyper-parameter file that suits the data; empty where the YAML names none
+    pixels: PixelFormat = RGB  # keys channels and bits
     allow_outside: bool = False  # lists and label links may lead out of the folders that the YAML names
 
     @property
@@ -73,8 +76,8 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     data = read_yaml(file, TEXT_KEYS)
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys", "a data-set YAML has the keys path, train, val and names")
-    _check_keys(file, data, ("names", *required))
-    names = _names(file, data)
+    _check_keys(file, data, required if _of_coco(data) else ("names", *required))
+    names = {} if data.get("names") is None else _names(file, data)
     values = {split: _values(file, data, split) for split in SPLITS}
     roots = _roots(file, data)
     if required and data.get("generator") is not None:
@@ -84,10 +87,22 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     if missing:
         raise _missing_error(file, data, roots, *missing[0])
     splits = {split: [_locate(root, value) for value in values[split]] for split in SPLITS}
+    if not names:
+        names = names_of_coco([path for split in SPLITS for path in splits[split]])
+    if not names:
+        _check_keys(file, data, ("names",))
     allow_outside = data.get("allow_outside", False)
     if not isinstance(allow_outside, bool):
         raise ConfigError(f"{file}: allow_outside is {allow_outside!r}", "write true or false")
-    spec = DataSpec(file=file, root=root, names=names, hyp=_hyp(file, data), allow_outside=allow_outside, **splits)
+    spec = DataSpec(
+        file=file,
+        root=root,
+        names=names,
+        hyp=_hyp(file, data),
+        pixels=_pixels(file, data),
+        allow_outside=allow_outside,
+        **splits,
+    )
     if allow_outside:
         log.info("%s: allow_outside: lists and label links may lead anywhere", file)
     return spec
@@ -127,6 +142,11 @@ def _check_keys(file: Path, data: dict, wanted: Sequence[str]) -> None:
             raise ConfigError(what, "give a data-set YAML to --data" if foreign else f"add {key}: …")
         if not data[key]:
             raise ConfigError(f"{file}: {key} is empty", f"give {key} a value")
+
+
+def _of_coco(data: dict) -> bool:
+    """True for a data set without names that may stand in a COCO file."""
+    return data.get("names") is None and any(".json" in str(data.get(split)) for split in SPLITS)
 
 
 def _names(file: Path, data: dict) -> dict[int, str]:
@@ -171,6 +191,16 @@ def _hyp(file: Path, data: dict) -> str:
         raise ConfigError(f"{file}: hyp is {value!r}, not a file", "write the path of a hyper-parameter YAML")
     beside = written_path(file.parent, value)
     return str(beside) if beside.is_file() else value
+
+
+def _pixels(file: Path, data: dict) -> PixelFormat:
+    """Return what the images are, by the keys ``channels`` (3: RGB) and ``bits`` (8)."""
+    channels, bits = data.get("channels", RGB.channels), data.get("bits", RGB.bits)
+    if type(channels) is not int or not 1 <= channels <= MAX_CHANNELS:
+        raise ConfigError(f"{file}: channels is {channels!r}", f"write a whole number from 1 to {MAX_CHANNELS}")
+    if type(bits) is not int or bits not in BITS:
+        raise ConfigError(f"{file}: bits is {bits!r}", "write 8 or 16")
+    return PixelFormat(channels, bits)
 
 
 def _locate(root: Path, value: str) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils.class_names import numbered_names
 from utils.data.image.read import ImageError, image_shape, read_image
 from utils.data.scan.scan import scan_dataset
 
@@ -177,7 +178,7 @@ def test_what_the_scan_keeps_can_all_be_read(tmp_path):
         (tmp_path / f"images/{seed:02d}.jpg").write_bytes(damaged(encoded("progressive"), seed))
         (tmp_path / f"labels/{seed:02d}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
 
-    result = scan_dataset([tmp_path / "images"], nc=1, max_bad_images=0.9)
+    result = scan_dataset([tmp_path / "images"], numbered_names(1), max_bad_images=0.9)
 
     assert [read_image(path).shape[:2] for path in result.image_paths] == [tuple(s) for s in result.shapes.tolist()]
     assert 0 < result.unreadable == 40 - len(result)

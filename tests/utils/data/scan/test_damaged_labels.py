@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.class_names import numbered_names
 from utils.data.scan.label_file import LabelRows, parse_labels
 from utils.data.scan.scan import scan_dataset
 from utils.errors import DataError
@@ -59,7 +60,7 @@ def check_files(folder, seeds):
         cv2.imwrite(str(folder / f"images/{seed}.png"), np.full((24, 32), seed % 256, np.uint8))
         check_rows(parse_labels(content.decode(errors="replace"), 3, (24, 32)))
     try:
-        result = scan_dataset([folder / "images"], nc=3, max_bad_images=1, max_bad_rows=1)
+        result = scan_dataset([folder / "images"], numbered_names(3), max_bad_images=1, max_bad_rows=1)
     except DataError as error:
         assert "name a class that does not exist" in error.what
         assert error.fix

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.class_names import numbered_names
 from utils.data.scan.overlap import warn_of_overlap
 from utils.data.scan.scan import scan_dataset
 from utils.errors import DataError
@@ -36,7 +37,7 @@ def test_labels_without_an_image_are_counted_and_the_first_is_named(add, caplog)
     for name in ("c", "b", "classes", "README"):
         (add.root / f"labels/train/{name}.txt").write_text(ROW)
 
-    scan_dataset([add.root / "images"], nc=1)
+    scan_dataset([add.root / "images"], numbered_names(1))
 
     assert f"2 label files have no image, the first is {add.root}/labels/train/b.txt" in caplog.text
 
@@ -46,7 +47,7 @@ def test_labels_of_images_that_a_list_leaves_out_are_no_orphans(add, caplog):
     listed = add.root / "train.txt"
     listed.write_text(f"{first}\n")
 
-    assert len(scan_dataset([listed], nc=1)) == 1
+    assert len(scan_dataset([listed], numbered_names(1))) == 1
     assert "no image" not in caplog.text
 
 
@@ -57,7 +58,7 @@ def test_lists_and_other_images_beside_the_images_are_no_orphans(add, caplog):
     (folder / "a.txt").write_text(ROW)
     (folder / "train.txt").write_text("obj_train_data/a.png\n")
 
-    scan_dataset([folder], nc=1)
+    scan_dataset([folder], numbered_names(1))
 
     assert "no image" not in caplog.text
 
@@ -79,7 +80,7 @@ def test_a_label_that_is_a_link_out_of_the_data_set_is_refused_unread(add, tmp_p
     label = link_label(add, tmp_path, "b")
 
     with pytest.raises(DataError) as caught:
-        scan_dataset([add.root / "images"], nc=1, fence=[add.root])
+        scan_dataset([add.root / "images"], numbered_names(1), fence=[add.root])
 
     assert f"1 label files are links that leave the folders of the data set; the first is {label}" in caught.value.what
     assert "secret" not in str(caught.value)
@@ -90,8 +91,8 @@ def test_such_a_link_is_followed_where_that_is_allowed(add, tmp_path):
     add("a")
     link_label(add, tmp_path, "a", ROW)
 
-    assert scan_dataset([add.root / "images"], nc=1, fence=None).found == 1
-    assert scan_dataset([add.root / "images"], nc=1, fence=[add.root, tmp_path / "outside"]).found == 1
+    assert scan_dataset([add.root / "images"], numbered_names(1), fence=None).found == 1
+    assert scan_dataset([add.root / "images"], numbered_names(1), fence=[add.root, tmp_path / "outside"]).found == 1
 
 
 def test_links_inside_and_linked_folders_are_followed(add, tmp_path):
@@ -102,7 +103,7 @@ def test_links_inside_and_linked_folders_are_followed(add, tmp_path):
     shutil.move(add.root / "labels", tmp_path / "pool")
     (add.root / "labels").symlink_to(tmp_path / "pool", target_is_directory=True)
 
-    assert scan_dataset([add.root / "images"], nc=1, fence=[add.root]).found == 2
+    assert scan_dataset([add.root / "images"], numbered_names(1), fence=[add.root]).found == 2
 
 
 def test_a_set_of_links_to_pairs_of_image_and_label_is_followed(add, tmp_path):
@@ -115,15 +116,15 @@ def test_a_set_of_links_to_pairs_of_image_and_label_is_followed(add, tmp_path):
         for name in "ab":
             (fold / kind / f"{name}.{suffix}").symlink_to(add.root / kind / f"{name}.{suffix}")
 
-    assert scan_dataset([fold / "images"], nc=1, fence=[fold]).found == 2
+    assert scan_dataset([fold / "images"], numbered_names(1), fence=[fold]).found == 2
     (fold / "labels/a.txt").unlink()
     (fold / "labels/a.txt").symlink_to(add.root / "labels/b.txt")
     with pytest.raises(DataError, match="1 label files are links"):
-        scan_dataset([fold / "images"], nc=1, fence=[fold])
+        scan_dataset([fold / "images"], numbered_names(1), fence=[fold])
 
 
 def overlap_of(add, caplog, train="train", val="val"):
-    scans = [scan_dataset([add.root / "images" / split], nc=1) for split in (train, val)]
+    scans = [scan_dataset([add.root / "images" / split], numbered_names(1)) for split in (train, val)]
     caplog.clear()
     warn_of_overlap(*scans)
     return caplog.text
@@ -161,7 +162,7 @@ def test_only_files_of_one_size_and_shape_are_opened(add, caplog, monkeypatch):
     add("train/a")
     other = add("val/b", 20)
     other.write_bytes(other.read_bytes() + b"!")
-    scans = [scan_dataset([add.root / "images" / split], nc=1) for split in ("train", "val")]
+    scans = [scan_dataset([add.root / "images" / split], numbered_names(1)) for split in ("train", "val")]
     monkeypatch.setattr("utils.data.scan.overlap._digest", None)
     caplog.clear()
 

@@ -15,7 +15,7 @@ SPEC = DataSpec(Path("a.yaml"), Path(), [], [], [], {0: "cat", 1: "dog"})
 def test_labels_get_class_0_and_those_of_the_scan_stay():
     rows = np.array([[4, 0.5, 0.5, 0.2, 0.1], [1, 0.2, 0.3, 0.1, 0.1]], np.float32)
     nothing = np.zeros((0, 5), np.float32)
-    scan = ScanResult(["a", "b"], [rows, nothing], np.ones((2, 2)), [[], []], 2, 0, 1, 0, 0, 0, 0, [], False)
+    scan = ScanResult(["a", "b"], [rows, nothing], np.ones((2, 2)), [[], []], [], 2, 0, 1, 0, 0, 0, 0, 0, {}, [], False)
 
     one = as_one_class(scan)
 

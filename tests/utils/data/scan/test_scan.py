@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from utils.class_names import numbered_names
 from utils.data.scan import scan as scan_module
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.scan_cache import cache_file
@@ -53,7 +54,7 @@ def test_images_labels_shapes_and_polygons_lie_side_by_side(dataset):
     second = dataset("b", None)
     third = dataset("c", "\n", shape=(40, 20))
 
-    result = scan_dataset([dataset.images], nc=2)
+    result = scan_dataset([dataset.images], numbered_names(2))
 
     assert result.image_paths == [first, second, third]
     np.testing.assert_array_equal(result.shapes, [[24, 32], [24, 32], [40, 20]])
@@ -69,14 +70,14 @@ def test_images_labels_shapes_and_polygons_lie_side_by_side(dataset):
 def test_a_byte_order_mark_does_not_cost_the_image(dataset):
     dataset("a", b"\xef\xbb\xbf1 0.5 0.5 0.2 0.2\r\n")
 
-    assert scan_dataset([dataset.images], nc=2).labels[0][0, 0] == 1
+    assert scan_dataset([dataset.images], numbered_names(2)).labels[0][0, 0] == 1
 
 
 def test_a_bad_row_is_dropped_counted_and_listed_and_the_image_stays(dataset, caplog):
     fill(dataset, 10, "".join(f"0 0.5 0.5 0.2 0.{number}\n" for number in range(10, 22)))
     dataset("z", GOOD + "0 0.5 0.5 -0.2 0.2\n")
 
-    result = scan_dataset([dataset.images], nc=1)
+    result = scan_dataset([dataset.images], numbered_names(1))
 
     assert len(result) == 11
     assert len(result.labels[-1]) == 1
@@ -91,19 +92,19 @@ def test_a_few_bad_rows_do_not_stop_a_small_data_set_but_many_do(dataset):
     fill(dataset, 10)
     bad = "".join(f"0 0.5 0.{digit} -0.2 0.2\n" for digit in "123456789")
     dataset("y", GOOD + bad)
-    assert scan_dataset([dataset.images], nc=1).dropped_rows == 9
+    assert scan_dataset([dataset.images], numbered_names(1)).dropped_rows == 9
 
     dataset("z", GOOD + bad)
     with pytest.raises(DataError, match=r"18 of 30 label rows are wrong \(limit 1%\)\n.*y\.txt:2"):
-        scan_dataset([dataset.images], nc=1)
-    assert scan_dataset([dataset.images], nc=1, max_bad_rows=0.9).dropped_rows == 18
+        scan_dataset([dataset.images], numbered_names(1))
+    assert scan_dataset([dataset.images], numbered_names(1), max_bad_rows=0.9).dropped_rows == 18
 
 
 def test_an_unreadable_image_is_left_out_and_listed(dataset):
     fill(dataset, 10)
     (dataset.images / "broken.jpg").write_bytes(b"\xff\xd8\xff")
 
-    result = scan_dataset([dataset.images], nc=1)
+    result = scan_dataset([dataset.images], numbered_names(1))
 
     assert len(result) == 10
     assert result.unreadable == 1
@@ -116,7 +117,7 @@ def test_too_many_unreadable_images_stop_with_the_list(dataset):
         (dataset.images / f"{number}.jpg").write_bytes(b"")
 
     with pytest.raises(DataError, match=r"6 of 12 images cannot be used \(limit 10%\)\n.*0\.jpg: empty file"):
-        scan_dataset([dataset.images], nc=1)
+        scan_dataset([dataset.images], numbered_names(1))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_an_image_with_an_unreadable_label_file_is_left_out(dataset, content, re
     if content is None:
         (dataset.labels / "z.txt").mkdir()
 
-    result = scan_dataset([dataset.images], nc=1)
+    result = scan_dataset([dataset.images], numbered_names(1))
 
     assert len(result) == 10
     assert result.problems[0][:2] == (str(dataset.labels / "z.txt"), 0)
@@ -139,14 +140,14 @@ def test_an_icon_is_left_out(dataset):
     fill(dataset, 10)
     dataset("icon", shape=(9, 64))
 
-    assert scan_dataset([dataset.images], nc=1).problems[0].message == "64×9 pixels; a side must have 10"
+    assert scan_dataset([dataset.images], numbered_names(1)).problems[0].message == "64×9 pixels; a side must have 10"
 
 
 def test_every_class_out_of_range_is_listed_up_to_twenty(dataset):
     fill(dataset, 30, GOOD + "7 0.5 0.5 0.1 0.1\n")
 
     with pytest.raises(DataError, match="30 label rows name a class that does not exist") as caught:
-        scan_dataset([dataset.images], nc=2)
+        scan_dataset([dataset.images], numbered_names(2))
 
     lines = caught.value.what.splitlines()
     place = dataset.labels / "good000.txt"
@@ -172,7 +173,7 @@ def test_ids_that_seem_to_count_from_one_are_told_how_yolo_counts(dataset, ids, 
         dataset(f"image{class_id}", f"{class_id} 0.5 0.5 0.2 0.2\n")
 
     with pytest.raises(DataError, match="name a class that does not exist") as caught:
-        scan_dataset([dataset.images], nc=nc)
+        scan_dataset([dataset.images], numbered_names(nc))
 
     assert ("subtract 1 from the class of every row" in caught.value.fix) == from_one
     assert caught.value.fix.endswith("names in the data-set YAML")
@@ -182,7 +183,7 @@ def test_two_images_with_one_label_file_are_named(dataset):
     first, second = dataset("a", suffix=".jpg"), dataset("a", suffix=".png")
 
     with pytest.raises(DataError, match="share the labels") as caught:
-        scan_dataset([dataset.images], nc=1)
+        scan_dataset([dataset.images], numbered_names(1))
     assert first in caught.value.what
     assert second in caught.value.what
 
@@ -191,7 +192,7 @@ def test_a_data_set_without_a_label_is_an_error_that_says_where_labels_belong(da
     dataset("a", None)
 
     with pytest.raises(DataError, match="none of the 1 images has a label") as caught:
-        scan_dataset([dataset.images], nc=1)
+        scan_dataset([dataset.images], numbered_names(1))
     assert str(dataset.labels / "a.txt") in caught.value.what
 
 
@@ -201,7 +202,7 @@ def test_the_data_set_is_not_touched(dataset, tmp_path):
     path.write_bytes(path.read_bytes() + b"\0\0")  # YOLOv5 would write this image anew
     before = tree_digest(tmp_path)
 
-    scan_dataset([dataset.images], nc=1)
+    scan_dataset([dataset.images], numbered_names(1))
 
     assert tree_digest(tmp_path) == before
 
@@ -211,7 +212,7 @@ def test_the_second_scan_comes_from_the_cache_and_is_the_same(dataset, caplog):
     fill(dataset, 120, "".join(f"0 0.5 0.5 0.2 0.{number}\n" for number in range(10, 20)))
     dataset("z", "0 0.1 0.1 0.3 0.1 0.3 0.3\nword 0 0 0 0\n")
 
-    first, second = (scan_dataset([dataset.images], nc=1) for _ in range(2))
+    first, second = (scan_dataset([dataset.images], numbered_names(1)) for _ in range(2))
 
     assert (first.cached, second.cached) == (False, True)
     assert "121 images, 0 backgrounds, 0 unreadable, 1 bad row (cached)" in caplog.text
@@ -227,7 +228,7 @@ def test_the_second_scan_comes_from_the_cache_and_is_the_same(dataset, caplog):
 @pytest.mark.parametrize("change", ["label", "image", "new", "gone", "label gone"])
 def test_any_change_of_the_data_set_is_noticed(dataset, change):
     fill(dataset, 4)
-    scan_dataset([dataset.images], nc=1)
+    scan_dataset([dataset.images], numbered_names(1))
 
     if change == "label":
         (dataset.labels / "good000.txt").write_text("0 0.5 0.5 0.3 0.2\n")
@@ -239,27 +240,27 @@ def test_any_change_of_the_data_set_is_noticed(dataset, change):
         (dataset.images / "good003.jpg").unlink()
     else:
         (dataset.labels / "good000.txt").unlink()
-    result = scan_dataset([dataset.images], nc=1)
+    result = scan_dataset([dataset.images], numbered_names(1))
 
     assert not result.cached
     assert len(result) == {"new": 5, "gone": 3}.get(change, 4)
     assert result.missing == (change == "label gone")
     assert result.shapes[0].tolist() == ([50, 60] if change == "image" else [24, 32])
-    assert scan_dataset([dataset.images], nc=1).cached
+    assert scan_dataset([dataset.images], numbered_names(1)).cached
 
 
 def test_the_number_of_classes_is_part_of_the_cache(dataset):
     fill(dataset, 3, "4 0.5 0.5 0.1 0.1")
-    scan_dataset([dataset.images], nc=5)
+    scan_dataset([dataset.images], numbered_names(5))
 
     with pytest.raises(DataError, match="class 4, but the data-set YAML has 3 classes"):
-        scan_dataset([dataset.images], nc=3)
+        scan_dataset([dataset.images], numbered_names(3))
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "folder"])
 def test_a_damaged_cache_is_not_used(dataset, damage):
     fill(dataset, 3)
-    scan_dataset([dataset.images], nc=1)
+    scan_dataset([dataset.images], numbered_names(1))
     file = cache_file([dataset.images])
     content = file.read_bytes()
     file.unlink()
@@ -268,12 +269,12 @@ def test_a_damaged_cache_is_not_used(dataset, damage):
     else:
         file.write_bytes({"cut": content[: len(content) // 2], "text": b"not an archive", "empty": b""}[damage])
 
-    result = scan_dataset([dataset.images], nc=1)
+    result = scan_dataset([dataset.images], numbered_names(1))
 
     assert not result.cached
     assert len(result) == 3
     if damage != "folder":
-        assert scan_dataset([dataset.images], nc=1).cached
+        assert scan_dataset([dataset.images], numbered_names(1)).cached
 
 
 def test_without_a_cache_folder_everything_else_works(dataset, tmp_path, monkeypatch):
@@ -281,7 +282,7 @@ def test_without_a_cache_folder_everything_else_works(dataset, tmp_path, monkeyp
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
 
-    assert [scan_dataset([dataset.images], nc=1).cached for _ in range(2)] == [False, False]
+    assert [scan_dataset([dataset.images], numbered_names(1)).cached for _ in range(2)] == [False, False]
 
 
 def test_without_a_home_folder_everything_else_works(dataset, monkeypatch):
@@ -292,12 +293,12 @@ def test_without_a_home_folder_everything_else_works(dataset, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", no_home)
 
-    assert [scan_dataset([dataset.images], nc=1).cached for _ in range(2)] == [False, False]
+    assert [scan_dataset([dataset.images], numbered_names(1)).cached for _ in range(2)] == [False, False]
 
 
 def test_the_cache_holds_no_pickles(dataset):
     fill(dataset, 3)
-    scan_dataset([dataset.images], nc=1)
+    scan_dataset([dataset.images], numbered_names(1))
 
     with np.load(cache_file([dataset.images]), allow_pickle=False) as arrays:
         assert all(arrays[name].dtype != object for name in arrays.files)
@@ -308,7 +309,7 @@ def test_scans_at_the_same_time_do_not_disturb_each_other(dataset):
     results = []
 
     def scan():
-        results.append(scan_dataset([dataset.images], nc=1))
+        results.append(scan_dataset([dataset.images], numbered_names(1)))
 
     threads = [threading.Thread(target=scan) for _ in range(6)]
     for thread in threads:
@@ -324,7 +325,7 @@ def test_one_thread_and_many_find_the_same(dataset, monkeypatch):
     monkeypatch.setattr(scan_module, "load_table", lambda file, digest: None)
     fill(dataset, 300)
 
-    one, many = (scan_dataset([dataset.images], nc=1, workers=workers) for workers in (1, 8))
+    one, many = (scan_dataset([dataset.images], numbered_names(1), workers=workers) for workers in (1, 8))
 
     assert one.image_paths == many.image_paths
     np.testing.assert_array_equal(np.concatenate(one.labels), np.concatenate(many.labels))

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from utils.class_names import numbered_names
 from utils.data.image.read import read_image
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.spec import load_data_spec
@@ -101,7 +102,7 @@ def test_programs_that_start_at_once_all_find_the_whole_set(few, tmp_path):
 def test_the_set_passes_its_own_scan(few, tmp_path):
     draw_shapes_dataset(tmp_path / "set")
 
-    result = scan_dataset([tmp_path / "set/images/train"], nc=len(CLASSES))
+    result = scan_dataset([tmp_path / "set/images/train"], numbered_names(len(CLASSES)))
 
     assert len(result) == 6
     assert result.found == 6

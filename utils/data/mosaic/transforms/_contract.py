@@ -2,17 +2,22 @@
 
 A transform is a class with ``keys``, the hyper-parameters that it reads, and a constructor that takes their values in
 that order. It is used when one of the values is not zero; a hyper-parameter file without the key switches it off.
+``rgb_only`` names those of the keys that mean something for RGB of 8 bits alone; for other pixels they are off.
 Calling it with a Sample and a random generator returns a Sample. It may write into the image, must draw every random
 number from the generator, and must leave boxes between 0 and 1.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from utils.pixels import RGB, PixelFormat
 from utils.registry import Registry
+
+log = logging.getLogger(__name__)
 
 TRANSFORMS = Registry("transform")
 
@@ -21,12 +26,13 @@ TRANSFORMS = Registry("transform")
 class Sample:
     """A picture and what is on it."""
 
-    image: np.ndarray  # (H, W, 3) uint8 RGB
+    image: np.ndarray  # (H, W, C) uint8 or uint16, of three channels RGB
     labels: np.ndarray  # (n, 5) [class, cx, cy, w, h], 0–1
 
 
 class Transform(Protocol):
     keys: tuple[str, ...]
+    rgb_only: tuple[str, ...]
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
 
@@ -35,10 +41,23 @@ def register_transform(cls: type) -> type:
     return TRANSFORMS.register(cls.__name__.lower())(cls)
 
 
-def build_transforms(values: Mapping[str, float]) -> list[Callable[[Sample, np.random.Generator], Sample]]:
+def build_transforms(
+    values: Mapping[str, float], pixels: PixelFormat = RGB
+) -> list[Callable[[Sample, np.random.Generator], Sample]]:
     """Return the transforms that the hyper-parameters switch on, in the order of their names."""
+    if pixels != RGB:
+        values = _without_colors(values, pixels)
     chosen = [TRANSFORMS.get(name) for name in sorted(TRANSFORMS)]
     return [cls(*(values.get(key, 0.0) for key in cls.keys)) for cls in chosen if any(map(values.get, cls.keys))]
+
+
+def _without_colors(values: Mapping[str, float], pixels: PixelFormat) -> dict[str, float]:
+    """Return the values with those at 0 that are for RGB alone, and say so."""
+    rgb_only = [key for name in sorted(TRANSFORMS) for key in TRANSFORMS.get(name).rgb_only]
+    off = [key for key in rgb_only if values.get(key)]
+    if off:
+        log.info("%s: for RGB of 8 bits only, not for %s: switched off", ", ".join(off), pixels)
+    return {key: 0.0 if key in off else value for key, value in values.items()}
 
 
 def transform_keys() -> list[str]:

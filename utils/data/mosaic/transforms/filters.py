@@ -16,6 +16,7 @@ GRID = (8, 8)
 @register_transform
 class Filters:
     keys = ("blur", "median_blur", "gray", "clahe")
+    rgb_only = ("median_blur", "gray", "clahe")  # OpenCV has the median of few channels and bits
 
     def __init__(self, blur: float, median_blur: float, gray: float, clahe: float) -> None:
         self.steps = ((blur, _blur), (median_blur, _median_blur), (gray, _gray), (clahe, _clahe))
@@ -30,7 +31,7 @@ class Filters:
 
 def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     side = int(rng.choice(KERNELS))
-    return cv2.blur(image, (side, side))
+    return cv2.blur(image, (side, side)).reshape(image.shape)  # which lacks an axis of one channel
 
 
 def _median_blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ CUT = -0.4999  # what rounding needs to become cutting; -0.5 would be a tie for 
 class Hsv:
     """Multiply hue, saturation and value by factors from 1 ± the three gains."""
 
-    keys = ("hsv_h", "hsv_s", "hsv_v")
+    keys = rgb_only = ("hsv_h", "hsv_s", "hsv_v")
 
     def __init__(self, hue: float, saturation: float, value: float) -> None:
         self.gains = np.array([hue, saturation, value])

@@ -1,0 +1,51 @@
+"""Find Pascal VOC's XML files, and the images that its lists of ids name.
+
+The file of an image lies in the folder Annotations beside the image's folder, or beside the image, as LabelImg has it.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.data.scan.discovery import OUTSIDE_FIX, prefixes
+from utils.data.scan.voc_lists import ANNOTATIONS
+from utils.errors import DataError
+from utils.text import visible
+
+
+def xml_files(images: Sequence[str]) -> dict[str, str]:
+    """Return the XML file of each image that has one; no file is opened."""
+    listed: dict[str, list[tuple[str, set[str]]]] = {}  # folder of images → places with the stems that lie there
+    for folder in {image.rpartition(os.sep)[0] for image in images}:
+        parent = folder.rpartition(os.sep)[0]
+        places = [folder, *(parent + os.sep + name for name in ANNOTATIONS)]
+        listed[folder] = [(place, stems) for place in places if (stems := _xml_stems(place))]
+    found: dict[str, str] = {}
+    for image in images if any(listed.values()) else ():
+        folder, _, name = image.rpartition(os.sep)
+        stem = name.rpartition(".")[0]
+        place = next((place for place, stems in listed[folder] if stem in stems), None)
+        if place is not None:
+            found[image] = f"{place}{os.sep}{stem}.xml"
+    return found
+
+
+def _xml_stems(folder: str) -> set[str]:
+    try:
+        return {name[:-4] for name in os.listdir(folder) if name.endswith(".xml")}  # noqa: PTH208 - names are enough
+    except OSError:
+        return set()
+
+
+def check_xml_links(files: Sequence[str], fence: Sequence[Path]) -> None:
+    """Raises: DataError naming the first XML file that is a link out of the folders of the ``fence``."""
+    inside = prefixes(fence)
+    outside = [
+        file
+        for file in files
+        if os.path.islink(file)  # noqa: PTH114 - making a Path takes longer than the call
+        and not os.path.realpath(file).startswith((*inside, os.path.realpath(file.rpartition(os.sep)[0]) + os.sep))
+    ]
+    if outside:
+        what = f"{len(outside)} annotation files are links that leave the folders of the data set"
+        raise DataError(f"{what}; the first is {visible(outside[0])}", OUTSIDE_FIX)

@@ -1,0 +1,1 @@
+"""Look for what is wrong with a data set before hours are spent on it."""

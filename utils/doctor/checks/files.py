@@ -1,0 +1,90 @@
+"""Files that cannot be read, rows that make no sense, images and labels that do not find each other."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from utils.data.image.read import IMAGE_SUFFIXES
+from utils.doctor.facts import ERROR, NOTE, WARNING, Example, Facts, Finding
+
+MANY_UNLABELLED = 0.1  # share of a split
+
+
+def refused(facts: Facts) -> Iterator[Finding]:
+    """What the scan of a training would stop at."""
+    for split, error in facts.refusals.items():
+        severity = WARNING if split == "test" else ERROR
+        what = error.what.partition("\n")[0]
+        command = "val.py --task test" if split == "test" else "train.py"
+        yield Finding(severity, f"{command} refuses the images of {split}: {what}", error.fix)
+
+
+def unusable_pictures(facts: Facts) -> Iterator[Finding]:
+    images = [problem for problem in facts.problems if not problem.line]
+    examples = [facts.at_problem(problem) for problem in images]
+    yield from Finding.of(
+        WARNING,
+        "images that cannot be used, which training leaves out",
+        "replace or remove these files; a label file that cannot be read costs its image too",
+        examples,
+    )
+
+
+def bad_rows(facts: Facts) -> Iterator[Finding]:
+    examples = [facts.at_problem(problem) for problem in facts.problems if problem.line]
+    fix = "write each row as class cx cy w h, all but the class divided by the width or height of the image"
+    if any("looks like pixels" in example.text for example in examples):
+        fix = "coordinates in pixels: divide x and w by the width of the image, y and h by its height"
+    yield from Finding.of(WARNING, "label rows that make no sense, which training leaves out", fix, examples)
+
+
+def wrong_classes(facts: Facts) -> Iterator[Finding]:
+    examples = [facts.at_problem(problem) for problem in facts.bad_classes]
+    yield from Finding.of(ERROR, "label rows of a class that does not exist", facts.class_fix, examples)
+
+
+def repaired_rows(facts: Facts) -> Iterator[Finding]:
+    yield from Finding.of(
+        NOTE,
+        "label rows that are repaired when they are read: clipped to the image, or left out as repeated",
+        "nothing has to be done; whoever wrote the labels may want to know",
+        [facts.at_problem(problem) for problem in facts.repairs],
+    )
+
+
+def orphan_labels(facts: Facts) -> Iterator[Finding]:
+    yield from Finding.of(
+        WARNING,
+        "label files without an image",
+        f"add the image or remove the file; images end in {' '.join(sorted(IMAGE_SUFFIXES))}",
+        [Example(path, 0, "no image of this name") for path in facts.orphans],
+    )
+
+
+def unlabelled_pictures(facts: Facts) -> Iterator[Finding]:
+    for split in facts.splits:
+        own = [index for index, picture in enumerate(facts.pictures) if picture.split == split and picture.shape]
+        examples = [facts.at_picture(i, "no label file") for i in own if not facts.pictures[i].has_labels]
+        yield from Finding.of(
+            WARNING if len(examples) > MANY_UNLABELLED * len(own) else NOTE,
+            f"images of {split}, of {len(own)}, without a label file, which teach that nothing is there",
+            "if objects are there, label them; if not, an empty label file says that somebody has looked",
+            examples,
+        )
+
+
+def shared_labels(facts: Facts) -> Iterator[Finding]:
+    """Images that differ in their suffix only, so that one label file belongs to both."""
+    owners = defaultdict(dict)
+    for index, picture in enumerate(facts.pictures):
+        owners[picture.label_file].setdefault(picture.path, index)
+    groups = [list(images.values()) for images in owners.values() if len(images) > 1]
+    examples = []
+    for first, *others in groups:
+        text = f"shares its label file with {facts.shown(facts.pictures[first].path)}"
+        examples += [facts.at_picture(index, text) for index in others]
+    yield from Finding.of(
+        ERROR,
+        "images that share their label file with another of the same name",
+        "rename or remove one of the two",
+        examples,
+    )

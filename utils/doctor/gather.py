@@ -1,0 +1,169 @@
+"""Gather the facts about a data set, however bad it is: the one place where the doctor meets the scan."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.data.image.read import ImageError, image_suffixes
+from utils.data.scan.annotations import Annotations, Outcome, Reader
+from utils.data.scan.check_files import class_fix, verify
+from utils.data.scan.coco_file import is_coco_file
+from utils.data.scan.discovery import find_images, label_path
+from utils.data.scan.label_folders import find_orphans, list_label_folders
+from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan_result import Problem
+from utils.data.scan.sources import find_annotations
+from utils.data.scan.spec import SPLITS, DataSpec
+from utils.data.scan.yolo import YoloAnnotations
+from utils.doctor.facts import Facts, Picture
+from utils.doctor.pixels import Pixels, read_pixels
+from utils.errors import DataError
+from utils.pixels import PixelFormat
+from utils.progress import progress_bar
+
+THREADS = 4  # that read and decode; more would wait for the same cores
+
+
+class _Item(NamedTuple):
+    """An image, the file that tells what is in it, and who reads that."""
+
+    image: str
+    file: str  # the image itself where one file tells of all
+    source: int
+    index: int
+
+
+@dataclass
+class _Split:
+    sources: list[Annotations] = field(default_factory=list)
+    items: list[_Item] = field(default_factory=list)
+    refusal: DataError | None = None
+
+
+def gather_facts(spec: DataSpec, imgsz: int) -> Facts:
+    """Return what the files of all splits say, each picture decoded once. The data set is only read."""
+    splits = {split: _list_split(spec, split) for split in SPLITS if getattr(spec, split)}
+    items: dict[tuple[str, str], tuple[Reader, int]] = {}
+    for split in splits.values():
+        readers = [source.reader() for source in split.sources]
+        for item in split.items:
+            items.setdefault((item.image, item.file), (readers[item.source], item.index))
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        seen = pool.map(lambda pair: _examine(pair[0], *items[pair], spec.pixels), items)
+        with progress_bar(_Sized(seen, len(items)), f"{'pictures':>22}", stays=False) as outcomes:
+            known = dict(zip(items, outcomes, strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+    claimed = {item.file for split in splits.values() for item in split.items}
+    return _facts(spec, imgsz, splits, known, [file for file in _orphans(splits) if file not in claimed])
+
+
+class _Sized:
+    """An iterator of known length, as the progress bar needs one."""
+
+    def __init__(self, items: Iterator, length: int) -> None:
+        self.items, self.length = items, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator:
+        return self.items
+
+
+def _list_split(spec: DataSpec, split: str) -> _Split:
+    result = _Split()
+    try:
+        with _quiet_scan():
+            result.sources = _sources(spec, getattr(spec, split))
+            result.items = sorted(_items(result.sources))
+            scan_dataset(getattr(spec, split), spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
+    except DataError as error:
+        result.refusal = error
+    return result
+
+
+def _sources(spec: DataSpec, paths: Sequence[Path]) -> list[Annotations]:
+    """Return who tells what is in the images; where training would refuse them all, the label files."""
+    suffixes = image_suffixes(spec.pixels)
+    try:
+        return find_annotations(paths, spec.names, spec.root, spec.fence, suffixes)
+    except DataError:
+        images = find_images([path for path in paths if not is_coco_file(path)], spec.fence, suffixes)
+        return [YoloAnnotations(images, [label_path(image) for image in images], spec.nc)]
+
+
+def _items(sources: Sequence[Annotations]) -> Iterator[_Item]:
+    for number, source in enumerate(sources):
+        files = source.files if len(source.files) == len(source.images) else source.images
+        for index, (image, file) in enumerate(zip(source.images, files, strict=True)):
+            yield _Item(image, file, number, index)
+
+
+@contextmanager
+def _quiet_scan() -> Iterator[None]:
+    """Keep back what the scan logs, all of which the findings say again."""
+    logger = logging.getLogger("utils.data.scan")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _examine(image: str, reader: Reader, index: int, format_: PixelFormat) -> tuple[Outcome, Pixels | None]:
+    outcome = verify(image, reader, index, format_)
+    if outcome.shape is None:
+        return outcome, None
+    try:
+        return outcome, read_pixels(image, format_)[0]
+    except (ImageError, OSError) as error:
+        reason = error.reason if isinstance(error, ImageError) else str(error.strerror)
+        return Outcome(problems=[*outcome.problems, Problem(image, 0, reason)]), None
+
+
+def _orphans(splits: dict[str, _Split]) -> Iterable[str]:
+    orphans = {}
+    for source in (source for split in splits.values() for source in split.sources):
+        if isinstance(source, YoloAnnotations):
+            folders = list_label_folders(source.files)
+            orphans |= dict.fromkeys(find_orphans(source.images, folders.unclaimed))
+    return orphans
+
+
+def _facts(spec: DataSpec, imgsz: int, splits: dict[str, _Split], known: dict, orphans: list[str]) -> Facts:
+    pictures, rows, lines, owners = [], [], [], []
+    for name, split in splits.items():
+        for pair in ((item.image, item.file) for item in split.items):
+            outcome, pixels = known[pair]
+            rows += [tuple(box) for box in outcome.rows.boxes]
+            lines += outcome.rows.lines or [0] * len(outcome.rows.boxes)  # only label files have lines
+            owners += [len(pictures)] * len(outcome.rows.boxes)
+            pictures.append(Picture(*pair, name, outcome.shape, outcome.has_file, pixels))
+    outcomes = [outcome for outcome, _ in known.values()]
+    bad_classes = [problem for outcome in outcomes for problem in outcome.bad_classes]
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    files = [(pair[1], outcome) for pair, (outcome, _) in known.items()]
+    return Facts(
+        spec=spec,
+        imgsz=imgsz,
+        pictures=pictures,
+        boxes=table[:, 1:],
+        classes=table[:, 0].astype(np.int64),
+        owners=np.array(owners, np.int64),
+        lines=np.array(lines, np.int64),
+        problems=[problem for outcome in outcomes for problem in outcome.problems],
+        bad_classes=bad_classes,
+        class_fix=class_fix(outcomes, spec.nc) if bad_classes else "",
+        repairs=[Problem(file, *repair) for file, outcome in files for repair in outcome.rows.repairs],
+        orphans=orphans,
+        refusals={name: split.refusal for name, split in splits.items() if split.refusal},
+    )

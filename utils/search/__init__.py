@@ -1,0 +1,1 @@
+"""Several trainings in place of one: a search for better hyper-parameters (--evolve), one for each seed (--seeds)."""
