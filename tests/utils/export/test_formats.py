@@ -93,6 +93,37 @@ def test_each_file_gives_the_predictions_of_the_model(folders, model, kind, file
     torch.testing.assert_close(found[..., 4:], expected[..., 4:], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_each_format_takes_images_of_other_channels_and_of_16_bits(tmp_path, channels):
+    model = finding_model(ch=channels, bits=16)
+    images = torch.rand(1, channels, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(images)[0]
+
+    names = tuple(form.name for form in WRITTEN)
+    files = export.run(weights=checkpoint(tmp_path, model), include=names, imgsz=(64,))
+
+    for file in files:
+        backend = load_backend(file)
+        assert (backend.channels, backend.bits) == (channels, 16)
+        torch.testing.assert_close(backend(images).output, expected, rtol=0, atol=1e-3)
+        report = json.loads(file.with_name(f"{file.name}.json").read_text())
+        assert (report["channels"], report["bits"]) == (channels, 16)
+        assert [figures["shape"] for figures in report["verification"]] == [[1, channels, 64, 64]]
+
+
+def test_suppression_in_the_file_and_open_sizes_go_with_four_channels(tmp_path):
+    weights = checkpoint(tmp_path, finding_model(ch=4))
+
+    files = export.run(weights=weights, include=("onnx", "openvino"), nms=True, dynamic=True, imgsz=(64,))
+    files += export.run(weights=weights, include=("torchscript",), dynamic=True, imgsz=(64,))
+
+    for file in files:
+        backend = load_backend(file)
+        assert (backend.channels, backend.bits, backend.fixed_size) == (4, 8, None)
+        assert len(backend(torch.rand(3, 4, 32, 96)).output) == 3
+
+
 @pytest.mark.parametrize("file", DYNAMIC)
 def test_a_report_beside_the_file_tells_what_was_measured(folders, file):
     report = json.loads((folders["dynamic"] / f"{file}.json").read_text())
@@ -286,9 +317,13 @@ def test_a_torchscript_file_of_another_program_runs(tmp_path):
         ("[" * 100_000, "has no config.txt"),
         ('{"stride": 32, "names": ["a", "b", "c"]}', "names no shape"),
         ('{"shape": [0, 3, 64, 64]}', "names no shape"),
+        ('{"shape": [1, 17, 64, 64]}', "names no shape"),
+        ('{"shape": [1, "3", 64, 64]}', "names no shape"),
         ('{"shape": [1, 3, 64, "x"]}', "its image size is"),
         ('{"shape": [1, 3, 64, 64], "names": ["a"]}', "the stride ''"),
         ('{"shape": [1, 3, 64, 64], "stride": 32, "names": ["a"]}', "neither"),
+        ('{"shape": [1, 3, 64, 64], "stride": 32, "names": ["a"], "bits": 12}', "images of '12' bits"),
+        ('{"shape": [1, 3, 64, 64], "stride": 32, "names": ["a"], "channels": 0}', "images of '0' channels"),
     ],
 )
 def test_a_torchscript_file_without_its_facts_is_refused(tmp_path, record, words):
