@@ -108,7 +108,8 @@ def test_the_file_tells_stride_names_size_data_and_the_comparison(dynamic):
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
     told = {"stride", "names", "layout", "imgsz", "input", "output", "letterbox", "license", "data", "verification"}
-    assert set(metadata) == told
+    assert set(metadata) == told | {"channels", "bits"}
+    assert (metadata["channels"], metadata["bits"]) == ("3", "8")
     assert metadata["stride"] == "16"
     assert metadata["layout"] == "BN5C"
     assert metadata["names"] == "{0: 'class 0', 1: 'class 1', 2: 'class 2'}"
