@@ -4,6 +4,7 @@ python train.py --cfg models/yolov5s-emo.yaml                      # the embedde
 python train.py --cfg models/yolov5s-emo.yaml --data my.yaml       # your own data
 python train.py --weights yolov5s.pt --data my.yaml --epochs 50    # fine-tune an official checkpoint
 python train.py --resume                                           # go on with the newest run
+python train.py --data my.yaml --show-aug                          # pictures of what it would see
 python train.py --config runs/train/exp/opt.yaml --dry-run         # the options of a run; what would it take?
 python train.py --data my.yaml --device 0,1                        # on two GPUs; torchrun starts it too
 python train.py --data my.yaml --epochs 30 --evolve 100            # search for better hyper-parameters
@@ -39,6 +40,10 @@ def main(cfg: TrainConfig) -> Path | None:
         from utils.training.dry_run import dry_run
 
         return dry_run(cfg)
+    if cfg.show_aug is not None:
+        from utils.training.show_aug import show_aug
+
+        return show_aug(cfg)
     from utils.training.loop import train
 
     return train(cfg)

@@ -26,21 +26,19 @@ from utils.plots.image_file import write_image
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE, CONTRIBUTING = (ROOT / name for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md"))
-NAMES = ("add-a-backbone", "add-a-head", "migrate", "fusing", "models", "resume", "several-gpus", "doctor", "memory")
-TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, DATA, COMPILE = (
-    ROOT / f"docs/{name}.md" for name in (*NAMES, "reports", "search", "channels", "data", "compile")
+TUTORIAL, HEAD, MIGRATION, MODELS, GPUS, COMPILE = (
+    ROOT / f"docs/{name}.md"
+    for name in ("add-a-backbone", "add-a-head", "migrate", "models", "several-gpus", "compile")
 )
-EXPORT = ROOT / "docs/export.md"
-PAGES = [README, CHINESE, TUTORIAL, HEAD, MIGRATION, FUSING, MODELS, RESUME, GPUS, DOCTOR, MEMORY, REPORTS, SEARCH]
-PAGES += [CHANNELS, DATA, COMPILE, EXPORT]
-# the pages whose commands are run, with -m slow
-RUN = [README, TUTORIAL, HEAD, MIGRATION, FUSING, RESUME, DOCTOR, MEMORY, REPORTS, SEARCH, CHANNELS, DATA, EXPORT]
+# docs/python.md has no commands; its code is run by test_docs_python.py
+PAGES = [README, CHINESE, *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs/python.md"})]
 READ = {  # the pages whose commands are not, and why
     CHINESE: "its commands are those of README.md, see test_both_readmes_have_the_same_structure_blocks_and_names",
     COMPILE: "compiling takes minutes; tests/utils/training/test_compiling.py compiles a small model, with -m slow",
     GPUS: "they need several GPUs; tests/utils/training/test_processes.py trains in two processes",
     CONTRIBUTING: "its commands run these very tests",
 }
+RUN = [page for page in PAGES if page not in (*READ, MODELS)]  # the pages whose commands are run, with -m slow
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
 SCRIPTS += ("-m utils.doctor", "-m utils.report")
 
@@ -51,6 +49,9 @@ NOT_RUN = {  # words of the commands that are not run even there, and why
     "make test": "would run this test",
     "pip install": "needs the network",
     "coco128": "needs data from the network",
+    "--source 0": "needs a camera",
+    "--source rtsp": "needs a camera in the network",
+    "screen 1": "needs a screen",
 }
 SLOW = ("pytest", "benchmark.py", "export.py", ".onnx", "val.py", "--fuse-check", "--list-backbones")  # with -m slow
 

@@ -23,7 +23,15 @@ from utils.parser import Parser, build_parser
 from utils.registry import suggest
 
 SEVERAL = ("evolve", "evolve_space", "storage", "study", "seeds")  # which trainings there are, not how one is done
-SINGLE_CALL = ("resume", "config", "print_config", "dry_run", "local_rank", *SEVERAL)  # options that no file gives
+SINGLE_CALL = (
+    "resume",
+    "config",
+    "print_config",
+    "dry_run",
+    "show_aug",
+    "local_rank",
+    *SEVERAL,
+)  # options that no file gives
 
 
 def option(

@@ -1,7 +1,9 @@
 """Hyper-parameters, each declared once: as a field, with its range, of the frozen dataclass that reads it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import Field, field, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from utils.errors import ConfigError
@@ -34,3 +36,17 @@ def take(cls: type[Values], hyp: Mapping[str, Any], **others: Any) -> Values:
     if missing:
         raise ConfigError(f"hyper-parameter {missing[0]!r} is missing", "add it, as in the files of data/hyps")
     return cls(**{name: hyp[name] for name in known if name in hyp}, **others)
+
+
+def checked(path: str | Path, key: str, value: Any, item: Field) -> Any:
+    """Return ``value`` if it is a number in the range of its field, the default for None if the field is optional.
+
+    Raises: ConfigError naming ``path`` and ``key``.
+    """
+    if value is None and item.metadata["optional"]:
+        return item.default
+    low, high = limits(item)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high or not math.isfinite(value):
+        raise ConfigError(f"{path}: {key}: {value!r} is not a number from {low:g} to {high:g}", f"correct {key}")
+    return value

@@ -249,6 +249,15 @@ class TrainConfig(Given):
         "folder is made",
         group=INSTEAD,
     )
+    show_aug: int | None = option(
+        None,
+        help="draw the first N pictures of the training as it sees them, with their boxes, beside the images they are "
+        "made of; 8 without a number; they are in runs/aug unless --project says otherwise",
+        const=8,
+        low=1,
+        high=1000,
+        group=INSTEAD,
+    )
     seed: int = option(0, **SEED, group=RARELY)
     autoanchor: bool = option(
         True, help="fit the anchors to the data if they are poor", aliases=("--noautoanchor",), group=RARELY

@@ -15,7 +15,8 @@ from utils.data.mosaic.drawing import Painter, plan_drawing
 from utils.data.mosaic.perspective import warp_labels
 from utils.data.mosaic.ragged import Ragged
 from utils.data.mosaic.tiles import Objects, partners, place_objects
-from utils.data.mosaic.transforms._contract import Sample, build_transforms
+from utils.data.mosaic.transforms._contract import Sample, Step, build_transforms
+from utils.data.mosaic.transforms._listed import build_listed
 from utils.data.order import Members, Order, own_part
 from utils.data.rng import Stream, generator
 from utils.data.scan.scan_result import ScanResult
@@ -45,8 +46,14 @@ class TrainBatches:
         polygons = [polygon for image in scan.segments for polygon in image]
         self.polygons = Ragged.join(polygons, 2) if any(map(len, polygons)) else None
         assert self.polygons is None or len(polygons) == len(self.labels.values), "a polygon, or none, for each row"
-        self.transforms = build_transforms(augment.transform_values, store.pixels)
+        self.transforms = self._build_transforms()
         self._painter = Painter(store.pixels)
+
+    def _build_transforms(self) -> list[Step]:
+        augment, pixels = self.augment, self.store.pixels
+        if augment.transforms is None:
+            return build_transforms(augment.transform_values, pixels)
+        return build_listed(augment.transforms, "hyper-parameters", pixels, self.order.members(0, 0).shape)
 
     def __len__(self) -> int:
         return len(self.order)

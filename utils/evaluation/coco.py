@@ -13,28 +13,12 @@ import numpy as np
 from utils.data.scan.coco import CocoAnnotations
 from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.spec import DataSpec
+from utils.detection.coco import COCO_IDS, coco_rows
 from utils.evaluation.evaluate import ImageResult
 
 log = logging.getLogger(__name__)
 
-# the ids that the 80 classes have among the 90 of the annotation file: ten were never used
-COCO_IDS = tuple(i for i in range(1, 91) if i not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 ANNOTATIONS = "annotations/instances_val2017.json"
-
-
-def coco_rows(
-    image_id: int | str, detections: Sequence[Sequence[float]], category_ids: Sequence[int] | None = None
-) -> list[dict]:
-    """Return the entries of an image's detections ``(n, 6)`` [xyxy, confidence, class], in pixels of the file."""
-    return [
-        {
-            "image_id": image_id,
-            "category_id": category_ids[int(class_id)] if category_ids else int(class_id),
-            "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
-            "score": round(confidence, 5),
-        }
-        for x1, y1, x2, y2, confidence, class_id in detections
-    ]
 
 
 def is_coco(split: Sequence[Path]) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from utils.data.batch import Batch
+from utils.detection.coco import coco_rows
 from utils.detection.names import image_ids, output_stems
 from utils.detection.writers import label_lines, make_folder
-from utils.evaluation.coco import CocoTruth, coco_rows, coco_score, coco_table
+from utils.evaluation.coco import CocoTruth, coco_score, coco_table
 from utils.evaluation.evaluate import ImageResult
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.confusion import ConfusionMatrix

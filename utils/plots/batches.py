@@ -22,8 +22,19 @@ NAME_LENGTH, GAP = 40, 2
 Marks = tuple[np.ndarray, list[str], list[Color]]  # boxes (n, 4) xyxy in pixels, texts, colours
 
 
-def plot_batch(images: Tensor, targets: Tensor, path: Path, *, paths: Sequence[str], names: Mapping[int, str]) -> None:
-    """Draw a batch with its ground truth: images (B, C, H, W) and targets (T, 6) as the loader gives them."""
+def plot_batch(
+    images: Tensor,
+    targets: Tensor,
+    path: Path,
+    *,
+    paths: Sequence[str],
+    names: Mapping[int, str],
+    group: int = 1,
+) -> None:
+    """Draw a batch with its ground truth: images (B, C, H, W) and targets (T, 6) as the loader gives them.
+
+    Each ``group`` of images stands in one row.
+    """
     height, width = images.shape[-2:]
     names = distinct_names(names)
     targets = targets.cpu().float()
@@ -33,7 +44,7 @@ def plot_batch(images: Tensor, targets: Tensor, path: Path, *, paths: Sequence[s
         own = targets[:, 0] == index
         classes = targets[own, 1].int().tolist()
         marks.append((boxes[own].numpy(), [names[c] for c in classes], [color_of(c) for c in classes]))
-    write_image(path, _mosaic(images, marks, paths, nothing="no labels"))
+    write_image(path, _mosaic(images, marks, paths, nothing="no labels", group=group))
 
 
 def plot_detections(
@@ -48,11 +59,11 @@ def plot_detections(
     write_image(path, _mosaic(images, marks, paths, nothing="no detections"))
 
 
-def _mosaic(images: Tensor, marks: Sequence[Marks], paths: Sequence[str], nothing: str) -> np.ndarray:
+def _mosaic(images: Tensor, marks: Sequence[Marks], paths: Sequence[str], nothing: str, group: int = 1) -> np.ndarray:
     """Return the drawn images row by row; each row fills the width, whatever the number of its images."""
     tiles = images[: len(marks)].permute(0, 2, 3, 1).cpu().numpy()
     height, width = tiles.shape[1:3]
-    rows = _rows(len(tiles))
+    rows = _rows(len(tiles), group)
     most, strips = max(rows), CAPTION * len(rows)
     total = sum(height * most / count for count in rows)  # of the rows, in pixels of an image in the longest
     enlarged = max(1.0, MIN_TILE / max(height, width))
@@ -71,10 +82,11 @@ def _mosaic(images: Tensor, marks: Sequence[Marks], paths: Sequence[str], nothin
     return np.vstack(parts)
 
 
-def _rows(count: int) -> list[int]:
-    """Return how many images stand in each row: about a square, none of whose places is empty."""
-    rows = math.isqrt(count)
-    return [count // rows + (row < count % rows) for row in range(rows)]
+def _rows(count: int, group: int) -> list[int]:
+    """Return how many images stand in each row: about a square, none of whose places is empty, of whole groups."""
+    groups = count // group
+    rows = min(math.isqrt(count), groups)
+    return [group * (groups // rows + (row < groups % rows)) for row in range(rows)]
 
 
 def _caption(path: str, note: str, width: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import yaml
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from utils.data.mosaic.transforms._listed import LIST
 from utils.loggers.row import METRICS
 from utils.plots.evolve import plot_genes, plot_history
 from utils.runs import write_text
@@ -43,7 +44,8 @@ def write_tables(study: Study, folder: Path, about: str) -> None:
 def _row(trial: FrozenTrial) -> dict[str, float]:
     figures = trial.user_attrs[FIGURES]
     losses = {name: value for name, value in figures.items() if name not in METRICS}
-    hyp = {name: math.nan if value is None else value for name, value in trial.user_attrs[HYP].items()}
+    values = {name: value for name, value in trial.user_attrs[HYP].items() if name != LIST}  # that is of no number
+    hyp = {name: math.nan if value is None else value for name, value in values.items()}
     return {name: figures[name] for name in METRICS} | losses | hyp | {"fitness": trial.value, "trial": trial.number}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from utils.data.mosaic.transforms._listed import LIST, REPLACED
 from utils.errors import ConfigError
 from utils.hyper import limits
 from utils.losses._contract import LossEntry
@@ -83,15 +84,19 @@ OTHERS: Space = {  # in its table besides, with ranges that it does not use
 def read_space(path: str, loss: LossEntry, hyp: Mapping[str, Any]) -> Space:
     """Return the space of a file, without one that of YOLOv5; ``hyp`` are the values that the search starts from.
 
-    Raises: ConfigError naming the file and the key.
+    What a list of transforms takes the place of is not searched. Raises: ConfigError naming the file and the key.
     """
+    replaced = () if hyp.get(LIST) is None else REPLACED
     if not path:
-        return GENES
+        return {key: item for key, item in GENES.items() if key not in replaced}
     data = read_yaml(path)
     if isinstance(data, list) and all(isinstance(name, str) for name in data):
         data = dict.fromkeys(data)
     if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path}: no hyper-parameters to search", "write one a line, as 'lr0: [1e-4, 0.1, log]'")
+    for key in data:
+        if key in replaced:
+            raise ConfigError(f"{path}: {key}: the list {LIST} of the hyper-parameters takes its place", "remove it")
     return {str(key): _range(f"{path}: {key}", str(key), value, loss, hyp) for key, value in data.items()}
 
 

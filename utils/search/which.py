@@ -62,7 +62,7 @@ def go_on(folder: Path) -> str:
 
 
 def _check(cfg: TrainConfig, kind: str) -> None:
-    for name in ("print_config", "dry_run"):
+    for name in ("print_config", "dry_run", "show_aug"):
         if getattr(cfg, name):
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} tells of one training, --{kind} does several", "leave one of them out")

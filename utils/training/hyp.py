@@ -1,7 +1,6 @@
 """Read a hyper-parameter file: the keys of schedule, augmentation and loss, each checked against its own range."""
 
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import Field
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.mosaic.transforms._contract import transform_keys
+from utils.data.mosaic.transforms._listed import LIST, REPLACED, build_listed
 from utils.errors import ConfigError
-from utils.hyper import hyper, hyper_fields, limits
+from utils.hyper import checked, hyper, hyper_fields
 from utils.losses._contract import LOSSES, LossEntry
 from utils.registry import suggest
 from utils.training.schedule import ScheduleHyp
@@ -32,14 +32,15 @@ def hyper_of_other_losses(loss: LossEntry) -> set[str]:
 
 
 def load_hyp(path: str | Path, loss: LossEntry) -> dict[str, Any]:
-    """Return the checked hyper-parameters of a YAML file, optional keys filled in.
+    """Return the checked hyper-parameters of a YAML file, optional keys filled in; ``transforms`` only if it has them.
 
     A file with the gains of another head's loss is taken without them: the loss's own defaults stand in, as is logged.
     Raises: ConfigError that lists every missing key, or names an unknown key, a value out of range, or one that another
     head's loss alone would heed.
     """
     raw, defaults = _read(path, loss)
-    return {key: checked(path, key, (raw | defaults).get(key), item) for key, item in known_hyper(loss).items()}
+    hyp = {key: checked(path, key, (raw | defaults).get(key), item) for key, item in known_hyper(loss).items()}
+    return hyp if raw.get(LIST) is None else hyp | {LIST: raw[LIST]}
 
 
 def hyper_of_file(path: str | Path, loss: LossEntry) -> set[str]:
@@ -54,8 +55,9 @@ def _read(path: str | Path, loss: LossEntry) -> tuple[dict[str, Any], dict[str, 
         raise ConfigError(f"{path}: not a mapping of hyper-parameters", "start from data/hyps/hyp.scratch-low.yaml")
     known, foreign = known_hyper(loss), hyper_of_other_losses(loss)
     for key in raw:
-        if key not in known and key not in foreign:
-            raise ConfigError(f"{path}: unknown key {key!r}", suggest(str(key), known) or "remove it")
+        if key not in known and key not in foreign and key != LIST:
+            raise ConfigError(f"{path}: unknown key {key!r}", suggest(str(key), [*known, LIST]) or "remove it")
+    raw = _with_list(path, raw)
     _refuse_switched_on(path, raw, foreign)
     missing = _missing(raw, known)
     own, defaults = hyper_fields(*loss.hyper), {}
@@ -69,6 +71,17 @@ def _read(path: str | Path, loss: LossEntry) -> tuple[dict[str, Any], dict[str, 
     elif unused := [key for key in raw if key in foreign]:
         log.info("%s: not used with this head: %s", Path(path).name, ", ".join(unused))
     return raw, defaults
+
+
+def _with_list(path: str | Path, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with 0 for what a list of transforms takes the place of. Raises: ConfigError."""
+    if raw.get(LIST) is None:
+        return dict(raw)
+    build_listed(raw[LIST], str(path))
+    if both := [key for key in REPLACED if raw.get(key)]:
+        what = f"{path}: {LIST} takes the place of {', '.join(both)}"
+        raise ConfigError(what, "write them into the list, and remove these keys, or set them to 0")
+    return dict.fromkeys(REPLACED, 0.0) | dict(raw)
 
 
 def _refuse_switched_on(path: str | Path, raw: Mapping[str, Any], foreign: set[str]) -> None:
@@ -106,17 +119,3 @@ def _is_for_another_loss(raw: Mapping[str, Any], loss: LossEntry) -> bool:
 
 def _required(loss: LossEntry) -> set[str]:
     return {key for key, item in hyper_fields(*loss.hyper).items() if not item.metadata["optional"]}
-
-
-def checked(path: str | Path, key: str, value: Any, item: Field) -> Any:
-    """Return ``value`` if it is a number in the range of its field, the default for None if the field is optional.
-
-    Raises: ConfigError naming ``path`` and ``key``.
-    """
-    if value is None and item.metadata["optional"]:
-        return item.default
-    low, high = limits(item)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high or not math.isfinite(value):
-        raise ConfigError(f"{path}: {key}: {value!r} is not a number from {low:g} to {high:g}", f"correct {key}")
-    return value

@@ -80,7 +80,7 @@ def read_inputs(cfg: TrainConfig, resumed: Resumed | None) -> Inputs:
     shape = image_shape(cfg, model)
     if cfg.multi_scale:
         check_sizes(model, max(shape))
-    if cfg.autoanchor and not resumed:
+    if cfg.autoanchor and not resumed and cfg.show_aug is None:
         fit_head(model, train_scan, shape, hyp, cfg.seed)
     return Inputs(cfg, hyp, spec, device, (train_scan, val_scan), model, shape, facts)
 
@@ -95,6 +95,7 @@ def check_together(cfg: TrainConfig) -> None:
         raise ConfigError(what, "leave one of them out")
     if cfg.unfreeze_epoch is not None and not cfg.freeze:
         raise ConfigError("--unfreeze-epoch needs rows that are frozen", "name them, as --freeze backbone does")
+    _check_instead(cfg)
     check_loggers(cfg.logger)
     if cfg.log_weights and not TAKE_WEIGHTS & set(cfg.logger):
         raise ConfigError("--log-weights needs a logger that takes files", "add --logger mlflow, or --logger wandb")
@@ -105,6 +106,14 @@ def check_together(cfg: TrainConfig) -> None:
     if cfg.batch_size == AUTO and processes > 1:
         what = f"--batch-size auto measures the memory of one process, and there are {processes}"
         raise ConfigError(what, "give the number of images for all of them together")
+
+
+def _check_instead(cfg: TrainConfig) -> None:
+    """Raises: ConfigError for two of the options in place of training."""
+    wanted = {"--print-config": cfg.print_config, "--dry-run": cfg.dry_run, "--show-aug": cfg.show_aug is not None}
+    flags = [flag for flag, is_wanted in wanted.items() if is_wanted]
+    if len(flags) > 1:
+        raise ConfigError(f"{' and '.join(flags)} are each done in place of training", "give one of them")
 
 
 def _check_processes(cfg: TrainConfig) -> None:

@@ -14,7 +14,7 @@ from utils.collective import first_goes_first, of_first
 from utils.config import check_config, option_values
 from utils.configs.train import TrainConfig
 from utils.data.image_weights import ImageWeights
-from utils.data.loader import build_train_loader, build_val_loader, join_samples
+from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, join_samples
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.order import Sampling
 from utils.data.quad import JOINED
@@ -159,8 +159,26 @@ def build_loaders(
     if not rect:
         log.info("the backbone takes images of %d×%d pixels only: validation uses that size", *shape)
     batch_size, stride = 2 * cfg.batch_size, model.size_multiple
+    train = build_train(cfg, augment, shape, model, train_scan, weights)
+    if cfg.quad:
+        log.info("--quad: pictures of %d×%d pixels, a quarter as many", *(2 * side for side in shape))
+    cache = "ram" if cfg.cache == "val" else cfg.cache
+    val = build_val_loader(val_scan, shape, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
+    val.take_part(rank(), world())
+    return train, val
+
+
+def build_train(
+    cfg: TrainConfig,
+    augment: AugmentConfig,
+    shape: tuple[int, int],
+    model: DetectionModel,
+    scan: ScanResult,
+    weights: ImageWeights | None,
+) -> BatchLoader:
+    """Return the training loader, of pictures of ``shape`` (h, w) or, with --quad, twice as large."""
     train = build_train_loader(
-        train_scan,
+        scan,
         shape,
         cfg.batch_size,
         augment,
@@ -169,17 +187,13 @@ def build_loaders(
         cache=None if cfg.cache == "val" else cfg.cache,
         sampling=Sampling(
             weights=weights,
-            rect_stride=stride if cfg.rect else None,
+            rect_stride=model.size_multiple if cfg.rect else None,
             part=(rank(), world()),
         ),
     )
-    if cfg.quad:
-        log.info("--quad: pictures of %d×%d pixels, a quarter as many", *(2 * side for side in shape))
-        train = join_samples(train, cfg.seed)
-    cache = "ram" if cfg.cache == "val" else cfg.cache
-    val = build_val_loader(val_scan, shape, batch_size, stride, workers=cfg.workers, rect=rect, cache=cache)
-    val.take_part(rank(), world())
-    return train, val
+    for sentence in train.batches.augment.idle(train.batches.polygons is not None):
+        log.info("%s", sentence)
+    return join_samples(train, cfg.seed) if cfg.quad else train
 
 
 def _open_run_dir(inputs: Inputs, run_dir: Path | None) -> tuple[Path, IO[str] | None]:

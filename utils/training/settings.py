@@ -18,7 +18,7 @@ WIDTH = 100  # of the lines, on a terminal at most its own
 
 def log_settings(cfg: TrainConfig, hyp: Mapping[str, Any], default_hyp: Mapping[str, Any], source: str) -> None:
     """Log what differs from the defaults; ``source`` is the file that the hyper-parameters are from."""
-    changed = {key: value for key, value in hyp.items() if value != default_hyp[key]}
+    changed = {key: value for key, value in hyp.items() if value != default_hyp.get(key)}
     values = ", ".join(f"{key} {safe_text(value)}" for key, value in changed.items())
     log.info("differs from the defaults (all settings: opt.yaml and hyp.yaml of the run):")
     _show("options", " ".join(_flags(cfg)) or "none")

@@ -6,7 +6,7 @@ import torch
 
 from utils.plots import batches
 from utils.plots.annotate import PALETTE
-from utils.plots.batches import plot_batch, plot_detections
+from utils.plots.batches import _rows, plot_batch, plot_detections
 
 NAMES = {0: "cat", 1: "dog"}
 
@@ -112,3 +112,8 @@ def test_a_caption_is_the_file_with_its_folder_and_what_is_missing(tmp_path, mon
         *("cam_a/1.jpg: no labels", "cam_b/1.jpg: no labels", f"{long}: no labels"),
         *("cam_a/1.jpg", "cam_b/1.jpg: no detections", f"{long}: no detections"),
     ]
+
+
+@pytest.mark.parametrize(("count", "rows"), [(2, [2]), (4, [2, 2]), (6, [4, 2]), (10, [4, 4, 2]), (16, [4, 4, 4, 4])])
+def test_groups_stay_in_one_row(count, rows):
+    assert _rows(count, 2) == rows

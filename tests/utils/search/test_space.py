@@ -1,6 +1,7 @@
 """The hyper-parameters that a search varies: YOLOv5's by default, others by a file."""
 
 import re
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from utils.errors import ConfigError
 from utils.hyper import limits
 from utils.losses import LOSSES
+from utils.search.objective import FIGURES
+from utils.search.objective import HYP as VALUES
+from utils.search.outputs import METRICS, _row
 from utils.search.space import GENES, OTHERS, Range, draw, read_space
 from utils.training.hyp import known_hyper, load_hyp
 
@@ -104,3 +108,25 @@ def test_the_value_to_begin_with_is_the_nearest_of_the_range():
     assert Range(0, 45).clip(90) == 45
     assert Range(0, 20, "int").clip(10.0) == 10
     assert Range(1e-5, 0.1, "log").clip(0) == 1e-5
+
+
+def test_what_a_list_of_transforms_takes_the_place_of_is_not_searched(tmp_path):
+    loss = LOSSES.get("Detect")
+    hyp = load_hyp(HYP["Detect"], loss) | {"transforms": [{"fliplr": 0.5}]}
+
+    found = read_space("", loss, hyp)
+
+    assert set(GENES) - set(found) == {"hsv_h", "hsv_s", "hsv_v", "flipud", "fliplr"}
+    (tmp_path / "space.yaml").write_text("lr0:\nfliplr:\n")
+    with pytest.raises(ConfigError, match=r"space\.yaml: fliplr: the list transforms of the hyper-parameters"):
+        read_space(str(tmp_path / "space.yaml"), loss, hyp)
+
+
+def test_the_table_of_a_search_has_columns_of_numbers_alone():
+    figures = dict.fromkeys([*METRICS, "val/box_loss"], 0.5)
+    attrs = {FIGURES: figures, VALUES: {"lr0": 0.01, "anchors": None, "transforms": [{"fliplr": 0.5}]}}
+
+    row = _row(SimpleNamespace(user_attrs=attrs, value=0.3, number=4))
+
+    assert all(isinstance(value, float | int) for value in row.values())
+    assert row["lr0"] == 0.01

@@ -118,3 +118,17 @@ def test_local_contrast_spreads_a_flat_picture():
     sample = Filters(0, 0, 0, 1.0)(Sample(flat, np.zeros((0, 5))), np.random.default_rng(0))
 
     assert sample.image.std() > 1.3 * flat.std()
+
+
+@pytest.mark.parametrize(
+    ("values", "has_outlines", "said"),
+    [
+        ({"mosaic": 1.0, "copy_paste": 0.1, "close_mosaic": 4}, True, []),
+        ({"mosaic": 1.0, "copy_paste": 0.1}, False, ["copy_paste: no label is a polygon, so nothing is copied"]),
+        ({"mixup": 0.1, "copy_paste": 0.1}, True, ["mixup and copy_paste: only in mosaics, and mosaic is 0"]),
+        ({"mosaic": 1.0, "close_mosaic": 10}, True, ["close_mosaic 10: none of the 5 epochs has mosaics"]),
+        ({"close_mosaic": 10}, True, []),
+    ],
+)
+def test_values_that_change_nothing_are_said(values, has_outlines, said):
+    assert AugmentConfig(**values, epochs=5).idle(has_outlines) == said

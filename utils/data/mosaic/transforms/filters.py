@@ -3,10 +3,12 @@
 The reference gets these four from the albumentations package where that is installed, with probability 0.01 each.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
-from utils.data.mosaic.transforms._contract import Sample, register_transform
+from utils.data.mosaic.transforms._contract import Sample, Sometimes, register_listed, register_transform
 
 KERNELS = (3, 5, 7)  # pixels
 CLIP_LIMITS = (1.0, 4.0)
@@ -19,31 +21,40 @@ class Filters:
     rgb_only = ("median_blur", "gray", "clahe")  # OpenCV has the median of few channels and bits
 
     def __init__(self, blur: float, median_blur: float, gray: float, clahe: float) -> None:
-        self.steps = ((blur, _blur), (median_blur, _median_blur), (gray, _gray), (clahe, _clahe))
+        shares = ((_blur, blur), (_median_blur, median_blur), (_gray, gray), (_clahe, clahe))
+        self.steps = [Sometimes(step, p) for step, p in shares]
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        image = sample.image
-        for probability, step in self.steps:
-            if rng.random() < probability:
-                image = step(image, rng)
-        return Sample(image, sample.labels)
+        for step in self.steps:
+            sample = step(sample, rng)
+        return sample
 
 
-def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+@register_listed("blur")
+def _blur(sample: Sample, rng: np.random.Generator) -> Sample:
     side = int(rng.choice(KERNELS))
-    return cv2.blur(image, (side, side)).reshape(image.shape)  # which lacks an axis of one channel
+    image = cv2.blur(sample.image, (side, side))
+    return replace(sample, image=image.reshape(sample.image.shape))  # which lacks an axis of one channel
 
 
-def _median_blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return cv2.medianBlur(image, int(rng.choice(KERNELS)))
+@register_listed("median_blur", rgb_only=True)
+def _median_blur(sample: Sample, rng: np.random.Generator) -> Sample:
+    return replace(sample, image=cv2.medianBlur(sample.image, int(rng.choice(KERNELS))))
 
 
-def _gray(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+@register_listed("gray", rgb_only=True)
+def _gray(sample: Sample, rng: np.random.Generator) -> Sample:
+    return replace(sample, image=cv2.cvtColor(cv2.cvtColor(sample.image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
 
 
-def _clahe(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+@register_listed("clahe", rgb_only=True)
+def _clahe(sample: Sample, rng: np.random.Generator) -> Sample:
     """Equalise the lightness in tiles, with limited contrast."""
-    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    lab = cv2.cvtColor(sample.image, cv2.COLOR_RGB2LAB)
     lab[..., 0] = cv2.createCLAHE(rng.uniform(*CLIP_LIMITS), GRID).apply(lab[..., 0])
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return replace(sample, image=cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+
+
+@register_listed("bgr", rgb_only=True)
+def _bgr(sample: Sample, rng: np.random.Generator) -> Sample:
+    return replace(sample, image=cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR))

@@ -1,26 +1,31 @@
 """Random hue, saturation and value."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-from utils.data.mosaic.transforms._contract import Sample, register_transform
+from utils.data.mosaic.transforms._contract import Sample, register_listed, register_transform
+from utils.hyper import hyper
 
 HUES = 180  # in OpenCV
 STRIP = 64  # rows at a time, so that the steps in between stay in the processor's cache
 CUT = -0.4999  # what rounding needs to become cutting; -0.5 would be a tie for whole numbers
 
 
+@register_listed("hsv", rgb_only=True)
 @register_transform
+@dataclass(frozen=True)
 class Hsv:
     """Multiply hue, saturation and value by factors from 1 ± the three gains."""
 
     keys = rgb_only = ("hsv_h", "hsv_s", "hsv_v")
-
-    def __init__(self, hue: float, saturation: float, value: float) -> None:
-        self.gains = np.array([hue, saturation, value])
+    h: float = hyper(0.0, 0, 1)
+    s: float = hyper(0.0, 0, 1)
+    v: float = hyper(0.0, 0, 1)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        scale_hsv(sample.image, rng.uniform(-1, 1, 3) * self.gains + 1)
+        scale_hsv(sample.image, rng.uniform(-1, 1, 3) * (self.h, self.s, self.v) + 1)
         return sample
 
 
