@@ -57,7 +57,7 @@ def main(cfg: ValConfig) -> "Evaluation":
         loader,
         names=names,
         device=device,
-        nms=build_nms(cfg, kept),
+        nms=build_nms(cfg, backend.layout, kept),
         single_cls=cfg.single_cls,
         observers=build_observers(cfg, run_dir, names, chosen, selected=selection is not None),
     )

@@ -197,6 +197,7 @@ def test_every_module_says_what_it_owns(source):
 PROBE = """
 import importlib, os, random, signal, sys, threading
 import cv2, matplotlib.figure, numpy, onnxruntime, onnxscript.optimizer, timm, torch, torchvision  # theirs, not ours
+import ncnn, openvino
 
 def state():
     yield dict(os.environ)

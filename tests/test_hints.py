@@ -38,10 +38,10 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/checkpoint/official_writer.py", "--to"): "utils/checkpoint/__main__",
     ("utils/data/scan/class_selection.py", "--classes"): "train val",
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
-    ("utils/backends/onnx.py", "--backbone"): "val detect export",
+    ("utils/backends/exported.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--backbone"): "val detect export",
     ("utils/backends/pt.py", "--layout"): "val detect",  # the others give none
-    ("utils/checkpoint/onnx_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
+    ("utils/checkpoint/output_layout.py", "--layout"): "val detect",  # benchmark.py opens files of ours, which tell it
     ("utils/device.py", "--device"): "train val detect benchmark models/yolo",
     ("utils/training/checkpointing.py", "--batch-size"): "train",
     ("utils/training/checkpointing.py", "--checkpointing"): "train",
@@ -71,8 +71,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/detection/classes.py", "--class-conf"): "detect",
     ("utils/detection/features.py", "--visualize"): "detect",
     ("utils/detection/video.py", "--nosave"): "detect",
-    ("utils/export/onnx.py", "--dynamic"): "export",
-    ("utils/export/onnx.py", "--opset"): "export",
+    ("utils/export/graph.py", "--dynamic"): "export",
+    ("utils/export/graph.py", "--opset"): "export",
     ("utils/runs.py", "--name"): "train val detect benchmark",
     ("utils/runs.py", "--project"): "train val detect benchmark",
     ("utils/runs.py", "--weights"): "val detect export",

@@ -7,8 +7,7 @@ from utils.errors import ConfigError
 
 _LATER = "leave it out: this repository does not have it yet"
 _NO_DATA_SENT = "no logger here takes the data set; --logger mlflow and wandb get the figures and pictures of a run"
-_GRAPH = "leave it out: suppression stays outside the graph, detect.py and val.py do it"
-_FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
+_NO_FORMAT = "leave it out: it is for formats of TensorFlow and CoreML, which are not written here"
 
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
@@ -26,11 +25,15 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--half writes a small copy without optimizer",
     },
     "export": {
-        **dict.fromkeys(("--device", "--half", "--int8", "--per-tensor", "--data", "--inplace", "--keras"), _FLOAT32),
-        **dict.fromkeys(("--optimize", "--cache", "--mlmodel", "--workspace", "--verbose"), _FLOAT32),
-        "--simplify": "leave it out: the graph is always simplified",
-        **dict.fromkeys(("--nms", "--agnostic-nms", "--topk-per-class", "--topk-all"), _GRAPH),
-        **dict.fromkeys(("--iou-thres", "--conf-thres"), _GRAPH),
+        "--int8": "leave it out: integers need images to calibrate with and a check of what they cost, not there yet",
+        **dict.fromkeys(("--per-tensor", "--keras", "--mlmodel"), _NO_FORMAT),
+        **dict.fromkeys(
+            ("--cache", "--workspace"), "leave it out: it is for TensorRT, which trtexec writes from an .onnx file"
+        ),
+        "--optimize": "leave it out: it is for PyTorch on phones, which has another successor, ExecuTorch",
+        "--inplace": "leave it out: it changes nothing in a file",
+        "--verbose": "leave it out: what matters of an export is printed",
+        "--topk-per-class": "leave it out: --topk-all limits the detections of an image",
     },
 }
 
@@ -42,12 +45,11 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
         "give 'backbone', a count N (the first N), or row numbers, with spaces between them; python models/yolo.py "
         "--cfg … lists the rows",
     ),
-    ("include", "(?!onnx$).*", "no other format than ONNX is written yet", "give onnx, or leave --include out"),
     ("save_period", "0", "no epoch comes every 0 epochs", "give 1 or more, or -1 for never"),
     ("task", "speed|study", "there is no such measurement yet", "give train, val or test"),
     (
         "weights",
-        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript)|.*_(openvino|web|paddle|saved|ncnn)_model/?",
+        r".*\.(engine|tflite|pb|mlpackage|mlmodel)|.*_(web|paddle|saved)_model/?",
         "this format is not read yet",
         "give the .pt it was made from, or an .onnx",
     ),

@@ -59,6 +59,7 @@ def non_max_suppression(
     class. ``class_thres`` are those of some class ids, in place of ``conf_thres``; ``classes`` keeps only these
     class ids; with ``agnostic``, boxes suppress those of other classes too.
     ``iou_thres`` None is what the family of the head is known with, 0.45 or, without objectness, 0.7.
+    Of predictions that their file has suppressed those are left that the other options allow.
     Raises: ConfigError for a threshold outside 0–1.
     """
     if iou_thres is None:
@@ -67,6 +68,8 @@ def non_max_suppression(
     for name, value in {"conf_thres": conf_thres, "iou_thres": iou_thres, **own}.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} is {value}", "choose a value from 0 to 1")
+    if predictions.layout.is_suppressed:
+        return [_wanted(rows, conf_thres, classes, class_thres or {})[:max_det] for rows in predictions.output.float()]
     scores, objectness = predictions.scores, predictions.objectness
     floors = torch.full(scores.shape[2:], conf_thres, device=scores.device)  # (nc,) that a confidence has to exceed
     for class_id, value in (class_thres or {}).items():
@@ -87,6 +90,15 @@ def non_max_suppression(
         kept = _suppress(blocks, iou_thres, agnostic or len(floors) == 1, max_det)
         detections.append(kept.to(scores.device))
     return detections
+
+
+def _wanted(rows: Tensor, conf_thres: float, classes: Sequence[int] | None, class_thres: Mapping[int, float]) -> Tensor:
+    """Return the detections among the rows (n, 6) of one image; zeros are none, whatever the threshold."""
+    floors = torch.full_like(rows[:, 4], conf_thres)
+    for class_id, value in class_thres.items():
+        floors[rows[:, 5] == class_id] = value
+    kept = (rows[:, 4] > floors) & (rows[:, 4] > 0)
+    return rows[kept if classes is None else kept & torch.isin(rows[:, 5], rows.new_tensor(classes))]
 
 
 def _ranked_blocks(rows: Tensor, best: Tensor, select: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Tensor]:

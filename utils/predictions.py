@@ -12,7 +12,8 @@ class Layout:
     """How the three axes of an output hold images, boxes and numbers.
 
     The name says it, as metadata of exported files carry it: ``BN5C`` is (B, N, 5 + nc) with an objectness before the
-    class scores, YOLOv5's; ``B4CN`` is (B, 4 + nc, N) without, YOLOv8's.
+    class scores, YOLOv5's; ``B4CN`` is (B, 4 + nc, N) without, YOLOv8's. ``BN6`` is what is left after suppression:
+    (B, N, 6) [x1, y1, x2, y2, confidence, class], best first, filled up with zeros.
     """
 
     name: str
@@ -30,8 +31,14 @@ class Layout:
     def has_objectness(self) -> bool:
         return "5" in self.name
 
+    @property
+    def is_suppressed(self) -> bool:
+        return self.name == "BN6"
+
     def channels(self, nc: int) -> int:
         """Return how many numbers describe one box of ``nc`` classes."""
+        if self.is_suppressed:
+            return BOX + 2
         return BOX + self.has_objectness + nc
 
     def shape(self, batch: int | str, boxes: int | str, channels: int | str) -> tuple[int | str, ...]:
@@ -40,7 +47,9 @@ class Layout:
 
 
 BN5C, B4CN = Layout("BN5C"), Layout("B4CN")
-LAYOUTS = {layout.name: layout for layout in (BN5C, B4CN)}
+LAYOUTS = {layout.name: layout for layout in (BN5C, B4CN)}  # of heads
+BN6 = Layout("BN6")
+EXPORTED_LAYOUTS = LAYOUTS | {BN6.name: BN6}  # of our files
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Predictions:
 
     @property
     def boxes(self) -> Tensor:
-        """Return (B, N, 4): centre, width and height in pixels of the model's input."""
+        """Return (B, N, 4): centre, width and height in pixels of the model's input; corners in ``BN6``."""
         return self._rows[..., :BOX]
 
     @property

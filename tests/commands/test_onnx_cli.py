@@ -51,7 +51,8 @@ def test_a_dynamic_file_runs_at_the_size_and_on_the_data_of_its_export(folder, t
     assert caplog.text.count("tiny.onnx: largest differences from PyTorch when it was exported: 2×3×") == 2
     assert "data: pets.yaml (that of the training)" in caplog.text
     assert {entry.key for entry in onnx.load("tiny.onnx").metadata_props} == {
-        *("stride", "names", "layout", "imgsz", "input", "data", "verification")
+        *("stride", "names", "layout", "imgsz", "input", "output", "letterbox", "license", "data", "verification"),
+        *("channels", "bits"),
     }
 
 

@@ -200,7 +200,8 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
         (TrainConfig, "--artifact_alias=latest", "--artifact_alias of YOLOv5's train.py", "no logger here takes"),
         (TrainConfig, "--bucket gs://x", "--bucket of YOLOv5's train.py", "copy that"),
         (DetectConfig, "--update", "--update of YOLOv5's detect.py", "utils.checkpoint convert"),
-        (ExportConfig, "--simplify", "--simplify of YOLOv5's export.py", "always simplified"),
+        (ExportConfig, "--keras", "--keras of YOLOv5's export.py", "not written here"),
+        (ExportConfig, "--topk-per-class 10", "--topk-per-class of YOLOv5's export.py", "--topk-all"),
     ],
 )
 def test_what_yolov5_knows_and_we_do_not_gets_its_answer(config, flags, what, fix):

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import torch
 
-from utils.backends.onnx import OnnxBackend
+from utils.backends.exported import ExportedBackend
+from utils.backends.onnx import open_file
 from utils.checkpoint.onnx_file import OnnxFile
 from utils.errors import CheckpointError
 from utils.text import one_line
@@ -25,7 +26,7 @@ class Port(NamedTuple):
 
 
 class DnnSession:
-    """A network of OpenCV with the methods of ONNX Runtime's session that ``OnnxBackend`` calls."""
+    """A network of OpenCV with the methods of ONNX Runtime's session that ``onnx.open_file`` calls."""
 
     def __init__(self, file: OnnxFile, _device: torch.device) -> None:
         graph = onnx.load_model_from_string(file.content).graph
@@ -54,9 +55,9 @@ class DnnSession:
         return [self.net.forward(name) for name in names]
 
 
-def load(path: Path, layout: str = "") -> OnnxBackend:
+def load(path: Path, layout: str = "") -> ExportedBackend:
     """Return what runs the file at ``path`` on the CPU. Raises: CheckpointError for a file that OpenCV cannot run."""
-    return OnnxBackend(path, torch.device("cpu"), layout, DnnSession, "OpenCV")
+    return open_file(path, torch.device("cpu"), layout, DnnSession, "OpenCV")
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

@@ -9,8 +9,8 @@ WORKERS = {"help": "processes that load images, at most one per core", "low": 0}
 SEED = {"help": "seed of every random draw", "low": 0, "high": 2**32 - 1}
 DEVICE = {"help": "cpu, mps or the index of a GPU; empty = the first GPU, else the CPU"}
 WEIGHTS_HELP = (
-    "checkpoint (ours, also as .safetensors, or an official .pt of YOLOv5, YOLOv8 or YOLO11) or .onnx; without it the "
-    "newest runs/train/*/weights/best.pt"
+    "checkpoint (ours, also as .safetensors, or an official .pt of YOLOv5, YOLOv8 or YOLO11) or what export.py wrote; "
+    "without it the newest runs/train/*/weights/best.pt"
 )
 BACKBONE_HELP = "file.py:builder, for a checkpoint that was trained with a backbone from your own file"
 LAYOUT_HELP = (

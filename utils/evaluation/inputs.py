@@ -21,7 +21,7 @@ from utils.evaluation.coco import coco_truth
 from utils.evaluation.evaluate import Observer, val_nms
 from utils.evaluation.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
-from utils.predictions import Predictions
+from utils.predictions import Layout, Predictions
 from utils.text import safe_text
 
 log = logging.getLogger(__name__)
@@ -127,8 +127,16 @@ def _cut_off(cfg: ValConfig) -> str:
     return f"--max-det {cfg.max_det}" if cfg.max_det < MANY_DETECTIONS else ""
 
 
-def build_nms(cfg: ValConfig, classes: np.ndarray | None = None) -> Callable[..., list[Tensor]]:
-    """Return the suppression that the options ask for; ``classes`` are what those of the model count as, see above."""
+def build_nms(cfg: ValConfig, layout: Layout, classes: np.ndarray | None = None) -> Callable[..., list[Tensor]]:
+    """Return the suppression that the options ask for, of predictions in a ``layout``.
+
+    ``classes`` are what those of the model count as, see ``kept_of_model``.
+    """
+    if layout.is_suppressed:
+        log.warning(
+            "the file suppresses by the thresholds of its export, and what is below them is missing in mAP; the file "
+            "without export.py --nms has it"
+        )
     if option := _cut_off(cfg):
         log.warning(
             "%s can leave out what the curves need: beyond the recall that is reached, YOLOv5's mAP draws a straight "

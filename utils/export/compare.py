@@ -1,7 +1,9 @@
-"""Prove that an ONNX graph computes what the PyTorch model computes."""
+"""Prove that an exported network computes what the PyTorch model computes."""
 
 import copy
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,8 +27,21 @@ class RejectedError(Exception):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How far a network may be from PyTorch."""
+
+    box_px: float
+    score: float
+    same: float = 0.999  # share of the detections that must have their like
+    iou: float = 0.99  # from which two are alike; less where suppression may keep another of two equal boxes
+
+
+STRICT = Limits(BOX_TOLERANCE, SCORE_TOLERANCE)
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Largest absolute differences between ONNX Runtime and PyTorch on one batch of images.
+    """Largest absolute differences between a runtime and PyTorch on one batch of images.
 
     Where they are beyond the tolerances, the rounding errors tell whether float32 can do better: they are the largest
     differences between PyTorch in float32 and in float64, and at least some units in the last place; 0 elsewhere.
@@ -37,20 +52,30 @@ class Comparison:
     score: float
     box_rounding_px: float = 0.0
     score_rounding: float = 0.0
+    detections: int = 0  # of both, on real images
+    same: int = 0  # of these, those that the other has too
+    limits: Limits = STRICT
 
     @property
     def within_tolerance(self) -> bool:
-        return self.box_px <= BOX_TOLERANCE and self.score <= SCORE_TOLERANCE
+        return self.box_px <= self.limits.box_px and self.score <= self.limits.score
 
     @property
     def passed(self) -> bool:
         """True within the tolerances, or when the differences are no more than rounding explains."""
-        boxes = self.box_px <= max(BOX_TOLERANCE, ROUNDING_FACTOR * self.box_rounding_px)
-        return boxes and self.score <= max(SCORE_TOLERANCE, ROUNDING_FACTOR * self.score_rounding)
+        boxes = self.box_px <= max(self.limits.box_px, ROUNDING_FACTOR * self.box_rounding_px)
+        scores = self.score <= max(self.limits.score, ROUNDING_FACTOR * self.score_rounding)
+        return boxes and scores and self.same >= self.limits.same * self.detections
+
+    def facts(self) -> dict[str, Any]:
+        """Return the figures by name, without the limits."""
+        return {key: value for key, value in asdict(self).items() if key != "limits"}
 
     def line(self) -> str:
         """Return the figures as text."""
         text = f"{'×'.join(map(str, self.shape)):>14}  {self.box_px:.1e} px  {self.score:.1e}"
+        if self.detections:
+            text += f"  {self.same} of {self.detections} detections the same"
         if self.within_tolerance:
             return text
         return f"{text}  (rounding errors of float32: {self.box_rounding_px:.1e} px, {self.score_rounding:.1e})"
@@ -58,17 +83,28 @@ class Comparison:
 
 def compare(graph: onnx.ModelProto, model: Deployed, shape: tuple[int, ...]) -> Comparison:
     """Run both on the same images. Raises: RejectedError when ONNX Runtime cannot run the graph."""
-    images = example_images(shape)
+
+    def run(images: Tensor) -> Tensor:
+        try:
+            session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+            return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+        except Exception as error:  # the runtime's errors have no class in common
+            raise RejectedError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
+
+    return compare_on(run, model, example_images(shape), STRICT, "ONNX Runtime")
+
+
+def compare_on(
+    run: Callable[[Tensor], Tensor], model: Deployed, images: Tensor, limits: Limits, runtime: str
+) -> Comparison:
+    """Return how far ``run`` is from the model on images (B, C, H, W). Raises: RejectedError for another shape."""
     with torch.inference_mode():
         expected = model(images)
-    try:
-        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-        found = torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
-    except Exception as error:  # the runtime's errors have no class in common
-        raise RejectedError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
+    found = run(images)
     if found.shape != expected.shape:
-        raise RejectedError(f"ONNX Runtime returns {tuple(found.shape)} where PyTorch returns {tuple(expected.shape)}")
-    comparison = Comparison(shape, *Predictions(found - expected, model.layout).largest())
+        raise RejectedError(f"{runtime} returns {tuple(found.shape)} where PyTorch returns {tuple(expected.shape)}")
+    differences = Predictions(found.to(expected) - expected, model.layout).largest()
+    comparison = Comparison(tuple(images.shape), *differences, limits=limits)
     if comparison.within_tolerance:
         return comparison
     return replace(comparison, **_rounding(model, images, expected))
@@ -93,12 +129,13 @@ def example_images(shape: tuple[int, ...]) -> Tensor:
     return (noise + gradient) / 2
 
 
-def check(comparison: Comparison) -> Comparison:
+def check(comparison: Comparison, runtime: str = "ONNX Runtime") -> Comparison:
     """Return the comparison. Raises: RejectedError unless it passed."""
     if comparison.passed:
         return comparison
+    limits = comparison.limits
     raise RejectedError(
-        f"ONNX Runtime differs from PyTorch by more than {BOX_TOLERANCE:g} px or {SCORE_TOLERANCE:g}: "
+        f"{runtime} differs from PyTorch by more than {limits.box_px:g} px or {limits.score:g}: "
         f"{comparison.line().strip()}"
     )
 

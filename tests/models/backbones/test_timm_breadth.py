@@ -101,7 +101,7 @@ def test_a_model_of_any_size_trains_and_exports(name, tmp_path, monkeypatch):
     model.eval()
 
     if name in ONE_SIZE_A_FILE:
-        monkeypatch.setattr("utils.export.onnx.OPEN_TRACE_S", 5.0)
+        monkeypatch.setattr("utils.export.graph.OPEN_TRACE_S", 5.0)
         for size in (SMALL, WIDE):
             report = export_onnx(model, tmp_path / "model.onnx", imgsz=size)
             assert report.comparisons[-1].shape == (1, 3, *size)

@@ -62,10 +62,11 @@ def test_a_file_for_one_size_refuses_another(folder):
 
 
 def test_an_unknown_suffix_is_answered_with_the_known_ones():
-    assert known_suffixes() == [".onnx", ".pt", ".safetensors"]
+    known = [".pt", ".safetensors", ".torchscript", ".onnx", "_openvino_model", "_ncnn_model"]
+    assert known_suffixes() == known
     with pytest.raises(ConfigError, match=r"no backend runs \.tflite") as error:
         load_backend("best.tflite")
-    assert error.value.fix == "use .onnx, .pt or .safetensors"
+    assert error.value.fix == f"use {', '.join(known[:-1])} or {known[-1]}"
 
 
 def test_a_missing_package_is_named(monkeypatch, folder):
@@ -73,7 +74,7 @@ def test_a_missing_package_is_named(monkeypatch, folder):
         raise ModuleNotFoundError(f"No module named {name!r}", name="onnxruntime")
 
     monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(ConfigError, match=r"\.onnx files need onnxruntime") as error:
+    with pytest.raises(ConfigError, match=r"\.onnx needs onnxruntime") as error:
         load_backend(folder / "dynamic.onnx")
     assert error.value.fix == "pip install onnxruntime"
 

@@ -16,6 +16,7 @@ from utils.evaluation.evaluate import ImageResult
 from utils.evaluation.inputs import build_nms, build_observers
 from utils.evaluation.observers import CocoFigures, CocoJson, LabelFiles
 from utils.metrics.matching import DetectionMetrics, iou_levels, match_detections
+from utils.predictions import BN5C
 
 
 def by_pycocotools(results, folder):
@@ -105,7 +106,7 @@ def test_one_object_of_ten_found_is_a_tenth_by_cocos_rule_and_half_by_the_straig
     ],
 )
 def test_what_cuts_the_curves_off_is_named_and_cocos_figures_are_given(tmp_path, caplog, cfg, option):
-    build_nms(cfg)
+    build_nms(cfg, BN5C)
     observers = build_observers(cfg, tmp_path, {0: "cat"}, None)
 
     assert bool(caplog.text) == bool(option)

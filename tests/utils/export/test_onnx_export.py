@@ -17,8 +17,10 @@ from models.detector import DetectionModel
 from models.parse import read_model_yaml
 from models.swap import swap_backbone
 from utils.errors import ExportError
-from utils.export import onnx as export
+from utils.export import graph as export
+from utils.export import order
 from utils.export.compare import RejectedError, example_images
+from utils.export.deployed import deployable
 from utils.export.onnx import export_onnx
 from utils.export.trace import by_program, by_script, exporters, least_ir, oldest_runtime, trace
 
@@ -105,7 +107,9 @@ def test_the_file_tells_stride_names_size_data_and_the_comparison(dynamic):
     path, report = dynamic
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
-    assert set(metadata) == {"stride", "names", "layout", "imgsz", "input", "data", "verification"}
+    told = {"stride", "names", "layout", "imgsz", "input", "output", "letterbox", "license", "data", "verification"}
+    assert set(metadata) == told | {"channels", "bits"}
+    assert (metadata["channels"], metadata["bits"]) == ("3", "8")
     assert metadata["stride"] == "16"
     assert metadata["layout"] == "BN5C"
     assert metadata["names"] == "{0: 'class 0', 1: 'class 1', 2: 'class 2'}"
@@ -253,7 +257,7 @@ def test_a_graph_that_the_trace_froze_to_one_size_is_not_written(model, tmp_path
 
 
 def _traced_at_64(model):
-    return trace(by_script, export.deployable(model), (2, 3, 64, 64), 17, open_sizes=False)
+    return trace(by_script, deployable(model), (2, 3, 64, 64), 17, open_sizes=False)
 
 
 def test_the_fastest_exporter_that_writes_an_opset_comes_first():
@@ -339,6 +343,7 @@ def test_an_opset_that_nothing_here_writes_is_answered_with_the_newest_that_work
         if opset > 19:
             raise RejectedError(f"no opset {opset}")
 
+    monkeypatch.setattr(order, "verified", verified)
     monkeypatch.setattr(export, "verified", verified)
     with pytest.raises(ExportError, match="no opset 99") as error:
         export_onnx(model, tmp_path / "x.onnx", (64, 64), opset=99)

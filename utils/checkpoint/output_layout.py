@@ -1,16 +1,16 @@
-"""Tell the layout of an ONNX file's output: by what its metadata say, else by its sizes."""
+"""Tell the layout of an exported file's output: by what its metadata say, else by its sizes."""
 
 from collections.abc import Sequence
 
-from utils.checkpoint.onnx_file import OnnxFacts
+from utils.checkpoint.export_facts import ExportFacts
 from utils.errors import ConfigError
-from utils.predictions import B4CN, BN5C, LAYOUTS, Layout
+from utils.predictions import B4CN, BN5C, BN6, EXPORTED_LAYOUTS, LAYOUTS, Layout
 
 Shape = Sequence[int | str | None]  # an open size has a name or none
 NMS_COLUMNS = 6  # of a file that suppresses itself: box, confidence, class
 
 
-def possible_layouts(facts: OnnxFacts, asked: str = "") -> list[Layout]:
+def possible_layouts(facts: ExportFacts, asked: str = "") -> list[Layout]:
     """Return what an output can be before its sizes are known; ``asked`` is the user's word for it, which counts most.
 
     Our own files name their layout; other programs name a task since YOLOv8.
@@ -18,7 +18,7 @@ def possible_layouts(facts: OnnxFacts, asked: str = "") -> list[Layout]:
     if asked:
         return [LAYOUTS[asked]]
     if facts.layout:
-        return [LAYOUTS[facts.layout]]
+        return [EXPORTED_LAYOUTS[facts.layout]]
     return [B4CN] if facts.task else [BN5C, B4CN]
 
 
@@ -30,14 +30,16 @@ def fitting(layouts: Sequence[Layout], shape: Shape, nc: int) -> list[Layout]:
     return [layout for layout, size in sizes if size == layout.channels(nc) or not isinstance(size, int)]
 
 
-def holds_nms(shape: Shape, nc: int, facts: OnnxFacts) -> bool:
+def holds_nms(shape: Shape, nc: int, facts: ExportFacts) -> bool:
     """Return whether an output looks like what suppression leaves, and the file like one that suppresses."""
+    if facts.layout == BN6.name:  # ours, which says so
+        return False
     rows = shape[1] if len(shape) == 3 else 0
     is_other = bool(facts.task or facts.suppresses) or BN5C.channels(nc) != NMS_COLUMNS
     return len(shape) == 3 and shape[2] == NMS_COLUMNS and is_other and rows != B4CN.channels(nc)
 
 
-def other_layout(shape: Shape, nc: int, facts: OnnxFacts) -> str:
+def other_layout(shape: Shape, nc: int, facts: ExportFacts) -> str:
     """Return how a shape is called that no known layout has."""
     if len(shape) != 3:
         return f"{len(shape)} dimensions instead of 3"

@@ -1,0 +1,109 @@
+"""Write one format of an order: under another name, opened again, compared with PyTorch, then given its name."""
+
+import importlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.checkpoint.facts import Backend
+from utils.errors import CheckpointError, ExportError
+from utils.export.compare import Comparison, RejectedError, check
+from utils.export.facts import facts_of
+from utils.export.graph import remedy
+from utils.export.order import Order
+from utils.export.prove import prove
+from utils.formats import Format
+from utils.runs import atomic_write, write_text
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file or folder that computes what the detector does."""
+
+    form: Format
+    path: Path
+    about: str
+    megabytes: float
+    seconds: float
+    comparisons: tuple[Comparison, ...]
+
+    def lines(self) -> list[str]:
+        """Return the report as text."""
+        limits = self.comparisons[0].limits
+        return [
+            f"{self.path}: {self.about}, {self.megabytes:.1f} MB, {self.seconds:.1f} s",
+            f"largest differences from PyTorch (limits {limits.box_px:g} px, {limits.score:g}):",
+            *(f"  {comparison.line()}" for comparison in self.comparisons),
+        ]
+
+
+def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[Path], Backend]) -> Written:
+    """Write ``folder/NAME`` in a format, and a report as JSON beside it; ``open_file`` makes a file ready to run.
+
+    Raises: ExportError where it cannot be written or computes something else; nothing is left then.
+    """
+    started = time.perf_counter()
+    path = folder / f"{order.name}{form.suffix}"
+    module = importlib.import_module(f"utils.export.{form.name}")
+    try:
+        with staged(path, form) as temporary:
+            about = module.write(order, temporary)
+            layout = order.layout if "nms" in form.options else order.model.layout
+            module.describe(temporary, facts_of(order, layout))
+            backend = open_file(temporary)
+            comparisons = tuple(check(found, form.name) for found in prove(backend, order, form.name))
+            facts = facts_of(order, layout, comparisons)
+            module.describe(temporary, facts)
+            megabytes = size_of(temporary) / 1e6
+    except CheckpointError as error:  # of the file under its temporary name
+        what = f"{path}: not written: what was made of it cannot be run: {error.what.rpartition(': ')[2]}"
+        raise ExportError(what, "use another format, or the .pt file") from error
+    except RejectedError as error:
+        raise ExportError(f"{path}: not written: {error}", _fix(form, order)) from error
+    written = Written(form, path, about, megabytes, time.perf_counter() - started, comparisons)
+    write_text(path.with_name(f"{path.name}.json"), json.dumps(_report(written, facts), indent=2) + "\n")
+    return written
+
+
+def _report(written: Written, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts with what belongs to the report alone."""
+    more = {"format": written.form.name, "file": written.path.name, "megabytes": round(written.megabytes, 3)}
+    return more | facts | {"limits": asdict(written.comparisons[0].limits)}
+
+
+def _fix(form: Format, order: Order) -> str:
+    if "opset" in form.options and "proven" not in vars(order):  # the graph itself was refused
+        return remedy(order.model, order.shape, order.opset, order.dynamic)
+    return "use another format, or the .pt file"
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
+
+
+@contextmanager
+def staged(path: Path, form: Format) -> Iterator[Path]:
+    """Yield a temporary file or folder beside ``path``; on success it, or each file in it, takes its place.
+
+    Raises: StorageError, ExportError.
+    """
+    if not form.is_folder:
+        with atomic_write(path) as temporary:
+            yield temporary
+        return
+    if path.exists() and not path.is_dir():
+        raise ExportError(f"{path}: is a file, and a folder of this name is to be written", "move it away")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.", suffix=form.suffix) as temporary:
+        yield Path(temporary)
+        path.mkdir(exist_ok=True)
+        for file in sorted(Path(temporary).iterdir()):
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+            file.replace(path / file.name)

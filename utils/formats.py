@@ -1,0 +1,90 @@
+"""The formats that a detector is exported to: how each is called, how its files end, what it needs.
+
+A format that is written here has the module of its name in ``utils/export``, and ``utils/backends/NAME.py`` runs it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+ONNX_FIRST = "give --include onnx and convert that file"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of ``export.py --include``."""
+
+    name: str
+    suffix: str  # of the file or the folder, behind the name of the checkpoint
+    packages: tuple[str, ...] = ()  # that it needs besides those of requirements.txt, as pip and Python call them
+    options: tuple[str, ...] = ()  # of export.py that it takes and some others do not
+    instead: str = ""  # what to do about a format that is not written here
+
+    @property
+    def is_written(self) -> bool:
+        return not self.instead
+
+    @property
+    def is_folder(self) -> bool:
+        return not self.suffix.startswith(".") and not self.suffix.endswith(".tflite")
+
+    def missing(self) -> list[str]:
+        """Return the packages that are not installed."""
+        return [package for package in self.packages if find_spec(package) is None]
+
+    def refusal(self, options: Sequence[str] = ()) -> tuple[str, str] | None:
+        """Return why it is not written with the ``options`` on this machine and what to do, None where it is."""
+        if self.instead:
+            return f"--include {self.name}: this format is not written here", self.instead
+        if missing := self.missing():
+            return f"--include {self.name}: needs {' and '.join(missing)}", f"pip install {' '.join(missing)}"
+        if wrong := [option for option in options if option not in self.options]:
+            flag = f"--{wrong[0].replace('_', '-')}"
+            takers = [form.name for form in FORMATS if wrong[0] in form.options]
+            return f"--include {self.name}: has no {flag}", f"leave {flag} out, or give it with {' or '.join(takers)}"
+        return None
+
+
+FORMATS = (
+    Format("torchscript", ".torchscript", options=("dynamic", "half")),
+    Format("onnx", ".onnx", options=("dynamic", "half", "nms", "opset")),
+    Format("openvino", "_openvino_model", ("openvino",), options=("dynamic", "half", "nms", "opset")),
+    Format("ncnn", "_ncnn_model", ("ncnn", "pnnx"), options=("half",)),
+    Format(
+        "engine",
+        ".engine",
+        instead="give --include onnx and, on the GPU's machine, trtexec --onnx=best.onnx --saveEngine=best.engine",
+    ),
+    Format(
+        "coreml",
+        ".mlpackage",
+        instead="give --include torchscript and, on a Mac, coremltools.convert of that file",
+    ),
+    Format("saved_model", "_saved_model", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx -o best_saved_model"),
+    Format("pb", ".pb", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx, which writes a SavedModel, the newer format"),
+    Format("tflite", ".tflite", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx, which writes .tflite files"),
+    Format(
+        "edgetpu",
+        "_edgetpu.tflite",
+        instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx -oiqt, then edgetpu_compiler on the .tflite file in integers",
+    ),
+    Format(
+        "tfjs",
+        "_web_model",
+        instead="give --include onnx, which onnxruntime-web runs in browsers as it is",
+    ),
+    Format("paddle", "_paddle_model", instead=f"{ONNX_FIRST}: x2paddle --framework onnx --model best.onnx"),
+)
+NAMES = tuple(form.name for form in FORMATS)
+
+
+def named(name: str) -> Format:
+    """Return the format of a name of ``NAMES``."""
+    return FORMATS[NAMES.index(name)]
+
+
+def format_of(path: Path) -> Format | None:
+    """Return the format that a file or folder is in by the end of its name, None for another."""
+    ends = [form for form in FORMATS if path.name.lower().endswith(form.suffix)]
+    return max(ends, key=lambda form: len(form.suffix), default=None)
