@@ -20,7 +20,7 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--artifact_alias": f"leave it out: it names a version of a data set, and {_NO_DATA_SENT}",
         "--bucket": "leave it out: results stay in the folder of the run; copy that to a bucket once the run is over",
     },
-    "val": dict.fromkeys(("--augment", "--half", "--dnn", "--save-hybrid"), _LATER),
+    "val": dict.fromkeys(("--augment", "--half", "--dnn"), _LATER),
     "detect": {
         **dict.fromkeys(("--augment", "--half", "--dnn", "--view-img", "--visualize", "--update"), _LATER),
         "--data": "leave it out: the class names come from the weights file",
@@ -50,7 +50,6 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
         "cameras, screens, network streams and URLs are not read yet",
         "give files or folders",
     ),
-    ("task", "speed|study", "there is no such measurement yet", "give train, val or test"),
     (
         "weights",
         r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript|safetensors)|.*_(openvino|web|paddle|saved|ncnn)_model/?",

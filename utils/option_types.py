@@ -21,7 +21,9 @@ def counts_of(hint: Any) -> list[int]:
     """Return how many values ``tuple[int] | tuple[int, int]`` may have; nothing where any number may be given."""
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     lengths = [typing.get_args(part) for part in parts if typing.get_origin(part) is tuple]
-    counts = [len(values) for values in lengths if Ellipsis not in values]
+    if any(Ellipsis in values for values in lengths):
+        return []
+    counts = [len(values) for values in lengths]
     return [1, *counts] if may_be_one(hint) else counts
 
 
