@@ -6,18 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import torch
+
 from utils.data.scan.coco import CocoAnnotations
 from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.spec import DataSpec
 from utils.detection.names import image_ids
-from utils.evaluation.coco_scores import CocoScores, coco_scores, truth_of_labels
 from utils.evaluation.evaluate import ImageResult
+from utils.metrics.coco_ap import CocoImage, CocoScores, coco_scores
+from utils.predictions import BOX
 
 log = logging.getLogger(__name__)
 
 # the ids that the 80 classes have among the 90 of the annotation file: ten were never used
 COCO_IDS = tuple(i for i in range(1, 91) if i not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 ANNOTATIONS = "annotations/instances_val2017.json"
+BOX_DIGITS, CONFIDENCE_DIGITS = 3, 5  # of YOLOv5's files
 
 
 def coco_rows(
@@ -28,8 +33,8 @@ def coco_rows(
         {
             "image_id": image_id,
             "category_id": category_ids[int(class_id)] if category_ids else int(class_id),
-            "bbox": [round(value, 3) for value in (x1, y1, x2 - x1, y2 - y1)],
-            "score": round(confidence, 5),
+            "bbox": [round(value, BOX_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)],
+            "score": round(confidence, CONFIDENCE_DIGITS),
         }
         for x1, y1, x2, y2, confidence, class_id in detections
     ]
@@ -80,31 +85,41 @@ def coco_images(
 def score(results: Sequence[ImageResult], nc: int, truth: CocoTruth | None = None) -> CocoScores:
     """Return COCO's figures: by the annotations of a file where there is one, else by the labels that were read.
 
-    Only a file tells the area of an object where that is not the area of its box. The detections are those of
-    ``coco_rows``, as rounded as in the file of --save-json.
+    Only a file tells the area of an object where that is not the area of its box. The detections are as rounded as in
+    the file of --save-json.
     """
     truth = truth if truth and truth.file.is_file() else None
     results, ids = coco_images(results, truth)
-    if truth is None:
-        pairs = [(result.labels.numpy(), result.ignored.numpy()) for result in results]
-        rows = [row for index, result in enumerate(results) for row in coco_rows(index, result.detections.tolist())]
-        return coco_scores(truth_of_labels(pairs, nc), rows, {class_id: class_id for class_id in range(nc)})
-    dataset = _complete(json.loads(truth.file.read_text(encoding="utf-8-sig")), set(ids))
-    rows = [
-        row
-        for image_id, result in zip(ids, results, strict=True)
-        for row in coco_rows(image_id, result.detections.tolist(), truth.category_ids)
-    ]
-    return coco_scores(dataset, rows, {key: index for index, key in enumerate(truth.category_ids)})
+    labels = map(_labels_of, results) if truth is None else _labels_in(truth, ids)
+    images = [CocoImage(*_detections_of(result), *each) for result, each in zip(results, labels, strict=True)]
+    return coco_scores(images, nc)
 
 
-def _complete(dataset: dict, image_ids: set[int | str]) -> dict[str, list[dict]]:
-    """Return what the given images hold, with what pycocotools wants of each row and some tools do not write."""
-    boxed = [row for row in dataset["annotations"] if isinstance(row.get("bbox"), list) and len(row["bbox"]) == 4]
-    boxed = [row for row in boxed if row["image_id"] in image_ids]
-    rows = [{"iscrowd": 0, "area": row["bbox"][2] * row["bbox"][3], **row} for row in boxed]
-    return {
-        "images": [image for image in dataset["images"] if image["id"] in image_ids],
-        "annotations": [row | {"id": number} for number, row in enumerate(rows, start=1)],
-        "categories": dataset["categories"],
-    }
+def _detections_of(result: ImageResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return boxes [x, y, width, height], confidences and classes, rounded as in ``coco_rows``."""
+    found = result.detections.double().numpy()
+    boxes = np.concatenate((found[:, :2], found[:, 2:4] - found[:, :2]), axis=1)
+    return boxes.round(BOX_DIGITS), found[:, 4].round(CONFIDENCE_DIGITS), found[:, 5]
+
+
+def _labels_of(result: ImageResult) -> tuple[np.ndarray, ...]:
+    """Return boxes, classes, areas and which are crowds; that is what regions are.
+
+    Areas are rounded, because what float32 makes of an object of 32×32 pixels is still small and medium.
+    """
+    rows = torch.cat((result.labels, result.ignored)).double().numpy()
+    boxes = np.concatenate((rows[:, 1:3], rows[:, 3:] - rows[:, 1:3]), axis=1)
+    return boxes, rows[:, 0], boxes[:, 2:].prod(axis=1).round(1), np.arange(len(rows)) >= len(result.labels)
+
+
+def _labels_in(truth: CocoTruth, ids: Sequence[int | str]) -> list[tuple[np.ndarray, ...]]:
+    """Return the same of each image from a file of annotations; some tools leave out ``area`` and ``iscrowd``."""
+    classes = {key: index for index, key in enumerate(truth.category_ids)}
+    rows: dict[int | str, list[tuple[float, ...]]] = {image_id: [] for image_id in ids}
+    for row in json.loads(truth.file.read_text(encoding="utf-8-sig"))["annotations"]:
+        box = row.get("bbox")
+        if row["image_id"] in rows and row["category_id"] in classes and isinstance(box, list) and len(box) == BOX:
+            facts = classes[row["category_id"]], row.get("area", box[2] * box[3]), row.get("iscrowd", 0)
+            rows[row["image_id"]].append((*box, *facts))
+    tables = [np.array(rows[image_id], float).reshape(-1, BOX + 3) for image_id in ids]
+    return [(table[:, :BOX], table[:, 4], table[:, 5], table[:, 6] > 0) for table in tables]

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from utils.evaluation.coco import CocoTruth, score
-from utils.evaluation.coco_scores import WHY_TWO, CocoScores
 from utils.evaluation.evaluate import Evaluation, ImageResult
 from utils.metrics.bootstrap import Interval, JudgedImage, bootstrap_interval
+from utils.metrics.coco_ap import WHY_TWO, CocoScores
 from utils.metrics.error_kinds import SURE, ErrorShares, ErrorTally, ImageErrors, image_errors
 from utils.metrics.matching import in_ignored, iou_levels, match_detections
 from utils.runs import write_text
@@ -87,7 +87,7 @@ class Summary:
     def figures(self, settings: Mapping[str, Any]) -> str:
         """Return metrics.json, with the options that the figures depend on."""
         total, *classes = self.rows()
-        facts = {"settings": dict(settings), "speed_ms": asdict(self.evaluation.speed), "coco_tool": self.coco.tool}
+        facts = {"settings": dict(settings), "speed_ms": asdict(self.evaluation.speed)}
         facts |= {"all": total, "classes": classes, "why_two_maps": WHY_TWO}
         facts |= {"interval": asdict(self.interval) if self.interval else None}
         facts |= {"errors": asdict(self.errors) if self.errors else None}
@@ -154,7 +154,7 @@ def errors_of(result: ImageResult) -> ImageErrors:
 
 def report(summary: Summary, run_dir: Path, settings: Mapping[str, Any], every_class: bool) -> None:
     """Log a summary and write it into the folder of the run."""
-    log.info("by COCO's own rule (%s):", summary.coco.tool)
+    log.info("by COCO's own rule:")
     log.info(summary.coco_rows(every_class))
     log.info("%s", WHY_TWO)
     if summary.interval:

@@ -39,7 +39,11 @@ class Interval:
 
 
 def bootstrap_interval(images: Sequence[JudgedImage], resamples: int, seed: int = 0) -> Interval:
-    """Return the interval of the mAPs of a data set, from as many ``resamples`` of its images."""
+    """Return the interval of the mAPs of a data set, from as many ``resamples`` of its images.
+
+    It tells how far the mAP varies with the images. That a few images have a higher mAP on average than many,
+    because precisions are made monotone, it does not correct.
+    """
     draws = bootstrap_maps(images, resample(len(images), resamples, seed))
     tail = 100 * (1 - CONFIDENCE_LEVEL) / 2
     low, high = np.percentile(draws, [tail, 100 - tail], axis=0)

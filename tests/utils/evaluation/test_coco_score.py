@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,12 +11,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from utils.configs.val import ValConfig
-from utils.evaluation import coco_scores
 from utils.evaluation.coco import CocoTruth, score
-from utils.evaluation.coco_scores import FIGURES
 from utils.evaluation.evaluate import ImageResult
 from utils.evaluation.inputs import build_nms
 from utils.evaluation.observers import CocoJson, LabelFiles
+from utils.metrics.coco_ap import FIGURES
 from utils.metrics.matching import DetectionMetrics, iou_levels, match_detections
 
 NC = 4
@@ -84,23 +82,13 @@ def by_pycocotools(folder, category=None):
     return [np.nan if value == -1 else value for value in evaluation.stats]
 
 
-@pytest.fixture(params=["pycocotools", "faster_coco_eval"])
-def tool(request, monkeypatch):
-    if request.param == "pycocotools":
-        monkeypatch.setattr(coco_scores, "find_spec", lambda name: None)
-    elif not find_spec(request.param):
-        pytest.skip("faster-coco-eval is not installed")
-    return request.param.replace("_", "-")
-
-
 @pytest.mark.parametrize("kind", ["ordinary", "crowds", "many"])
-def test_the_figures_are_those_of_pycocotools(tmp_path, tool, kind):
+def test_the_figures_are_those_of_pycocotools(tmp_path, kind):
     results = generated(kind)
     write_files(results, tmp_path)
 
     found = score(results, NC)
 
-    assert found.tool == tool
     assert list(found.all) == list(FIGURES)
     np.testing.assert_allclose(list(found.all.values()), by_pycocotools(tmp_path), atol=1e-6)
     assert 0.1 < found.all["AP50"] < 1
@@ -110,7 +98,7 @@ def test_the_figures_are_those_of_pycocotools(tmp_path, tool, kind):
         np.testing.assert_allclose(figures, by_pycocotools(tmp_path, class_id), atol=1e-6)
 
 
-def test_with_a_file_its_areas_count_and_only_the_images_that_were_looked_at(tmp_path, tool):
+def test_with_a_file_its_areas_count_and_only_the_images_that_were_looked_at(tmp_path):
     results = generated("crowds")
     write_files(results, tmp_path)
     content = json.loads((tmp_path / "truth.json").read_text())
@@ -132,7 +120,7 @@ def result(detections, labels):
     return ImageResult("/a/1", (100, 100), torch.tensor(detections).reshape(-1, 6), torch.tensor(labels).reshape(-1, 5))
 
 
-def test_what_nothing_is_labelled_for_has_no_figure(tool):
+def test_what_nothing_is_labelled_for_has_no_figure():
     box, label = [[10.0, 10, 40, 40, 0.9, 0]], [[0.0, 10, 10, 40, 40]]
 
     assert score([result([], label)], 1).all["AP"] == 0
