@@ -1,5 +1,6 @@
 """errors.html: the worst of what a detector got wrong, and how much each kind of error costs."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from utils.plots.annotate import Color, color_of, draw_boxes
 from utils.text import counted, distinct_names, shorten
 
 PAGE = "errors.html"
-PICTURES = 30  # of each section
+PICTURES, PER_IMAGE = 30, 3  # of each section, and of one image in it
 ROOM = 4_000_000  # bytes of all pictures together
 SIDE, QUALITY = 320, 75  # pixels of the longer side, of JPEG
 AROUND, LEAST = 2.0, 64  # of the window, in longer sides of what it shows; in pixels of the file
@@ -99,13 +100,20 @@ class ErrorsPage:
         return page(f"Errors: {title}", "\n".join(body))
 
     def _section(self, title: str, mistakes: Sequence[Mistake]) -> str:
-        figures = "".join(self._figures(mistakes))
+        seen: Counter[str] = Counter()
+        shown_ones = []
+        for mistake in mistakes:
+            seen[mistake.result.path] += 1
+            if seen[mistake.result.path] <= PER_IMAGE:
+                shown_ones.append(mistake)
+        figures = "".join(self._figures(shown_ones[:PICTURES]))
         shown = f'<div class="pictures">{figures}</div>' if figures else "<p>There are none.</p>"
-        more = f'<p class="soft">The first {PICTURES} of {len(mistakes)}.</p>' if len(mistakes) > PICTURES else ""
+        count = min(len(shown_ones), PICTURES)
+        more = f'<p class="soft">{count} of {len(mistakes)}, at most {PER_IMAGE} of an image.</p>' if mistakes else ""
         return f"<section><h2>{escape(title)}</h2>{more}{shown}</section>"
 
     def _figures(self, mistakes: Sequence[Mistake]) -> Iterator[str]:
-        for mistake in mistakes[:PICTURES]:
+        for mistake in mistakes:
             if self.room <= 0:
                 return
             caption = f"<code>{escape(self.files[mistake.result.path])}</code><br>{escape(self._text(mistake))}"
