@@ -49,6 +49,9 @@ NOT_RUN = {  # words of the commands that are not run even there, and why
     "make test": "would run this test",
     "pip install": "needs the network",
     "coco128": "needs data from the network",
+    "--source 0": "needs a camera",
+    "--source rtsp": "needs a camera in the network",
+    "screen 1": "needs a screen",
 }
 SLOW = ("pytest", "benchmark.py", "export.py", ".onnx", "val.py", "--fuse-check", "--list-backbones")  # with -m slow
 

@@ -22,7 +22,7 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     },
     "val": dict.fromkeys(("--augment", "--half", "--dnn"), _LATER),
     "detect": {
-        **dict.fromkeys(("--augment", "--half", "--dnn", "--view-img", "--visualize", "--update"), _LATER),
+        **dict.fromkeys(("--augment", "--half", "--dnn", "--update"), _LATER),
         "--data": "leave it out: the class names come from the weights file",
     },
     "export": {
@@ -44,12 +44,6 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
     ),
     ("include", "(?!onnx$).*", "no other format than ONNX is written yet", "give onnx, or leave --include out"),
     ("save_period", "0", "no epoch comes every 0 epochs", "give 1 or more, or -1 for never"),
-    (
-        "source",
-        r"\d+|(rtsp|rtmp|https?)://.*|screen( .*)?|.*\.streams",
-        "cameras, screens, network streams and URLs are not read yet",
-        "give files or folders",
-    ),
     (
         "weights",
         r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript|safetensors)|.*_(openvino|web|paddle|saved|ncnn)_model/?",

@@ -1,6 +1,6 @@
 """Exact non-maximum suppression that reads only as many of the best candidates as it needs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -50,23 +50,31 @@ def non_max_suppression(
     agnostic: bool = False,
     multi_label: bool = False,
     max_det: int = 300,
+    class_thres: Mapping[int, float] | None = None,
 ) -> list[Tensor]:
     """Return, for each image, its detections ``(n, 6)`` [xyxy, confidence, class], best first, float32, n ≤ max_det.
 
     The confidence of a box in a class is its score, times its objectness where the predictions have one. A box is a
     candidate where that exceeds ``conf_thres``: once, with its best class, or with ``multi_label`` once for each such
-    class. ``classes`` keeps only these class ids; with ``agnostic``, boxes suppress those of other classes too.
+    class. ``class_thres`` are those of some class ids, in place of ``conf_thres``; ``classes`` keeps only these
+    class ids; with ``agnostic``, boxes suppress those of other classes too.
     ``iou_thres`` None is what the family of the head is known with, 0.45 or, without objectness, 0.7.
     Raises: ConfigError for a threshold outside 0–1.
     """
     if iou_thres is None:
         iou_thres = DETECT_IOU[predictions.layout.has_objectness]
-    for name, value in (("conf_thres", conf_thres), ("iou_thres", iou_thres)):
+    own = {f"class_thres of {class_id}": value for class_id, value in (class_thres or {}).items()}
+    for name, value in {"conf_thres": conf_thres, "iou_thres": iou_thres, **own}.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} is {value}", "choose a value from 0 to 1")
     scores, objectness = predictions.scores, predictions.objectness
-    class_ids = torch.arange(scores.shape[2], device=scores.device)
-    wanted = class_ids >= 0 if classes is None else torch.isin(class_ids, class_ids.new_tensor(classes))
+    floors = torch.full(scores.shape[2:], conf_thres, device=scores.device)  # (nc,) that a confidence has to exceed
+    for class_id, value in (class_thres or {}).items():
+        floors[class_id] = value
+    conf_thres = min([conf_thres, *own.values()])
+    if classes is not None:
+        class_ids = torch.arange(len(floors), device=scores.device)
+        floors[torch.isin(class_ids, class_ids.new_tensor(classes), invert=True)] = torch.inf
 
     best = scores.amax(dim=-1).float()  # (B, N) confidence in each box's best class
     if objectness is not None:
@@ -74,9 +82,9 @@ def non_max_suppression(
     detections = []
     for image, image_best in enumerate(best):
         rows = (image_best > conf_thres).nonzero()[:, 0]
-        select = partial(_candidates, predictions, image, conf_thres=conf_thres, wanted=wanted, multi_label=multi_label)
+        select = partial(_candidates, predictions, image, floors=floors, multi_label=multi_label)
         blocks = _ranked_blocks(rows, image_best[rows], select)
-        kept = _suppress(blocks, iou_thres, agnostic or len(class_ids) == 1, max_det)
+        kept = _suppress(blocks, iou_thres, agnostic or len(floors) == 1, max_det)
         detections.append(kept.to(scores.device))
     return detections
 
@@ -110,21 +118,23 @@ def _candidates(
     rows: Tensor,
     floor: Tensor | None,
     *,
-    conf_thres: float,
-    wanted: Tensor,
+    floors: Tensor,
     multi_label: bool,
 ) -> Tensor:
-    """Return the candidates ``(m, 6)`` in some ``rows`` of an image whose confidence reaches ``floor``, where given."""
+    """Return the candidates ``(m, 6)`` in some ``rows`` of an image whose confidence reaches ``floor``, where given.
+
+    They exceed the threshold of their class in ``floors`` (nc,).
+    """
     picked = predictions.pick(image, rows)
     confidence = picked.scores[0] if picked.objectness is None else picked.scores[0] * picked.objectness[0, :, None]
     if multi_label:
-        hits = confidence > conf_thres if floor is None else confidence >= floor
-        place = (hits & wanted).flatten().nonzero()[:, 0]
-        row, class_id = place.div(len(wanted), rounding_mode="floor"), place % len(wanted)
+        hits = confidence > floors if floor is None else (confidence > floors) & (confidence >= floor)
+        place = hits.flatten().nonzero()[:, 0]
+        row, class_id = place.div(len(floors), rounding_mode="floor"), place % len(floors)
         confidence = confidence.flatten().index_select(0, place)
     else:
         confidence, class_id = confidence.max(dim=1)
-        row = wanted[class_id].nonzero()[:, 0]
+        row = (confidence > floors[class_id]).nonzero()[:, 0]
         confidence, class_id = confidence[row], class_id[row]
     corners = cxcywh_to_xyxy(picked.boxes[0].index_select(0, row))
     return torch.cat((corners, confidence[:, None], class_id[:, None].float()), dim=1)
@@ -139,13 +149,13 @@ def _suppress(blocks: Iterator[Tensor], iou_thres: float, agnostic: bool, max_de
     kept = torch.zeros(0, 6)
     for block in blocks:
         ranked = torch.cat((kept, block.cpu()))
-        kept = ranked.index_select(0, _survivors(ranked, iou_thres, agnostic))
+        kept = ranked.index_select(0, survivors(ranked, iou_thres, agnostic))
         if len(kept) >= max_det:
             break
     return kept[:max_det]
 
 
-def _survivors(ranked: Tensor, iou_thres: float, agnostic: bool) -> Tensor:
+def survivors(ranked: Tensor, iou_thres: float, agnostic: bool = False) -> Tensor:
     """Return the ascending positions of the ``ranked (n, 6)`` candidates that no better survivor of their class covers.
 
     The decisions are those of torchvision's kernel, called for each class with the boxes as they are. Shifting each

@@ -57,6 +57,13 @@ def to_colors(image: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(colors, 3, axis=2) if channels == 3 else cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)[..., None]
 
 
+def frame_pixels(image: np.ndarray, pixels: PixelFormat) -> np.ndarray:
+    """Return a frame (H, W, 3) BGR uint8 of a video as ``pixels``, of one or three channels."""
+    if pixels.channels == 1:
+        return with_bits(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], pixels.bits)
+    return with_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), pixels.bits)
+
+
 def as_picture(image: np.ndarray) -> np.ndarray:
     """Return (H, W, C) as a picture for people, (H, W, 3) uint8: the first three channels, or the first one in grey.
 

@@ -21,8 +21,14 @@ class Speed:
     def total(self) -> float:
         return self.preprocess + self.inference + self.nms
 
+    def __add__(self, other: "Speed") -> "Speed":
+        return Speed(self.preprocess + other.preprocess, self.inference + other.inference, self.nms + other.nms)
+
     def __sub__(self, other: "Speed") -> "Speed":
         return Speed(self.preprocess - other.preprocess, self.inference - other.inference, self.nms - other.nms)
+
+    def __truediv__(self, count: int) -> "Speed":
+        return Speed(self.preprocess / count, self.inference / count, self.nms / count)
 
     def __str__(self) -> str:
         return f"{self.preprocess:.1f} ms pre-process, {self.inference:.1f} ms inference, {self.nms:.1f} ms NMS"

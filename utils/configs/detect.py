@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.configs.shared import BACKBONE_HELP, DEVICE, IMGSZ, LAYOUT_HELP, NAME_HELP, SHARE, WEIGHTS_HELP
+from utils.configs.shared import BACKBONE_HELP, BATCH_SIZE, DEVICE, IMGSZ, LAYOUT_HELP, NAME_HELP, SHARE, WEIGHTS_HELP
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,9 @@ class DetectConfig:
     layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
     backbone: str = option("", help=BACKBONE_HELP)
     source: str = option(
-        "", help="image, video, folder, glob in quotes, or .txt list of these; without it data/images of the clone"
+        "",
+        help="image, video, folder, glob in quotes, or .txt list of these; URL of an image, video or stream; number of "
+        "a camera; 'screen [n] [left top width height]'; .streams list of several; without it data/images of the clone",
     )
     imgsz: tuple[int] | tuple[int, int] | None = option(
         None, help="height width, or one number for both; without it that of the training or export", **IMGSZ
@@ -27,16 +29,28 @@ class DetectConfig:
         **SHARE,
     )
     max_det: int = option(1000, help="detections per image", low=1)
-    classes: tuple[int, ...] | None = option(None, help="keep only these class ids", low=0)
+    classes: tuple[str, ...] | None = option(None, help="keep only these classes, by name or id")
+    class_conf: tuple[str, ...] | None = option(
+        None, help="least confidence of single classes in place of --conf-thres, as person=0.5 2=0.1"
+    )
     agnostic_nms: bool = option(False, help="boxes of different classes suppress each other")
     device: str = option("", **DEVICE)
+    batch: int = option(1, help="images that the model is given at once; the results are the same", **BATCH_SIZE)
+    tile: int | None = option(
+        None, help="for small objects: look also at tiles of so many pixels a side, each at --imgsz", low=32
+    )
+    overlap: float = option(0.2, help="with --tile: share of a side that tiles have in common", low=0, high=0.9)
     vid_stride: int = option(1, help="use every n-th frame of a video", low=1)
+    view_img: bool = option(False, help="show what is found in a window; q ends, any key goes on from an image")
     save: bool = option(True, help="save drawn images and videos", aliases=("--nosave",))
     save_txt: bool = option(False, help="save label files: class and box in 0–1")
     save_format: int = option(0, help="with --save-txt: box as 0 = centre and size, 1 = corners", choices=(0, 1))
     save_conf: bool = option(False, help="with --save-txt: add the confidence to each line")
     save_csv: bool = option(False, help="save a table, predictions.csv")
     save_crop: bool = option(False, help="save what is inside each box")
+    save_json: bool = option(False, help="save COCO's JSON of results, predictions.json; category ids are class ids")
+    save_labelme: bool = option(False, help="save a labelme file for each image")
+    visualize: bool = option(False, help="save what each row of the model makes of an image, as pictures and arrays")
     line_thickness: int = option(0, help="width of box lines, in pixels; 0 = what suits the image", low=0, high=1000)
     hide_labels: bool = option(False, help="draw boxes without labels")
     hide_conf: bool = option(False, help="draw labels without confidence")

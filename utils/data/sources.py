@@ -1,9 +1,11 @@
 """The images that detection runs on: a file, a folder, a glob, a list file, or videos frame by frame."""
 
 import glob
+import itertools
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,28 +15,32 @@ import numpy as np
 from utils.data.image.read import COLORS, ImageError, image_suffixes, read_image
 from utils.data.scan.discovery import read_list_file
 from utils.errors import ConfigError, DataError
-from utils.pixels import RGB, PixelFormat, with_bits
+from utils.overlap import ahead
+from utils.pixels import RGB, PixelFormat, frame_pixels
 
 log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
     {".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 )
-STREAM_STARTS = ("http://", "https://", "rtsp://", "rtmp://", "screen")
+AHEAD = 2  # images that are read while others are looked at; few, as one may have 500 MB
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An image to look at, alone or out of a video."""
+    """An image to look at, alone, out of a video or out of a stream."""
 
-    path: Path
+    path: Path  # of the file, or the name of the stream
     image: np.ndarray  # (H, W, C) as the source reads them, RGB uint8
-    index: int  # of the file in the source, from 0
-    count: int  # files in the source
-    is_video: bool = False
+    index: int  # of the file or stream in the source, from 0
+    count: int  # files or streams in the source
+    is_video: bool = False  # also True for a stream
     frame_number: int = 0  # in the video, from 0, counting only frames that are looked at
     frame_count: int = 1  # what the video announces, 0 where it does not
     fps: float | None = None  # of the frames that are looked at; None for images and where a video does not say
+    is_stream: bool = False  # one of several that come at the same time
+    seconds: float | None = None  # since the stream began, where it is live: some frames of it are then left out
+    is_temporary: bool = False  # the file will be removed
 
 
 class ImageSource:
@@ -44,7 +50,11 @@ class ImageSource:
     is a DataError.
     """
 
-    def __init__(self, source: str | Path, vid_stride: int = 1, pixels: PixelFormat = RGB) -> None:
+    kind = "file"
+
+    def __init__(
+        self, source: str | Path, vid_stride: int = 1, pixels: PixelFormat = RGB, is_temporary: bool = False
+    ) -> None:
         """Take every ``vid_stride``-th frame of videos, and all as ``pixels``.
 
         Raises: ConfigError, DataError where nothing can be read.
@@ -52,12 +62,18 @@ class ImageSource:
         if vid_stride < 1:
             raise ConfigError(f"vid_stride is {vid_stride}", "give 1 or more")
         self.files = _files_of(str(source), image_suffixes(pixels) | VIDEO_SUFFIXES)
-        self.vid_stride, self.pixels = vid_stride, pixels
+        self.vid_stride, self.pixels, self.is_temporary = vid_stride, pixels, is_temporary
         self.skipped: list[tuple[Path, str]] = []
 
     def __len__(self) -> int:
         """Return the number of files."""
         return len(self.files)
+
+    def batches(self, size: int) -> Iterator[list[Frame]]:
+        """Yield all frames in lists of ``size``, the last one shorter; a thread reads ahead."""
+        with closing(ahead(self, AHEAD + size)) as frames:
+            while batch := list(itertools.islice(frames, size)):
+                yield batch
 
     def __iter__(self) -> Iterator[Frame]:
         self.skipped.clear()
@@ -66,7 +82,8 @@ class ImageSource:
                 if _is_video(path):
                     yield from self._video(path, index)
                 else:
-                    yield Frame(path, read_image(path, self.pixels), index, len(self))
+                    image = read_image(path, self.pixels)
+                    yield Frame(path, image, index, len(self), is_temporary=self.is_temporary)
             except ImageError as error:
                 if len(self) == 1:
                     raise
@@ -92,7 +109,7 @@ class ImageSource:
                 decoded, image = video.retrieve()
                 if not decoded:
                     break
-                image = _frame_pixels(image, self.pixels)
+                image = frame_pixels(image, self.pixels)
                 frames = announced // self.vid_stride
                 yield Frame(path, image, index, len(self), True, number, frames, fps if 0 < fps < math.inf else None)
                 number += 1
@@ -102,13 +119,6 @@ class ImageSource:
             raise ImageError(path, "not a video that OpenCV can open, or one without frames")
         if grabbed < announced:
             log.warning("%s: %d of %d frames could be read", path, grabbed, announced)
-
-
-def _frame_pixels(image: np.ndarray, pixels: PixelFormat) -> np.ndarray:
-    """Return a frame (H, W, 3) BGR of a video as ``pixels``."""
-    if pixels.channels == 1:
-        return with_bits(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], pixels.bits)
-    return with_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), pixels.bits)
 
 
 def _files_of(source: str, suffixes: Collection[str]) -> list[Path]:
@@ -127,8 +137,6 @@ def _files_of(source: str, suffixes: Collection[str]) -> list[Path]:
     elif path.exists():
         files = [path] if is_known(path) else []
         nothing = f"{path}: neither an image nor a video, by its suffix"
-    elif source.isdigit() or source.lower().startswith(STREAM_STARTS) or source.lower().endswith(".streams"):
-        raise ConfigError(f"{source}: cameras, screens and network streams are not supported", "give files or folders")
     else:
         files = _sorted(filter(is_known, map(Path, _matches(source))))
         nothing = f"{source}: no such file or folder, and as a pattern it matches no image or video"

@@ -85,6 +85,8 @@ def output_stems(paths: Collection[str]) -> dict[str, str]:
 
 def frame_label(frame: Frame) -> str:
     """Return what to call an image in the log."""
+    if frame.is_stream:
+        return f"stream {frame.index + 1}/{frame.count} ({frame.frame_number + 1}) {frame.path}"
     if frame.is_video:
         return f"video {frame.index + 1}/{frame.count} ({frame.frame_number + 1}/{frame.frame_count}) {frame.path}"
     return f"image {frame.index + 1}/{frame.count} {frame.path}"

@@ -1,9 +1,8 @@
-"""Find objects in one image."""
+"""Find objects in images."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,29 +13,18 @@ from utils.boxes import unletterbox
 from utils.checkpoint.facts import Backend
 from utils.configs.detect import DetectConfig
 from utils.data.letterbox import letterbox
+from utils.detection.classes import class_ids, class_thresholds
+from utils.detection.features import FeatureMaps
+from utils.detection.found import Detections, Maps
+from utils.detection.tiles import TiledPredictor, merge_boxes
 from utils.device import to_float_images
 from utils.errors import ConfigError
 from utils.imgsz import both_sides, fit_shape
-from utils.nms import non_max_suppression
+from utils.nms import DETECT_IOU, non_max_suppression
 from utils.predictions import Predictions
 from utils.stopwatch import Speed, Stopwatch
-from utils.text import counted
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image."""
-
-    boxes: Tensor  # (n, 6) [xyxy in pixels of the image, confidence, class], float32 on the CPU, best first
-    shape: tuple[int, int]  # height, width of the image
-    speed: Speed
-
-    def summary(self, names: Mapping[int, str]) -> str:
-        """Return ``2 persons, 1 bus``, or ``no detections``."""
-        counts = sorted(Counter(self.boxes[:, 5].int().tolist()).items())
-        return ", ".join(counted(count, names[class_id]) for class_id, count in counts) or "no detections"
 
 
 class Predictor:
@@ -49,53 +37,80 @@ class Predictor:
         *,
         imgsz: Sequence[int] = (640,),
         nms: Callable[[Predictions], list[Tensor]] = non_max_suppression,
+        maps: FeatureMaps | None = None,
     ) -> None:
-        """Take height and width of the input, or one number for both, and NMS with its thresholds filled in."""
-        self.backend, self.device, self.nms = backend, device, nms
+        """Take height and width of the input, or one number for both, NMS with its thresholds, and who keeps maps."""
+        self.backend, self.device, self.nms, self.maps = backend, device, nms, maps
         self.size = input_size(backend, imgsz)
         self.stopwatch, self.images = Stopwatch(device), 0  # over all calls
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Return what is in an image (H, W, C), uint8 or uint16, of the channels that the model takes."""
+        return self.batch([image])[0]
+
+    def batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Return what is in each of several images, of any sizes, as if it had come alone.
+
+        Those that are letterboxed to one shape share a forward pass.
+        """
         before = self.stopwatch.speed()
         with self.stopwatch.phase("preprocess"):
             rectangular = self.backend.fixed_size is None  # the smallest rectangle that the strides allow
-            boxed, ratio, pad = letterbox(image, self.size, auto=rectangular, stride=self.backend.stride)
-            images = to_float_images(torch.from_numpy(boxed).permute(2, 0, 1)[None], self.device)
+            boxed = [letterbox(image, self.size, auto=rectangular, stride=self.backend.stride) for image in images]
+        places = defaultdict(list)
+        for index, (canvas, *_) in enumerate(boxed):
+            places[canvas.shape].append(index)
+        found: dict[int, tuple[Tensor, Maps | None]] = {}
+        for indices in places.values():
+            found |= zip(indices, self._forward([boxed[index][0] for index in indices]), strict=True)
+        self.images += len(images)
+        speed = (self.stopwatch.speed() - before) / len(images)
+        detections = []
+        for index, image in enumerate(images):
+            rows, maps = found[index]
+            boxes = unletterbox(rows[:, :4], *boxed[index][1:], image.shape[:2])
+            detections.append(Detections(torch.cat((boxes, rows[:, 4:]), dim=1), image.shape[:2], speed, maps))
+        return detections
+
+    def _forward(self, boxed: Sequence[np.ndarray]) -> list[tuple[Tensor, Maps | None]]:
+        """Return boxes (n, 6) in pixels of the input, and maps if they are kept, for each of images of one shape."""
+        with self.stopwatch.phase("preprocess"):
+            batch = torch.from_numpy(np.stack(boxed)).permute(0, 3, 1, 2)
+            images = to_float_images(batch, self.device)
         with self.stopwatch.phase("inference"), torch.no_grad():
             predictions = self.backend(images)
         with self.stopwatch.phase("nms"):
-            found = self.nms(predictions)[0].cpu()
-        self.images += 1
-        boxes = unletterbox(found[:, :4], ratio, pad, image.shape[:2])
-        return Detections(torch.cat((boxes, found[:, 4:]), dim=1), image.shape[:2], self.stopwatch.speed() - before)
+            rows = [found.cpu() for found in self.nms(predictions)]
+        maps = self.maps.take(len(boxed)) if self.maps else [None] * len(boxed)
+        return list(zip(rows, maps, strict=True))
 
     def speed(self) -> Speed:
         """Return the mean over all images so far."""
         return self.stopwatch.speed(self.images)
 
 
-def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device) -> Predictor:
+def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device) -> Predictor | TiledPredictor:
     """Return the predictor that the options ask for; the weights file chooses the image size where they do not.
 
     Raises: ConfigError for classes that the model does not know, and for an impossible size.
     """
-    unknown = [class_id for class_id in cfg.classes or () if class_id not in backend.names]
-    if unknown:
-        raise ConfigError(
-            f"--classes {unknown[0]}: the model knows {len(backend.names)} classes",
-            f"give ids from 0 to {max(backend.names)}",
-        )
+    iou_thres = DETECT_IOU[backend.layout.has_objectness] if cfg.iou_thres is None else cfg.iou_thres
     nms = partial(
         non_max_suppression,
         conf_thres=cfg.conf_thres,
-        iou_thres=cfg.iou_thres,
-        classes=cfg.classes,
+        iou_thres=iou_thres,
+        classes=None if cfg.classes is None else class_ids(cfg.classes, backend.names),
         agnostic=cfg.agnostic_nms,
         max_det=cfg.max_det,
+        class_thres=class_thresholds(cfg.class_conf, backend.names),
     )
     imgsz = cfg.imgsz or backend.fixed_size or backend.trained.default_imgsz()
-    return Predictor(backend, device, imgsz=imgsz, nms=nms)
+    maps = FeatureMaps(backend) if cfg.visualize else None
+    predict = Predictor(backend, device, imgsz=imgsz, nms=nms, maps=maps)
+    if not cfg.tile:
+        return predict
+    merge = partial(merge_boxes, iou_thres=iou_thres, agnostic=cfg.agnostic_nms, max_det=cfg.max_det)
+    return TiledPredictor(predict, cfg.tile, cfg.overlap, merge, cfg.batch)
 
 
 def input_size(backend: Backend, imgsz: Sequence[int]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ CODEC = "mp4v"
 DEFAULT_FPS = 30.0  # for sources that do not know theirs
 SLOWEST_FPS = 0.002  # of which OpenCV makes a fraction
 MAX_TICKS = 65535  # MPEG-4 counts time in parts of a second, at most so many
+MAX_STILL_S = 2.0  # of a live stream that pauses
 PROBE_BYTES = 1 << 16
 
 
@@ -32,17 +33,32 @@ class VideoFile:
 
     def __init__(self, path: Path, fps: float | None, shape: tuple[int, int]) -> None:
         """Open a video of ``shape`` (height, width), or one pixel more where that is odd. Raises: OutputError."""
-        self.path, self.frames = path, 0
+        self.path, self.frames, self.rate = path, 0, codec_rate(fps)
+        self._still = 0.0  # seconds in which a live stream showed nothing, and which are left out
         self._stack = ExitStack()
         self._temporary = self._stack.enter_context(atomic_write(path))
         self.shape = tuple(side + side % 2 for side in shape)  # the codec halves the colours' resolution
         height, width = self.shape
         fourcc = cv2.VideoWriter_fourcc(*CODEC)
-        self._video = cv2.VideoWriter(str(self._temporary), fourcc, codec_rate(fps), (width, height))
+        self._video = cv2.VideoWriter(str(self._temporary), fourcc, self.rate, (width, height))
         if not self._video.isOpened():
             with self._stack:
                 what = f"{path}: this OpenCV cannot write {CODEC} video of {width}×{height} pixels"
                 raise OutputError(what, "use --nosave, smaller images, or an OpenCV with FFmpeg")
+
+    def due(self, seconds: float | None) -> int:
+        """Return how often the next frame is to be written for the video to run as time does.
+
+        ``seconds`` is when the frame came, after the first one: a live stream comes at any rate. A pause of more than
+        ``MAX_STILL_S`` is shortened to that. None is a frame of a video, which is written once.
+        """
+        if seconds is None:
+            return 1
+        due = round((seconds - self._still) * self.rate) + 1 - self.frames
+        most = max(1, round(MAX_STILL_S * self.rate))
+        if due > most:
+            self._still += (due - most) / self.rate
+        return min(max(due, 0), most)
 
     def write(self, image: np.ndarray) -> None:
         """Append an RGB frame; one of another size than the first is scaled to it."""

@@ -1,7 +1,6 @@
 """What ``detect.py`` writes for each image: the drawn picture or video, label files, a table, crops."""
 
 import csv
-import functools
 import io
 import logging
 from collections import defaultdict
@@ -17,8 +16,10 @@ from torch import Tensor
 from utils.boxes import xyxy_to_cxcywh
 from utils.configs.detect import DetectConfig
 from utils.data.sources import Frame
+from utils.detection.annotations import JsonWriter, LabelmeWriter
+from utils.detection.features import FeatureWriter
+from utils.detection.found import Detections
 from utils.detection.names import OutputNames, UniqueNames, class_folders, distinct_files
-from utils.detection.predict import Detections
 from utils.detection.video import VideoFile
 from utils.errors import OutputError, StorageError
 from utils.pixels import as_picture
@@ -66,14 +67,19 @@ def open_writers(cfg: DetectConfig, run_dir: Path, names: Mapping[int, str]) -> 
     outputs, failures = OutputNames(), Failures()
     writers: list[Writer] = []
     if cfg.save:
-        text = functools.partial(box_text, names=names, hide_label=cfg.hide_labels, hide_confidence=cfg.hide_conf)
-        writers.append(PictureWriter(run_dir, outputs, text, cfg.line_thickness or None, failures))
+        writers.append(PictureWriter(run_dir, outputs, drawing(cfg, names), failures))
     if cfg.save_txt:
         writers.append(TxtWriter(run_dir / "labels", outputs, corners=cfg.save_format == 1, confidence=cfg.save_conf))
     if cfg.save_csv:
         writers.append(CsvWriter(run_dir / "predictions.csv", names))
     if cfg.save_crop:
         writers.append(CropWriter(run_dir / "crops", outputs, names, failures))
+    if cfg.save_json:
+        writers.append(JsonWriter(run_dir / "predictions.json", outputs))
+    if cfg.save_labelme:
+        writers.append(LabelmeWriter(run_dir / "labelme", outputs, names))
+    if cfg.visualize:
+        writers.append(FeatureWriter(run_dir / "features", outputs))
     with ExitStack() as stack:
         for writer in writers:
             stack.callback(writer.close)
@@ -94,28 +100,34 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-class PictureWriter:
-    """Draws the boxes on a copy of the image; the frames of a video become a video."""
+Draw = Callable[[Frame, Detections], np.ndarray]
 
-    def __init__(
-        self,
-        folder: Path,
-        outputs: OutputNames,
-        text: Callable[[float, int], str],
-        line_width: int | None,
-        failures: Failures,
-    ) -> None:
-        """``text`` turns confidence and class id into a label; without ``line_width`` it suits the image."""
-        self.folder, self.outputs, self.text, self.line_width = folder, outputs, text, line_width
-        self.failures = failures
-        self._path: Path | None = None  # of the video whose frames are coming, also where it cannot be written
-        self._video: VideoFile | None = None
+
+def drawing(cfg: DetectConfig, names: Mapping[int, str]) -> Draw:
+    """Return what makes a picture (H, W, 3) with boxes, as the options ask for."""
+
+    def draw(frame: Frame, detections: Detections) -> np.ndarray:
+        boxes = detections.boxes.flip(0)  # the best on top
+        texts = [
+            box_text(confidence, int(class_id), names, cfg.hide_labels, cfg.hide_conf)
+            for confidence, class_id in boxes[:, 4:].tolist()
+        ]
+        colors = [color_of(class_id) for class_id in boxes[:, 5].tolist()]
+        line_width = cfg.line_thickness or None
+        return draw_boxes(as_picture(frame.image), boxes[:, :4].numpy(), texts, colors, line_width)
+
+    return draw
+
+
+class PictureWriter:
+    """Writes drawn pictures; the frames of a video become a video, and those of several streams one each."""
+
+    def __init__(self, folder: Path, outputs: OutputNames, draw: Draw, failures: Failures) -> None:
+        self.folder, self.outputs, self.draw, self.failures = folder, outputs, draw, failures
+        self._videos: dict[Path, VideoFile | None] = {}  # whose frames are coming; None: it cannot be written
 
     def write(self, frame: Frame, detections: Detections) -> None:
-        boxes = detections.boxes.flip(0)  # the best on top
-        texts = [self.text(confidence, int(class_id)) for confidence, class_id in boxes[:, 4:].tolist()]
-        colors = [color_of(class_id) for class_id in boxes[:, 5].tolist()]
-        picture = draw_boxes(as_picture(frame.image), boxes[:, :4].numpy(), texts, colors, self.line_width)
+        picture = self.draw(frame, detections)
         if frame.is_video:
             self._write_frame(frame, picture)
         else:
@@ -126,19 +138,26 @@ class PictureWriter:
 
     def _write_frame(self, frame: Frame, picture: np.ndarray) -> None:
         path = self.folder / f"{self.outputs.stem(frame)}.mp4"
-        if self._path != path:
-            self.close()
-            self._path = path
+        if path not in self._videos:
+            if not frame.is_stream:
+                self.close()
+            self._videos[path] = None
             with self.failures.counted():
-                self._video = VideoFile(path, frame.fps, frame.image.shape[:2])
-        if self._video is not None:
-            self._video.write(picture)
+                self._videos[path] = VideoFile(path, frame.fps, frame.image.shape[:2])
+        video = self._videos[path]
+        for _ in range(video.due(frame.seconds) if video else 0):
+            video.write(picture)
 
     def close(self) -> None:
-        video, self._video, self._path = self._video, None, None
-        if video is not None:
-            with self.failures.counted():
-                video.close()
+        videos, self._videos = self._videos, {}
+        with ExitStack() as stack:
+            for video in videos.values():
+                if video is not None:
+                    stack.callback(self._finish, video)
+
+    def _finish(self, video: VideoFile) -> None:
+        with self.failures.counted():
+            video.close()
 
 
 def box_text(

@@ -12,6 +12,7 @@ import torch
 from utils.data.scan.coco import CocoAnnotations
 from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.spec import DataSpec
+from utils.detection.coco import BOX_DIGITS, COCO_IDS, CONFIDENCE_DIGITS
 from utils.detection.names import image_ids
 from utils.evaluation.evaluate import ImageResult
 from utils.metrics.coco_ap import CocoImage, CocoScores, coco_scores
@@ -19,25 +20,7 @@ from utils.predictions import BOX
 
 log = logging.getLogger(__name__)
 
-# the ids that the 80 classes have among the 90 of the annotation file: ten were never used
-COCO_IDS = tuple(i for i in range(1, 91) if i not in {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 ANNOTATIONS = "annotations/instances_val2017.json"
-BOX_DIGITS, CONFIDENCE_DIGITS = 3, 5  # of YOLOv5's files
-
-
-def coco_rows(
-    image_id: int | str, detections: Sequence[Sequence[float]], category_ids: Sequence[int] | None = None
-) -> list[dict]:
-    """Return the entries of an image's detections ``(n, 6)`` [xyxy, confidence, class], in pixels of the file."""
-    return [
-        {
-            "image_id": image_id,
-            "category_id": category_ids[int(class_id)] if category_ids else int(class_id),
-            "bbox": [round(value, BOX_DIGITS) for value in (x1, y1, x2 - x1, y2 - y1)],
-            "score": round(confidence, CONFIDENCE_DIGITS),
-        }
-        for x1, y1, x2, y2, confidence, class_id in detections
-    ]
 
 
 def is_coco(split: Sequence[Path]) -> bool:

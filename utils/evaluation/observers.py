@@ -13,9 +13,10 @@ from torch import Tensor
 
 from utils.boxes import box_iou
 from utils.data.batch import Batch
+from utils.detection.coco import coco_rows
 from utils.detection.names import image_ids, output_stems
 from utils.detection.writers import label_lines, make_folder
-from utils.evaluation.coco import CocoTruth, coco_rows
+from utils.evaluation.coco import CocoTruth
 from utils.evaluation.evaluate import ImageResult
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.confusion import ConfusionMatrix

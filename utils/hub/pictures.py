@@ -1,28 +1,20 @@
 """Images as a program has them (paths, URLs, PIL images, arrays, tensors), as a model takes them."""
 
-import ipaddress
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
 
 import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from utils.data.image.read import decode_image, read_image
+from utils.data.remote import download, is_url, url_name
 from utils.errors import DataError
 from utils.pixels import RGB, PixelFormat, to_colors, with_bits
 
 COLORS = (1, 3, 4)  # grey, RGB, RGB with transparency, which is dropped: for models of one or three channels
-URL_STARTS = ("http://", "https://")
-TIMEOUT_S = 10
-MAX_REDIRECTS = 5
-MAX_BYTES = 100_000_000  # of an image behind a URL
 FIX = "give a path, a URL, a PIL image, or an array or tensor of 8-bit or 0–1 values"
 
 
@@ -53,9 +45,9 @@ def read_pictures(images: Any, pixels: PixelFormat = RGB) -> list[Picture]:
 def _picture(image: Any, name: str, pixels: PixelFormat) -> Picture:
     if isinstance(image, str | Path):
         text = str(image)
-        is_url = text.startswith(URL_STARTS)
-        read = decode_image(_download(text), text, pixels) if is_url else read_image(_existing(Path(image)), pixels)
-        return Picture(read, Path(urlsplit(text).path if is_url else text).name or name)
+        if is_url(text):
+            return Picture(decode_image(download(text), text, pixels), url_name(text) or name)
+        return Picture(read_image(_existing(Path(image)), pixels), Path(text).name or name)
     if isinstance(image, Image.Image):
         return Picture(_from_pil(image, pixels), Path(getattr(image, "filename", "") or name).name)
     if isinstance(image, Tensor):
@@ -111,53 +103,6 @@ def _as_bits(array: np.ndarray, bits: int) -> np.ndarray:
     largest = np.iinfo(np.uint8 if bits == 8 else np.uint16).max
     scale = largest if array.dtype.kind == "f" and high <= 1 else largest // 255
     return np.rint(array.astype(np.float32) * scale).astype(np.uint8 if bits == 8 else np.uint16)
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """Leaves redirects to ``_download``, which looks at each target first."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _download(url: str) -> bytes:
-    """Return what lies behind a URL. Raises: DataError, also for an address that is not public."""
-    opener = build_opener(_NoRedirect)
-    for _ in range(MAX_REDIRECTS + 1):
-        _check_public(url)
-        try:
-            with opener.open(url, timeout=TIMEOUT_S) as response:
-                content = response.read(MAX_BYTES + 1)
-        except HTTPError as error:
-            if error.code in (301, 302, 303, 307, 308) and "Location" in error.headers:
-                url = urljoin(url, error.headers["Location"])
-                continue
-            raise DataError(f"{url}: cannot be downloaded ({error})", "check the URL in a browser") from error
-        except (OSError, ValueError) as error:
-            raise DataError(f"{url}: cannot be downloaded ({error})", "check the URL in a browser") from error
-        if len(content) > MAX_BYTES:
-            raise DataError(f"{url}: more than {MAX_BYTES // 1_000_000} MB", "download it, and give the path")
-        return content
-    raise DataError(f"{url}: redirected more than {MAX_REDIRECTS} times", "give the URL of the image itself")
-
-
-def _check_public(url: str) -> None:
-    """Refuse a URL of this machine or its own network: a service that takes URLs would open doors with them."""
-    host = urlsplit(url).hostname
-    if not url.startswith(URL_STARTS) or not host:
-        raise DataError(f"{url}: not the URL of an image", "give http://… or https://…")
-    addresses = _addresses(host)
-    private = [address for address in addresses if not ipaddress.ip_address(address).is_global]
-    if private or not addresses:
-        what = f"{host} is {private[0]}, which is not a public address" if private else f"{host} is not known"
-        raise DataError(f"{url}: {what}", "download the image, and give its path")
-
-
-def _addresses(host: str) -> list[str]:
-    try:
-        return [entry[4][0].partition("%")[0] for entry in socket.getaddrinfo(host, None)]
-    except OSError:
-        return []
 
 
 def names_of(pictures: Iterable[Picture]) -> list[str]:

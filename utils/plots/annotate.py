@@ -112,7 +112,7 @@ def _draw_label_(canvas: np.ndarray, x: int, y: int, label: np.ndarray) -> None:
     canvas[top : top + label_height, left : left + label_width] = label
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)  # of a large picture they have 60 kB each
 def text_image(text: str, size: int, color: Color, ink: Color) -> np.ndarray:
     """Return a small RGB image of a text on its colour, to be read only."""
     width, height = _extent(text, size)

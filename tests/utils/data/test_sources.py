@@ -143,12 +143,6 @@ def test_a_source_can_be_gone_through_twice(image, tmp_path):
     assert len(source.skipped) == 1
 
 
-@pytest.mark.parametrize("source", ["0", "rtsp://host/live", "https://example.com/a.jpg", "screen 0", "list.streams"])
-def test_cameras_screens_and_streams_are_refused_in_one_sentence(source):
-    with pytest.raises(ConfigError, match="are not supported"):
-        ImageSource(source)
-
-
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from utils.detection.predict import Detections, Predictor, input_size
+from utils.detection.found import Detections
+from utils.detection.predict import Predictor, input_size
 from utils.errors import ConfigError
 from utils.nms import non_max_suppression
 from utils.predictions import BN5C, Predictions

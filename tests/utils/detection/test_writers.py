@@ -14,8 +14,8 @@ import torch
 
 from utils.configs.detect import DetectConfig
 from utils.data.sources import Frame
+from utils.detection.found import Detections
 from utils.detection.names import OutputNames, UniqueNames, class_folders, frame_label, safe_name
-from utils.detection.predict import Detections
 from utils.detection.video import VideoFile
 from utils.detection.writers import crop, label_lines, open_writers
 from utils.errors import OutputError, StorageError
@@ -215,6 +215,23 @@ def test_a_video_that_cannot_be_read_back_is_an_error_of_the_disk_or_of_its_own(
     assert caught.value.fix
     assert caught.value.exit_code == code
     assert files(tmp_path) == []
+
+
+def test_the_video_of_a_live_stream_runs_as_time_does_and_shortens_its_pauses(tmp_path):
+    seconds = [0, 0.05, 0.3, 0.31, 0.5, 60.5, 61.0]  # at 10 frames per second
+    live = {"is_video": True, "is_stream": True, "fps": 10.0}
+    video = VideoFile(tmp_path / "cam.mp4", 10.0, (32, 64))
+
+    due = []
+    for second in seconds:
+        due.append(video.due(second))
+        for _ in range(due[-1]):
+            video.write(np.zeros((32, 64, 3), np.uint8))
+    video.close()
+    write(tmp_path, [(frame("cam_a", seconds=s, **live), detections()) for s in seconds[:5]], cfg=DetectConfig())
+
+    assert due == [1, 0, 3, 0, 2, 20, 5]
+    assert cv2.VideoCapture(str(tmp_path / "cam_a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 6
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,14 @@ from utils.errors import ConfigError
 from utils.evaluation import inputs as val_inputs
 from utils.evaluation.coco import COCO_IDS, CocoTruth
 from utils.evaluation.inputs import agreed_names, build_loader, build_observers, truth_for
+from utils.predictions import BN5C
 
 FACTS = TrainingFacts(imgsz=(256, 256))
-FLEXIBLE = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None, trained=FACTS)
-OBLONG = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=None, trained=TrainingFacts(imgsz=(96, 160)))
-FIXED = SimpleNamespace(names={0: "cat"}, stride=32, fixed_size=(192, 192), trained=FACTS)
+FLEXIBLE = SimpleNamespace(layout=BN5C, names={0: "cat"}, stride=32, fixed_size=None, trained=FACTS)
+OBLONG = SimpleNamespace(
+    layout=BN5C, names={0: "cat"}, stride=32, fixed_size=None, trained=TrainingFacts(imgsz=(96, 160))
+)
+FIXED = SimpleNamespace(layout=BN5C, names={0: "cat"}, stride=32, fixed_size=(192, 192), trained=FACTS)
 DATA = DataSpec(
     file=Path("pets.yaml"), root=Path("/d"), train=[], val=[Path("/d/v")], test=[], names={0: "cat", 1: "dog"}
 )
@@ -42,7 +45,7 @@ def test_detection_uses_the_size_asked_for_or_that_of_the_training(cfg, backend,
 
 
 def test_a_class_that_the_model_does_not_know_cannot_be_chosen():
-    cfg = DetectConfig(classes=(0, 99))
+    cfg = DetectConfig(classes=("0", "99"))
 
     with pytest.raises(ConfigError, match="--classes 99: the model knows 1 classes"):
         build_predictor(cfg, FLEXIBLE, torch.device("cpu"))

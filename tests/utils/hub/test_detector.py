@@ -1,5 +1,6 @@
 """The Python API finds what detect.py finds, in images of any kind, and says so as YOLOv5's hub does."""
 
+import io
 import subprocess
 import sys
 
@@ -12,9 +13,9 @@ from tiny_detector import tiny_model
 
 from utils import load
 from utils.checkpoint.native import save_checkpoint
+from utils.data import remote
 from utils.detection.predict import Predictor
 from utils.errors import ConfigError, DataError
-from utils.hub import pictures
 from utils.hub.pictures import read_pictures
 from utils.nms import non_max_suppression
 from utils.runs import ROOT
@@ -112,7 +113,7 @@ def test_grey_becomes_three_equal_channels_and_a_photo_is_turned_upright(tmp_pat
         ("http://127.0.0.1/a.jpg", "not a public address"),
         ("http://localhost:8000/a.jpg", "not a public address"),
         ("http://[::1]/a.jpg", "not a public address"),
-        ("https:///a.jpg", "not the URL of an image"),
+        ("https:///a.jpg", "not the URL of a file"),
     ],
 )
 def test_what_is_no_image_is_one_sentence(model, image, message):
@@ -124,9 +125,12 @@ def test_what_is_no_image_is_one_sentence(model, image, message):
 
 def test_an_image_behind_a_url_is_looked_at_and_a_private_redirect_is_not_followed(monkeypatch, image):
     content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
-    answers = {"http://a.example/x.png": Answer(content), "http://a.example/y.png": Redirect("http://10.0.0.1/secret")}
-    monkeypatch.setattr(pictures, "_addresses", lambda host: ["93.184.216.34"] if host == "a.example" else [host])
-    monkeypatch.setattr(pictures, "build_opener", lambda *_: Opener(answers))
+    answers = {
+        "http://a.example/x.png": io.BytesIO(content),
+        "http://a.example/y.png": Redirect("http://10.0.0.1/secret"),
+    }
+    monkeypatch.setattr(remote, "_addresses", lambda host: ["93.184.216.34"] if host == "a.example" else [host])
+    monkeypatch.setattr(remote, "build_opener", lambda *_: Opener(answers))
 
     (picture,) = read_pictures("http://a.example/x.png")
 
@@ -135,21 +139,7 @@ def test_an_image_behind_a_url_is_looked_at_and_a_private_redirect_is_not_follow
         read_pictures("http://a.example/y.png")
 
 
-class Answer:
-    def __init__(self, content):
-        self.content = content
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def read(self, count):
-        return self.content[:count]
-
-
-class Redirect(Answer):
+class Redirect:
     def __init__(self, url):
         self.url = url
 
@@ -161,7 +151,7 @@ class Opener:
     def open(self, url, timeout):
         answer = self.answers[url]
         if isinstance(answer, Redirect):
-            raise pictures.HTTPError(url, 302, "Found", {"Location": answer.url}, None)
+            raise remote.HTTPError(url, 302, "Found", {"Location": answer.url}, None)
         return answer
 
 
