@@ -21,7 +21,7 @@ log = logging.getLogger("detect")
 def main(cfg: DetectConfig) -> Path:
     parse_thresholds(cfg.class_conf)  # a slip is told at once
     # here, because PyTorch takes seconds to import and --help should not
-    from utils.backends.choose import load_backend
+    from utils.backends.several import load_backends
     from utils.data.open_source import open_source
     from utils.detection.predict import build_predictor
     from utils.detection.run import detect_all, open_window
@@ -29,7 +29,8 @@ def main(cfg: DetectConfig) -> Path:
     from utils.pixels import PixelFormat
 
     device = select_device(cfg.device)
-    backend = load_backend(cfg.weights or newest_weights(), device, cfg.backbone, cfg.layout or "")
+    how = {"augment": cfg.augment, "half": cfg.half, "dnn": cfg.dnn, "data": cfg.data}
+    backend = load_backends(cfg.weights or newest_weights(), device, cfg.backbone, cfg.layout or "", **how)
     pixels = PixelFormat(backend.channels, backend.bits)
     with open_source(cfg.source or ROOT / "data/images", cfg.vid_stride, pixels) as source:
         predict = build_predictor(cfg, backend, device)

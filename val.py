@@ -27,9 +27,8 @@ MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 def main(cfg: ValConfig) -> "list[Evaluation]":
     """Measure, and return an evaluation of each model at each size; it is one, unless the task is speed or study."""
-    for option, value, tasks in (("weights", cfg.weights, SWEEPS), ("imgsz", cfg.imgsz, ("study",))):
-        if isinstance(value, tuple) and cfg.task not in tasks:
-            raise ConfigError(f"--{option} {' '.join(map(str, value))}: several", f"give one, or --task {tasks[-1]}")
+    if isinstance(cfg.imgsz, tuple) and cfg.task != "study":
+        raise ConfigError(f"--imgsz {' '.join(map(str, cfg.imgsz))}: several", "give one, or --task study")
     if cfg.task not in SWEEPS:
         return [validate(cfg)]
     # here, because PyTorch takes seconds to import and --help should not
@@ -42,7 +41,7 @@ def validate(cfg: ValConfig) -> "Evaluation":
     """Measure one model on the images of a task, and write what the options ask for."""
     # here, for the same reason
     from utils.evaluation.errors_page import PAGE, ErrorsPage
-    from utils.evaluation.inputs import build_observers, settings_of
+    from utils.evaluation.inputs import build_observers, given_weights, settings_of
     from utils.evaluation.observers import Results
     from utils.evaluation.setup import measure, open_model
     from utils.evaluation.summary import report, summarize
@@ -58,7 +57,7 @@ def validate(cfg: ValConfig) -> "Evaluation":
     summary = summarize(evaluation, results.images, truth, resamples=cfg.ci, errors=cfg.errors)
     report(summary, run_dir, settings_of(cfg, setup.data), every_class)
     if summary.errors:
-        title = f"{Path(cfg.weights).name} on {setup.data.file.name}"
+        title = f"{' + '.join(Path(path).name for path in given_weights(cfg))} on {setup.data.file.name}"
         html = ErrorsPage(setup.names, setup.data.pixels).render(title, results.images, summary.errors)
         write_text(run_dir / PAGE, html)
     log.info("speed: %s per image", evaluation.speed)

@@ -31,6 +31,7 @@ FLOORS = {  # a prefix of the dotted module name → its floor; the longest pref
     "utils.plots": 1,
     "utils.checkpoint": 2,
     "utils.configs": 2,
+    "utils.checkpoint.__main__": 3,
     "utils.export": 3,
     "utils.backends": 3,
     "utils.detection": 3,

@@ -40,7 +40,7 @@ READ = {  # the pages whose commands are not, and why
 }
 RUN = [page for page in PAGES if page not in (*READ, MODELS)]  # the pages whose commands are run, with -m slow
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "benchmark.py", "models/yolo.py")
-SCRIPTS += ("-m utils.doctor", "-m utils.report")
+SCRIPTS += ("-m utils.doctor", "-m utils.report", "-m utils.checkpoint")
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
 ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds

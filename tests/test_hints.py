@@ -20,10 +20,20 @@ COMMANDS = {  # file → its config class
     "models/yolo.py": "models.yolo.SummaryConfig",
     "utils/doctor/__main__.py": "utils.configs.doctor.DoctorConfig",
     "utils/report/__main__.py": "utils.configs.report.ReportConfig",
+    "utils/checkpoint/__main__.py": "utils.configs.checkpoint.CheckpointConfig",
 }
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
 ONLY = {  # file, flag → the commands that call what raises there, where the file is imported by more
+    ("models/backbones/_level_adapter.py", "--imgsz"): "train val detect export benchmark models/yolo",
+    ("utils/backends/several.py", "--half"): "val detect",
+    ("utils/backends/several.py", "--dnn"): "val detect",
+    ("utils/backends/several.py", "--data"): "detect",
+    ("utils/backends/several.py", "--weights"): "val detect",
+    ("utils/backends/dnn.py", "--dnn"): "val detect",
+    ("utils/checkpoint/convert.py", "--out"): "utils/checkpoint/__main__",
+    ("utils/checkpoint/official_writer.py", "--half"): "utils/checkpoint/__main__",
+    ("utils/checkpoint/official_writer.py", "--to"): "utils/checkpoint/__main__",
     ("utils/data/scan/class_selection.py", "--classes"): "train val",
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
     ("utils/backends/onnx.py", "--backbone"): "val detect export",

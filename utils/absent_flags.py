@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from utils.errors import ConfigError
 
-_LATER = "leave it out: this repository does not have it yet"
 _NO_DATA_SENT = "no logger here takes the data set; --logger mlflow and wandb get the figures and pictures of a run"
 _GRAPH = "leave it out: suppression stays outside the graph, detect.py and val.py do it"
 _FLOAT32 = "leave it out: the file is ONNX in float32, made on the CPU"
@@ -20,10 +19,9 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--artifact_alias": f"leave it out: it names a version of a data set, and {_NO_DATA_SENT}",
         "--bucket": "leave it out: results stay in the folder of the run; copy that to a bucket once the run is over",
     },
-    "val": dict.fromkeys(("--augment", "--half", "--dnn"), _LATER),
     "detect": {
-        **dict.fromkeys(("--augment", "--half", "--dnn", "--update"), _LATER),
-        "--data": "leave it out: the class names come from the weights file",
+        "--update": "leave it out: no file of yours is rewritten; python -m utils.checkpoint convert FILE --to pt "
+        "--half writes a small copy without optimizer",
     },
     "export": {
         **dict.fromkeys(("--device", "--half", "--int8", "--per-tensor", "--data", "--inplace", "--keras"), _FLOAT32),
@@ -46,7 +44,7 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
     ("save_period", "0", "no epoch comes every 0 epochs", "give 1 or more, or -1 for never"),
     (
         "weights",
-        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript|safetensors)|.*_(openvino|web|paddle|saved|ncnn)_model/?",
+        r".*\.(engine|tflite|pb|mlpackage|mlmodel|torchscript)|.*_(openvino|web|paddle|saved|ncnn)_model/?",
         "this format is not read yet",
         "give the .pt it was made from, or an .onnx",
     ),

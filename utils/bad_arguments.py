@@ -63,7 +63,7 @@ def unknown(known: Mapping[str, argparse.Action], argv: Sequence[str], given: st
         return ConfigError(f"{before[-1]} is one value, and {given!r} is one more", fix)
     fix = "put text with spaces, or with * or ? in it, in quotes"
     if known[flag].dest == "weights":
-        fix = "give one file; several at once, as an ensemble, are not run yet"
+        fix = "give one file; val.py and detect.py alone take several, as an ensemble"
     elif given.isdecimal():
         fix = "give one number"
     return ConfigError(f"{flag} takes one value, and {given!r} is one more", fix)

@@ -131,9 +131,7 @@ def test_the_metrics_do_not_depend_on_the_batch(weights, data, caplog):
     [
         ({"names": ["cat", "dog", "eel"]}, [], "3 classes, but the model finds 2: cat, dog"),
         ({}, ["--task", "test"], "key 'test' is missing"),
-        ({}, ["--half"], "--half of YOLOv5's val.py is not an option"),
         ({}, ["--imgsz", "64", "96"], "--imgsz 64 96: several"),
-        ({}, ["--weights", "a.pt", "b.pt"], "--weights a.pt b.pt: several"),
         ({}, ["--task", "speed", "--imgsz", "64", "96"], "--imgsz 64 96: several"),
         ({}, ["--ci", "-1"], "--ci -1 is out of range"),
         ({}, ["--iou-thres", "-1"], "--iou-thres -1.0 is out of range"),

@@ -199,7 +199,7 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
         (TrainConfig, "--entity us", "--entity of YOLOv5's train.py", "WANDB_ENTITY"),
         (TrainConfig, "--artifact_alias=latest", "--artifact_alias of YOLOv5's train.py", "no logger here takes"),
         (TrainConfig, "--bucket gs://x", "--bucket of YOLOv5's train.py", "copy that"),
-        (DetectConfig, "--half", "--half of YOLOv5's detect.py", "not have it yet"),
+        (DetectConfig, "--update", "--update of YOLOv5's detect.py", "utils.checkpoint convert"),
         (ExportConfig, "--simplify", "--simplify of YOLOv5's export.py", "always simplified"),
     ],
 )

@@ -10,10 +10,12 @@ import utils.backends
 from utils.checkpoint.facts import Backend
 from utils.errors import ConfigError
 
+NO_SUFFIX = ("choose", "dnn", "several")  # modules of the folder that are not named after one
+
 
 def known_suffixes() -> list[str]:
     modules = (module.name for module in pkgutil.iter_modules(utils.backends.__path__))
-    return sorted(f".{name}" for name in modules if name != __name__.rpartition(".")[2])
+    return sorted(f".{name}" for name in modules if name not in NO_SUFFIX)
 
 
 def load_backend(
@@ -37,4 +39,5 @@ def load_backend(
 
 
 def _listed() -> str:
-    return " or ".join(known_suffixes())
+    *most, last = known_suffixes()
+    return f"{', '.join(most)} or {last}"

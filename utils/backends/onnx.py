@@ -1,7 +1,7 @@
 """Run an ONNX file in ONNX Runtime: ours, or of another program that writes YOLOv5's or YOLOv8's layout."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,19 @@ _OTHER_PROGRAM = "run it with the program that wrote it; read here is what expor
 class OnnxBackend:
     """An ONNX Runtime session; a batch that is larger than the file's is run in parts."""
 
-    def __init__(self, path: Path, device: torch.device, layout: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: torch.device,
+        layout: str = "",
+        open_session: Callable[[OnnxFile, torch.device], Any] | None = None,
+        runtime: str = "ONNX Runtime",
+    ) -> None:
+        """``open_session`` returns what runs the file in its place, with the methods that are called."""
+        self.runtime = runtime
         self.path, self.device = path, device
         file = read_onnx(path)
-        self.session = _session(file, device)
+        self.session = (open_session or _session)(file, device)
         self.input = _check_input(self.session.get_inputs(), path)
         self.output = _check_outputs(self.session.get_outputs(), path)
         facts = self.facts = read_facts(file)
@@ -69,7 +78,7 @@ class OnnxBackend:
         except Exception as error:  # the runtime's errors have no class in common
             shape = "×".join(map(str, array.shape))
             raise CheckpointError(
-                f"{self.path}: ONNX Runtime cannot run it on images {shape}: {one_line(error, 200)}", EXPORT_AGAIN
+                f"{self.path}: {self.runtime} cannot run it on images {shape}: {one_line(error, 200)}", EXPORT_AGAIN
             ) from error
         if len(found) != size:
             raise CheckpointError(f"{self.path}: gives {len(found)} results for {size} images", EXPORT_AGAIN)

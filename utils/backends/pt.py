@@ -1,5 +1,6 @@
 """Run a checkpoint, ours or an official one, in PyTorch: fused, channels_last."""
 
+import copy
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from models.backbones import allow_user_file, is_user_name
 from models.detector import DetectionModel
+from models.tta import predict_augmented
 from utils.checkpoint.facts import TrainingFacts, checkpoint_facts
 from utils.checkpoint.layers import OTHER_CODE
 from utils.checkpoint.load import build_model, load_checkpoint
@@ -15,6 +17,10 @@ from utils.predictions import Predictions
 
 
 class PyTorchBackend:
+    """A model, float32 unless it is changed."""
+
+    augment = False  # whether each image is looked at in three sizes (see ``models.tta``)
+
     def __init__(self, model: DetectionModel, trained: TrainingFacts, device: torch.device) -> None:
         self.device, self.trained = device, trained
         self.model = model.fuse().to(device, memory_format=torch.channels_last)
@@ -26,7 +32,14 @@ class PyTorchBackend:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Predictions:
-        return self.model.predict(images.to(self.device, memory_format=torch.channels_last))
+        images = images.to(self.device, next(self.model.parameters()).dtype, memory_format=torch.channels_last)
+        return predict_augmented(self.model, images) if self.augment else self.model.predict(images)
+
+    def augmented(self) -> "PyTorchBackend":
+        """Return the same model, not a copy of it, with test-time augmentation."""
+        other = copy.copy(self)
+        other.augment = True
+        return other
 
 
 def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> PyTorchBackend:

@@ -31,21 +31,25 @@ log = logging.getLogger(__name__)
 
 def read_file(path: str | Path) -> bytes:
     """Return the bytes of a file as ``torch.save`` writes it. Raises: CheckpointError saying what it is instead."""
-    path = Path(path)
+    content = read_bytes(Path(path))
+    if not is_zip(content) and not content.startswith(LEGACY_MAGIC):
+        what, fix = _misnamed(content) or other_kind(content, "a PyTorch checkpoint")
+        raise CheckpointError(f"{path}: {what}", fix)
+    return content
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a weights file of any kind. Raises: CheckpointError."""
     if path.is_dir():
         raise CheckpointError(f"{path}: a folder, not a weights file", "give the file in it, such as weights/best.pt")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file", _where_from(path.name))
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error.strerror})", "check the permissions of the file and the disk it lies on"
         ) from error
-    if not is_zip(content) and not content.startswith(LEGACY_MAGIC):
-        what, fix = _misnamed(content) or other_kind(content, "a PyTorch checkpoint")
-        raise CheckpointError(f"{path}: {what}", fix)
-    return content
 
 
 def official_url(name: str) -> str:
@@ -62,10 +66,7 @@ def _where_from(name: str) -> str:
 def _misnamed(content: bytes) -> tuple[str, str] | None:
     """Return (what it is, what to do) for weights of another format that are called .pt."""
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < len(content):
-        return (
-            "a safetensors file, which describes no model",
-            "save its tensors with torch.save; train.py --weights FILE --cfg MODEL.yaml starts from them",
-        )
+        return "a safetensors file by its first bytes", "give it the suffix .safetensors"
     if content[:1] == b"\x08" and content[2:3] in (b"\x12", b"\x1a", b"\x3a"):  # fields that open an ONNX model
         return "an ONNX model by its first bytes", "give it the suffix .onnx"
     if content[:1] == b"\x80":

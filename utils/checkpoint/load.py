@@ -13,13 +13,14 @@ from utils.checkpoint.content import FUSED, START_FROM_STATE, Checkpoint, read_s
 from utils.checkpoint.layers import OTHER_CODE, adopt_layers
 from utils.checkpoint.native import is_native, read_native
 from utils.checkpoint.official import read_official
+from utils.checkpoint.safetensors_file import SUFFIX, SafetensorsArchive
 from utils.checkpoint.tables import RefusedError, TensorRecord, describe
 from utils.errors import CheckpointError, ConfigError
 
 
 def load_weights(path: str | Path, use_ema: bool = True) -> Checkpoint | dict[str, Tensor]:
     """Return a checkpoint as ``load_checkpoint`` does, or the tensors of a file that is nothing but a state_dict."""
-    archive = Archive(path)
+    archive = open_archive(path)
     bare = _bare_state(archive.root)
     if bare is not None:
         return read_state(archive, bare)
@@ -27,6 +28,11 @@ def load_weights(path: str | Path, use_ema: bool = True) -> Checkpoint | dict[st
         return read_native(archive) if is_native(archive.root) else read_official(archive, use_ema)
     except RefusedError as reason:
         raise CheckpointError(f"{path}: refused: it contains {reason}", OURS_OR_OFFICIAL) from reason
+
+
+def open_archive(path: str | Path) -> Archive | SafetensorsArchive:
+    """Return what a weights file holds, not interpreted yet. Raises: CheckpointError."""
+    return (SafetensorsArchive if Path(path).suffix.lower() == SUFFIX else Archive)(path)
 
 
 def load_checkpoint(path: str | Path, use_ema: bool = True) -> Checkpoint:

@@ -47,8 +47,31 @@ def save_checkpoint(
     Raises: DivergedError for a tensor that holds NaN or infinity, before anything is written; TypeError naming the
     entry of ``training`` that is neither a tensor nor plain data.
     """
+    entries = {"epoch": epoch, "fitness": fitness, "training": training, "imgsz": imgsz}
+    archive = saved(checkpoint_content(model, **entries, half=half))
+    with atomic_write(path, previous) as temporary:
+        temporary.write_bytes(archive)
+
+
+def saved(content: Any, **options: Any) -> memoryview:
+    """Return what ``torch.save`` writes; into a file it turns a full disk into a RuntimeError without errno."""
+    archive = io.BytesIO()
+    torch.save(content, archive, **options)
+    return archive.getbuffer()
+
+
+def checkpoint_content(
+    model: nn.Module,
+    *,
+    epoch: int,
+    fitness: float,
+    training: dict[str, Any],
+    imgsz: int | None = None,
+    half: bool = False,
+) -> dict[str, Any]:
+    """Return what ``save_checkpoint`` writes. Raises: DivergedError, TypeError."""
     in_half = {name for name, tensor in model.named_parameters() if half and tensor.ndim > 1 and tensor.numel()}
-    content = {
+    return {
         "format": FORMAT,
         "version": VERSION,
         "yaml": to_plain(model.yaml, "yaml"),
@@ -61,10 +84,6 @@ def save_checkpoint(
         "best_fitness": float(fitness),
         "training": to_plain(training, "training"),
     }
-    archive = io.BytesIO()  # torch.save into a file turns a full disk into a RuntimeError without errno
-    torch.save(content, archive)
-    with atomic_write(path, previous) as temporary:
-        temporary.write_bytes(archive.getbuffer())
 
 
 def _snapshot(key: str, value: Tensor, half: bool) -> Tensor:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from utils.config import option
 from utils.configs.shared import (
+    AUGMENT_HELP,
     BACKBONE_HELP,
     BATCH_SIZE,
     CLASSES_HELP,
     DEVICE,
+    DNN_HELP,
+    HALF_HELP,
     IMGSZ,
     LAYOUT_HELP,
     NAME_HELP,
@@ -23,7 +26,9 @@ SWEEPS = ("speed", "study")  # tasks that measure several models or sizes
 class ValConfig:
     """Every flag of ``python val.py``."""
 
-    weights: str | tuple[str, ...] = option("", help=WEIGHTS_HELP + "; several with --task speed and study")
+    weights: str | tuple[str, ...] = option(
+        "", help=f"{WEIGHTS_HELP}; several are an ensemble, or measured one by one with --task speed and study"
+    )
     layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
     backbone: str = option("", help=BACKBONE_HELP)
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
@@ -52,6 +57,9 @@ class ValConfig:
     )
     max_det: int = option(300, help="detections per image", low=1)
     device: str = option("", **DEVICE)
+    augment: bool = option(False, help=AUGMENT_HELP)
+    half: bool = option(False, help=HALF_HELP)
+    dnn: bool = option(False, help=DNN_HELP)
     workers: int = option(8, **WORKERS)
     single_cls: bool = option(False, help="treat all classes as one")
     verbose: bool = option(False, help="a row for every class, however many there are")

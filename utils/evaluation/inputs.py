@@ -94,12 +94,18 @@ def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, selection: Se
     height, width = backend.fixed_size
     if height != width:
         raise ConfigError(
-            f"{cfg.weights}: takes images of {width}×{height} pixels only, and val.py makes squares",
+            f"{' '.join(given_weights(cfg))}: takes images of {width}×{height} pixels only, and val.py makes squares",
             "export a square size, or with export.py --dynamic",
         )
     if cfg.imgsz not in (None, height):
         log.info("the model takes images of %d×%d pixels only", width, height)
     return build_val_loader(scan, height, cfg.batch_size, backend.stride, workers=cfg.workers, rect=False)
+
+
+def given_weights(cfg: ValConfig) -> tuple[str, ...]:
+    """Return the files of ``--weights``, none for the newest run's."""
+    given = (cfg.weights,) if isinstance(cfg.weights, str) else cfg.weights
+    return tuple(filter(None, given))
 
 
 def truth_for(cfg: ValConfig, data: DataSpec, selected: bool = False) -> CocoTruth | None:
@@ -135,7 +141,7 @@ def build_observers(
         hybrid_iou = cfg.iou_thres if cfg.save_hybrid else None
         observers.append(LabelFiles(run_dir / "labels", confidence=cfg.save_conf, hybrid_iou=hybrid_iou))
     if saves_json(cfg):
-        observers.append(CocoJson(run_dir / f"{Path(cfg.weights).stem}_predictions.json", truth))
+        observers.append(CocoJson(run_dir / f"{Path(given_weights(cfg)[0]).stem}_predictions.json", truth))
     return observers
 
 

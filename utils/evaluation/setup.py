@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.backends.choose import load_backend
+from utils.backends.several import load_backends
 from utils.checkpoint.facts import Backend
 from utils.configs.val import ValConfig
 from utils.data.scan.class_selection import Selection
@@ -51,15 +51,19 @@ class Setup:
         return truth_for(self.cfg, data, selected=self.selection is not None)
 
 
-def open_model(cfg: ValConfig, weights: str | Path) -> Setup:
-    """Return one of the models of the options, with the data. Raises: UserError where they do not fit."""
+def open_model(cfg: ValConfig, weights: str | Path | tuple[str, ...]) -> Setup:
+    """Return one of the models of the options, or several as an ensemble, with the data.
+
+    Raises: UserError where they do not fit.
+    """
     device = select_device(cfg.device)
-    backend = load_backend(Path(weights), device, cfg.backbone, cfg.layout or "")
+    how = {"augment": cfg.augment, "half": cfg.half, "dnn": cfg.dnn}
+    backend = load_backends(weights, device, cfg.backbone, cfg.layout or "", **how)
     iou_thres = VAL_IOU[backend.layout.has_objectness] if cfg.iou_thres is None else cfg.iou_thres
     if cfg.imgsz is None and cfg.task != "study":
         fixed = backend.fixed_size
         cfg = replace(cfg, imgsz=fixed[0] if fixed else max(backend.trained.default_imgsz()))
-    cfg = replace(cfg, weights=str(weights), iou_thres=iou_thres)
+    cfg = replace(cfg, weights=weights if isinstance(weights, tuple) else str(weights), iou_thres=iou_thres)
     data = load_data_spec(cfg.data or backend.trained.default_data(), required=(split_of(cfg),))
     check_channels(backend, data)
     selection = chosen_classes(cfg, backend.names, backend.trained, data)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.backends.choose import load_backend
+from utils.backends.several import augmented, load_backends
 from utils.boxes import unletterbox
 from utils.checkpoint.facts import DEFAULT_IMGSZ, Backend
 from utils.data.letterbox import letterbox
@@ -31,13 +31,19 @@ from utils.stopwatch import Stopwatch
 log = logging.getLogger(__name__)
 
 SHORT_NAMES = {"size": "imgsz", "conf_thres": "conf", "iou_thres": "iou", "agnostic_nms": "agnostic"}
-SETTINGS = ("conf", "iou", "classes", "agnostic", "multi_label", "max_det", "amp")
+SETTINGS = ("conf", "iou", "classes", "agnostic", "multi_label", "max_det", "amp", "augment")
 
 
 def load(
-    weights: str | Path, device: str | torch.device = "", backbone: str = "", layout: str = "", **settings: Any
+    weights: str | Path | Sequence[str | Path],
+    device: str | torch.device = "",
+    backbone: str = "",
+    layout: str = "",
+    **settings: Any,
 ) -> "Detector":
     """Return the detector of a weights file: a checkpoint, ours or an official one, or an exported file.
+
+    Several files of the same classes are an ensemble: what all of them find, joined by NMS.
 
     ``device`` is cpu, mps or the index of a GPU; empty, the first GPU, else the CPU. ``backbone`` is file.py:builder
     for a checkpoint that needs a file of yours, which is run; ``layout``, BN5C or B4CN, is for an .onnx file that does
@@ -45,7 +51,7 @@ def load(
     Raises: CheckpointError, ConfigError.
     """
     chosen = device if isinstance(device, torch.device) else select_device(str(device))
-    return Detector(load_backend(weights, chosen, backbone, layout), chosen, **settings)
+    return Detector(load_backends(weights, chosen, backbone, layout), chosen, **settings)
 
 
 class Detector(nn.Module):
@@ -55,13 +61,14 @@ class Detector(nn.Module):
                  0.7 after an anchor-free head)
     classes      keep only these class ids (all); agnostic: boxes of different classes suppress each other (no)
     multi_label  several classes for a box (no); max_det: detections per image (1000); amp: mixed precision (no)
+    augment      look at each image in three sizes, once mirrored; .pt files (no)
     """
 
     def __init__(self, backend: Backend, device: torch.device, **settings: Any) -> None:
         super().__init__()
         self.conf, self.iou = 0.25, DETECT_IOU[backend.layout.has_objectness]
         self.classes, self.max_det = None, 1000
-        self.agnostic = self.multi_label = self.amp = False
+        self.agnostic = self.multi_label = self.amp = self.augment = False
         self.backend, self.names, self.stride = backend, dict(backend.names), backend.stride
         self.model = getattr(backend, "model", None)  # a module, so that to(), cpu() and half() reach it
         self._device, self.pixels = device, PixelFormat(backend.channels, backend.bits)
@@ -94,14 +101,14 @@ class Detector(nn.Module):
         """
         options = _plain({"size": size, **options})
         if isinstance(images, Tensor) and images.ndim == 4:
-            return self._predict(images.to(self.device), options.get("amp", self.amp)).output.clone()
+            return self._predict(images.to(self.device), options).output.clone()
         watch = Stopwatch(self.device)
         with watch.phase("preprocess"):
             pictures = read_pictures(images, self.pixels)
             boxed, places = self._letterboxed(pictures, options.get("imgsz"))
             batch = to_float_images(torch.from_numpy(boxed).permute(0, 3, 1, 2), self.device)
         with watch.phase("inference"):
-            predictions = self._predict(batch, options.get("amp", self.amp))
+            predictions = self._predict(batch, options)
         with watch.phase("nms"):
             found = [
                 torch.cat((unletterbox(rows[:, :4], *place, picture.image.shape[:2]), rows[:, 4:]), dim=1)
@@ -110,9 +117,10 @@ class Detector(nn.Module):
         ims = [as_picture(picture.image) for picture in pictures]
         return Results(ims, found, names_of(pictures), self.names, watch.speed(len(pictures)), batch.shape)
 
-    def _predict(self, images: Tensor, amp: bool) -> Predictions:
-        with autocast(self.device, autocast_dtype(self.device, amp)):
-            predictions = self.backend(images.to(self.dtype))
+    def _predict(self, images: Tensor, options: Mapping[str, Any]) -> Predictions:
+        backend = augmented(self.backend) if options.get("augment", self.augment) else self.backend
+        with autocast(self.device, autocast_dtype(self.device, options.get("amp", self.amp))):
+            predictions = backend(images.to(self.dtype))
         return replace(predictions, output=predictions.output.float())
 
     def _suppress(self, predictions: Predictions, options: Mapping[str, Any]) -> list[Tensor]:

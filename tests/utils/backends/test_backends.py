@@ -62,10 +62,10 @@ def test_a_file_for_one_size_refuses_another(folder):
 
 
 def test_an_unknown_suffix_is_answered_with_the_known_ones():
-    assert known_suffixes() == [".onnx", ".pt"]
+    assert known_suffixes() == [".onnx", ".pt", ".safetensors"]
     with pytest.raises(ConfigError, match=r"no backend runs \.tflite") as error:
         load_backend("best.tflite")
-    assert error.value.fix == "use .onnx or .pt"
+    assert error.value.fix == "use .onnx, .pt or .safetensors"
 
 
 def test_a_missing_package_is_named(monkeypatch, folder):

@@ -39,7 +39,7 @@ def flipped_byte():
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 14808437\n", "a Git LFS pointer"),
         (bytes(range(7, 256)) * 40, "not a PyTorch checkpoint"),
         (bytes(257) + b"ustar" + bytes(250), "a tar archive"),
-        (safetensors.torch.save({"a": torch.zeros(3)}), "a safetensors file"),
+        (safetensors.torch.save({"a": torch.zeros(3)}), "a safetensors file by its first bytes"),
         (b"\x08\x0a\x12\x07pytorch\x1a\x052.0.0", "an ONNX model by its first bytes"),
         (pickle.dumps({"model": 1}), "a pickle that torch.save did not write"),
     ],

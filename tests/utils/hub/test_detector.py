@@ -176,8 +176,8 @@ def test_settings_are_attributes_and_a_call_may_override_them(weights, image):
     assert len(model(image, conf=1.0).pred[0]) == 0
     model.max_det = 1
     assert len(model(image, conf=0.0001).pred[0]) == 1
-    with pytest.raises(ConfigError, match="unknown option 'augment'"):
-        model(image, augment=True)
+    with pytest.raises(ConfigError, match="unknown option 'agment'"):
+        model(image, agment=True)
     with pytest.raises(ConfigError, match="imgsz is '640'"):
         model(image, imgsz="640")
 
