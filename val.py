@@ -5,13 +5,14 @@ python val.py --weights yolov5s.pt --data data/coco128.yaml        # any checkpo
 """
 
 import logging
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.command import run_command
 from utils.config import make_config
-from utils.configs.val import ValConfig
-from utils.runs import new_run_dir, newest_weights
+from utils.configs.val import SWEEPS, ValConfig
+from utils.errors import ConfigError
+from utils.runs import new_run_dir, newest_weights, write_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,46 +25,41 @@ NO_LOSSES = (0.0, 0.0, 0.0)  # in the place of the three of a training, as YOLOv
 MAX_LISTED = 50  # classes up to which each has its row even without --verbose
 
 
-def main(cfg: ValConfig) -> "Evaluation":
+def main(cfg: ValConfig) -> "list[Evaluation]":
+    """Measure, and return an evaluation of each model at each size; it is one, unless the task is speed or study."""
+    if isinstance(cfg.imgsz, tuple) and cfg.task != "study":
+        raise ConfigError(f"--imgsz {' '.join(map(str, cfg.imgsz))}: several", "give one, or --task study")
+    if cfg.task not in SWEEPS:
+        return [validate(cfg)]
     # here, because PyTorch takes seconds to import and --help should not
-    from utils.backends.several import load_backends
-    from utils.data.scan.spec import load_data_spec
-    from utils.device import select_device
-    from utils.evaluation.evaluate import evaluate
-    from utils.evaluation.inputs import (
-        agreed_names,
-        build_loader,
-        build_nms,
-        build_observers,
-        check_channels,
-        chosen_classes,
-        kept_of_model,
-    )
+    from utils.evaluation.sweep import measure_speed, study
 
-    device = select_device(cfg.device)
-    how = {"augment": cfg.augment, "half": cfg.half, "dnn": cfg.dnn}
-    backend = load_backends(cfg.weights or newest_weights(), device, cfg.backbone, cfg.layout or "", **how)
-    data = load_data_spec(cfg.data or backend.trained.default_data(), required=(cfg.task,))
-    check_channels(backend, data)
-    selection = chosen_classes(cfg, backend.names, backend.trained, data)
-    kept = kept_of_model(backend.names, data, selection)
-    chosen = replace(data, names=selection.names) if selection else data
-    names = agreed_names(chosen.names if kept is not None else backend.names, chosen, cfg.single_cls)
-    loader = build_loader(cfg, data, backend, selection)
+    return (measure_speed if cfg.task == "speed" else study)(cfg)
+
+
+def validate(cfg: ValConfig) -> "Evaluation":
+    """Measure one model on the images of a task, and write what the options ask for."""
+    # here, for the same reason
+    from utils.evaluation.errors_page import PAGE, ErrorsPage
+    from utils.evaluation.inputs import build_observers, given_weights, settings_of
+    from utils.evaluation.observers import Results
+    from utils.evaluation.setup import measure, open_model
+    from utils.evaluation.summary import report, summarize
+
+    setup = open_model(cfg, cfg.weights or newest_weights())
+    cfg, truth, results = setup.cfg, setup.truth(), Results()
     run_dir = new_run_dir(cfg.project, cfg.name, exist_ok=cfg.exist_ok)
+    evaluation = measure(setup, [*build_observers(cfg, run_dir, setup.names, truth), results])
 
-    evaluation = evaluate(
-        backend,
-        loader,
-        names=names,
-        device=device,
-        nms=build_nms(cfg, backend.layout, kept),
-        single_cls=cfg.single_cls,
-        observers=build_observers(cfg, run_dir, names, chosen, selected=selection is not None),
-    )
-
-    if cfg.verbose or 1 < len(names) < MAX_LISTED:
+    every_class = cfg.verbose or 1 < len(setup.names) < MAX_LISTED
+    if every_class:
         log.info(evaluation.class_rows())
+    summary = summarize(evaluation, results.images, truth, resamples=cfg.ci, errors=cfg.errors)
+    report(summary, run_dir, settings_of(cfg, setup.data), every_class)
+    if summary.errors:
+        title = f"{' + '.join(Path(path).name for path in given_weights(cfg))} on {setup.data.file.name}"
+        html = ErrorsPage(setup.names, setup.data.pixels).render(title, results.images, summary.errors)
+        write_text(run_dir / PAGE, html)
     log.info("speed: %s per image", evaluation.speed)
     log.info("results in %s", run_dir)
     return evaluation
@@ -75,7 +71,7 @@ def run(**options: Any) -> tuple[tuple[float, ...], "np.ndarray", tuple[float, f
     Return (precision, recall, mAP@0.5, mAP@0.5:0.95, three losses, which are 0 here), the mAP@0.5:0.95 of each class,
     and the milliseconds per image of pre-processing, inference and suppression.
     """
-    evaluation = main(make_config(ValConfig, options))
+    evaluation = main(make_config(ValConfig, options))[-1]
     speed = evaluation.speed
     maps = evaluation.metrics.maps(len(evaluation.names))
     return (*evaluation.figures(), *NO_LOSSES), maps, (speed.preprocess, speed.inference, speed.nms)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from utils.errors import ConfigError
 
-_LATER = "leave it out: this repository does not have it yet"
 _NO_DATA_SENT = "no logger here takes the data set; --logger mlflow and wandb get the figures and pictures of a run"
 _NO_FORMAT = "leave it out: it is for formats of TensorFlow and CoreML, which are not written here"
 
@@ -19,7 +18,6 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--artifact_alias": f"leave it out: it names a version of a data set, and {_NO_DATA_SENT}",
         "--bucket": "leave it out: results stay in the folder of the run; copy that to a bucket once the run is over",
     },
-    "val": {"--save-hybrid": _LATER},
     "detect": {
         "--update": "leave it out: no file of yours is rewritten; python -m utils.checkpoint convert FILE --to pt "
         "--half writes a small copy without optimizer",
@@ -46,7 +44,6 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
         "--cfg … lists the rows",
     ),
     ("save_period", "0", "no epoch comes every 0 epochs", "give 1 or more, or -1 for never"),
-    ("task", "speed|study", "there is no such measurement yet", "give train, val or test"),
     (
         "weights",
         r".*\.(engine|tflite|pb|mlpackage|mlmodel)|.*_(web|paddle|saved)_model/?",

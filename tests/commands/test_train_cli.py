@@ -84,7 +84,7 @@ def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
             "report.html",
         ),
         *("train_batch0.jpg", "train_batch1.jpg", "train_batch2.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg"),
-        *("PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png", "confusion_matrix.png"),
+        *("PR_curve.png", "P_curve.png", "R_curve.png", "F1_curve.png", "confusion_matrix.csv", "confusion_matrix.png"),
     }
     header, *rows = results(run)
     assert tuple(header) == headings(("box", "obj", "cls"))

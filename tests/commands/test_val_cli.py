@@ -1,5 +1,6 @@
 """val.py on four small pictures: what it writes, what it says, how it ends."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from utils.checkpoint.native import save_checkpoint
 from utils.config import parse_config
 from utils.configs.val import ValConfig
 from utils.errors import ConfigError
+from utils.evaluation.sweep import STUDY_SIZES
 from utils.runs import ROOT
 from utils.yaml_file import read_yaml, write_yaml
 
@@ -71,7 +73,8 @@ def test_the_data_set_and_the_size_of_the_training_are_used(weights, data, caplo
     ]
     assert "ms inference" in caplog.text
     assert files(data / "runs/val/exp") == [
-        *("F1_curve.png", "PR_curve.png", "P_curve.png", "R_curve.png", "confusion_matrix.png"),
+        *("F1_curve.png", "PR_curve.png", "P_curve.png", "R_curve.png", "confusion_matrix.csv", "confusion_matrix.png"),
+        *("metrics.csv", "metrics.json"),
         *(f"val_batch{i}_{what}.jpg" for i in (0, 1) for what in ("labels", "pred")),
     ]
 
@@ -80,7 +83,9 @@ def test_label_files_and_json_are_written_on_request(weights, data):
     run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--save-txt", "--save-conf", "--save-json")
 
     run_dir = data / "runs/val/exp"
-    assert files(run_dir) == ["0.txt", "1.txt", "2.txt", "3.txt", "tiny_predictions.json"]
+    assert files(run_dir) == [
+        *("0.txt", "1.txt", "2.txt", "3.txt", "metrics.csv", "metrics.json", "tiny_predictions.json"),
+    ]
     rows = np.loadtxt(run_dir / "labels/2.txt")
     assert rows.shape[1] == 6
     assert rows[:, 1:].max() <= 1
@@ -126,8 +131,9 @@ def test_the_metrics_do_not_depend_on_the_batch(weights, data, caplog):
     [
         ({"names": ["cat", "dog", "eel"]}, [], "3 classes, but the model finds 2: cat, dog"),
         ({}, ["--task", "test"], "key 'test' is missing"),
-        ({}, ["--task", "speed"], "--task speed: there is no such measurement yet"),
-        ({}, ["--save-hybrid"], "--save-hybrid of YOLOv5's val.py is not an option"),
+        ({}, ["--imgsz", "64", "96"], "--imgsz 64 96: several"),
+        ({}, ["--task", "speed", "--imgsz", "64", "96"], "--imgsz 64 96: several"),
+        ({}, ["--ci", "-1"], "--ci -1 is out of range"),
         ({}, ["--iou-thres", "-1"], "--iou-thres -1.0 is out of range"),
     ],
 )
@@ -146,7 +152,7 @@ def test_a_high_confidence_threshold_is_warned_of(weights, data, caplog):
     run("--weights", weights, "--img", 64, "--workers", 0, "--noplots", "--conf-thres", 0.25)
 
     assert "--conf-thres 0.25 can leave out what the curves need" in caplog.text
-    assert "the same detections by COCO's rule: mAP50 " in caplog.text
+    assert "by COCO's own rule" in caplog.text
 
 
 def test_images_of_one_name_have_ids_and_label_files_of_their_own_whatever_the_batch(weights, data):
@@ -182,3 +188,89 @@ def test_help_is_there_before_pytorch_is_imported():
 
     assert result.returncode == 0, result.stderr
     assert "--single-cls" in result.stdout
+
+
+COMMON = ("--img", 64, "--workers", 0, "--noplots")
+
+
+def test_both_sets_of_figures_are_written_for_all_classes_and_for_each(weights, data, caplog):
+    caplog.set_level("INFO")
+
+    run("--weights", weights, *COMMON)
+
+    table = list(csv.DictReader((data / "runs/val/exp/metrics.csv").open()))
+    facts = json.loads((data / "runs/val/exp/metrics.json").read_text())
+    assert [row["class"] for row in table] == ["all", "cat", "dog"]
+    assert [row["instances"] for row in table] == ["3", "1", "2"]
+    assert {"mAP50-95", "best_confidence", "coco_AP", "coco_APs", "coco_AR100"} <= set(table[0])
+    assert table[0]["coco_APl"] == "", "no label is that large"
+    assert facts["all"]["coco_APl"] is None
+    assert float(table[1]["mAP50"]) == pytest.approx(facts["classes"][0]["mAP50"], rel=1e-5)
+    assert facts["settings"]["imgsz"] == 64
+    assert (facts["errors"], facts["interval"]) == (None, None)
+    assert "COCO's AP differs from the mAP above because" in caplog.text
+
+
+def test_intervals_and_errors_are_given_on_request(weights, data, caplog):
+    caplog.set_level("INFO")
+    for flag in ([], ["--ci"]):
+        run("--weights", weights, *COMMON, "--errors", "--conf-thres", 0.3, *flag)
+
+    facts = json.loads((data / "runs/val/exp2/metrics.json").read_text())
+    page = (data / "runs/val/exp2/errors.html").read_text()
+    assert facts["interval"]["resamples"] == 1000
+    assert facts["interval"]["map50"][0] <= facts["all"]["mAP50"] <= facts["interval"]["map50"][1]
+    counts = facts["errors"]["counts"]
+    assert sum(counts.values()) > counts["missed"]
+    assert "95 % interval over 1000 resamples" in caplog.text
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.count("data:image/jpeg") >= 3
+    assert len(page) < 5_000_000
+    assert not (data / "runs/val/exp/errors.html").read_text().count("<script")
+
+
+def test_hybrid_files_hold_the_labels_and_what_they_do_not_suppress(weights, data):
+    run("--weights", weights, *COMMON, "--save-hybrid", "--save-conf", "--conf-thres", 0.3)
+
+    rows = np.loadtxt(data / "runs/val/exp/labels/2.txt", ndmin=2)
+    np.testing.assert_allclose(rows[0], [0, 0.5, 0.5, 0.4, 0.4, 1], atol=1e-4)
+    assert (rows[1:, 5] < 1).all()
+
+
+def test_speed_measures_several_models(weights, data, caplog):
+    caplog.set_level("INFO")
+    (data / "b").mkdir()
+    shutil.copy(weights, data / "b/tiny.pt")
+
+    run("--weights", weights, data / "b/tiny.pt", "--workers", 0, "--batch", 2, "--task", "speed")
+
+    rows = list(csv.DictReader((data / "runs/val/exp/speed.csv").open()))
+    assert [row["weights"] for row in rows] == [str(weights), str(data / "b/tiny.pt")]
+    assert {row["imgsz"] for row in rows} == {"64"}
+    assert all(float(row["inference_ms"]) > 0 for row in rows)
+    assert "can leave out" not in caplog.text, "nobody compares these figures"
+    assert files(data / "runs/val/exp") == ["speed.csv"]
+
+
+def test_a_study_has_a_file_of_yolov5s_columns_for_each_model_a_table_and_a_chart(weights, data, onnx_weights):
+    (data / "b").mkdir()
+    shutil.copy(weights, data / "b/tiny.pt")
+    flags = ("--data", "pets.yaml", "--workers", 0, "--task", "study", "--imgsz", 64, 90, 96)
+
+    run("--weights", weights, data / "b/tiny.pt", onnx_weights, *flags)
+
+    folder = data / "runs/val/exp"
+    texts = sorted((path.name for path in folder.glob("study_pets_*.txt")), key=lambda name: "tiny" not in name)
+    assert len(texts) == 3
+    rows = list(csv.DictReader((folder / "study.csv").open()))
+    assert [row["imgsz"] for row in rows if row["weights"] == str(weights)] == ["64", "96"]
+    lines = (folder / texts[0]).read_text().splitlines()
+    assert [len(line.split()) for line in lines] == [10, 10]
+    assert len(lines[0]) == 10 * 10 + 9
+    assert (folder / "study.png").stat().st_size > 5000
+    assert texts[-1] == f"study_pets_{onnx_weights.stem}.txt"
+    assert len((folder / texts[-1]).read_text().splitlines()) == 1, "the file takes one size"
+
+
+def test_without_sizes_a_study_takes_those_of_yolov5():
+    assert STUDY_SIZES == (256, 384, 512, 640, 768, 896, 1024, 1152, 1280, 1408, 1536)

@@ -189,7 +189,7 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
             "it could be --save-conf or --save-csv or --save-crop",
         ),
         (TrainConfig, "--epocs 3", "unknown argument '--epocs'", "did you mean --epochs"),
-        (ValConfig, "--img 640 480", "--img takes one value, and '480' is one more", "give one number"),
+        (ValConfig, "--batch 64 32", "--batch takes one value, and '32' is one more", "give one number"),
         (DetectConfig, "--source my photo.jpg", "--source takes one value, and 'photo.jpg' is one more", "quotes"),
         (TrainConfig, "epochs", "unexpected argument 'epochs'", "see --help"),
         (TrainConfig, "--resume_evolve=x.yaml", "--resume_evolve of YOLOv5's train.py", "give --resume"),
@@ -232,7 +232,13 @@ def test_what_is_answered_as_absent_is_absent():
 
 @pytest.mark.parametrize(
     "command",
-    ["train.py --noplots --plots", "val.py --task speed", "detect.py --weights x.engine", "export.py --img 64 64 64"],
+    [
+        "train.py --noplots --plots",
+        "val.py --task race",
+        "val.py --img 64 96",
+        "detect.py --weights x.engine",
+        "export.py --img 64 64 64",
+    ],
 )
 def test_a_wrong_argument_is_answered_before_pytorch_is_imported(command):
     script, *flags = command.split()

@@ -62,6 +62,9 @@ def load_backends(
             raise ConfigError(f"--half: {path} runs in the precision that it was exported in", "leave --half out")
         if half:
             member.model.half()
+    if len(members) > 1 and members[0].layout.is_suppressed:
+        what = f"{paths[0]}: suppresses by itself, and what several files find must be suppressed together"
+        raise ConfigError(what, "give one file, or files that were exported without suppression")
     found = Ensemble(members) if len(members) > 1 else members[0]
     found = augmented(found) if augment else found
     if data:

@@ -19,20 +19,32 @@ from utils.configs.shared import (
     WORKERS,
 )
 
+SWEEPS = ("speed", "study")  # tasks that measure several models or sizes
+
 
 @dataclass(frozen=True)
 class ValConfig:
     """Every flag of ``python val.py``."""
 
-    weights: str | tuple[str, ...] = option("", help=f"{WEIGHTS_HELP}; several are an ensemble")
+    weights: str | tuple[str, ...] = option(
+        "", help=f"{WEIGHTS_HELP}; several are an ensemble, or measured one by one with --task speed and study"
+    )
     layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
     backbone: str = option("", help=BACKBONE_HELP)
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
     classes: tuple[str, ...] = option((), help=CLASSES_HELP + "; without it those of the training")
-    task: str = option("val", help="images to use", choices=("train", "val", "test"))
+    task: str = option(
+        "val",
+        help="images to measure; of those of val, speed measures how long they take at the thresholds of detect.py, "
+        "and study figures and times over image sizes",
+        choices=("train", "val", "test", *SWEEPS),
+    )
     batch_size: int = option(32, help="images per batch", **BATCH_SIZE)
-    imgsz: int | None = option(
-        None, help="longer side of the images, in pixels; without it that of the training or export", **IMGSZ
+    imgsz: int | tuple[int, ...] | None = option(
+        None,
+        help="longer side of the images, in pixels; without it that of the training or export; with --task study "
+        "several, without it 256 to 1536",
+        **IMGSZ,
     )
     conf_thres: float = option(
         0.001, help="least confidence; above 0.001 the mAP can be far too high, and COCO's is given too", **SHARE
@@ -53,7 +65,14 @@ class ValConfig:
     verbose: bool = option(False, help="a row for every class, however many there are")
     save_txt: bool = option(False, help="save detections as label files")
     save_conf: bool = option(False, help="with --save-txt: add the confidence to each line")
-    save_json: bool = option(False, help="save detections in COCO's JSON format; on COCO, also its own scores")
+    save_hybrid: bool = option(
+        False, help="like --save-txt, with the labels, and without detections that these suppress"
+    )
+    save_json: bool = option(False, help="save detections in COCO's JSON format; a --data that ends in coco.yaml does")
+    errors: bool = option(False, help="kinds of errors and what they cost, and errors.html, the worst of them")
+    ci: int = option(
+        0, help="95 % interval of the mAP over chance in the images, from N resamples, 1000 alone", const=1000, low=0
+    )
     plots: bool = option(True, help="draw curves, confusion matrix and pictures", aliases=("--noplots",))
     project: str = option("runs/val", help="folder of the runs")
     name: str = option("exp", help=NAME_HELP)

@@ -3,18 +3,20 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from utils.data.scan.coco import CocoAnnotations
 from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.spec import DataSpec
-from utils.detection.coco import COCO_IDS, coco_rows
+from utils.detection.coco import BOX_DIGITS, COCO_IDS, CONFIDENCE_DIGITS
+from utils.detection.names import image_ids
 from utils.evaluation.evaluate import ImageResult
+from utils.metrics.coco_ap import CocoImage, CocoScores, coco_scores
+from utils.predictions import BOX
 
 log = logging.getLogger(__name__)
 
@@ -52,76 +54,55 @@ def coco_truth(split: Sequence[Path], data: DataSpec, selected: bool = False) ->
     return CocoTruth(split[0], [category_ids[index] for index in sorted(category_ids)], ids)
 
 
-def coco_table(truth_of: CocoTruth, rows: Sequence[dict], image_ids: Sequence[int | str]) -> str:
-    """Return the twelve lines of scores that pycocotools prints for detections in the given images."""
-    from pycocotools.coco import COCO  # needed on COCO only
-    from pycocotools.cocoeval import COCOeval
-
-    if not rows:
-        return "no detections to score"
-    with redirect_stdout(StringIO()):  # pycocotools talks about its progress
-        truth = COCO()
-        truth.dataset = _complete(json.loads(truth_of.file.read_text(encoding="utf-8-sig")))
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(list(rows)), "bbox")
-        evaluation.params.imgIds, evaluation.params.catIds = list(image_ids), list(truth_of.category_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    with redirect_stdout(StringIO()) as table:
-        evaluation.summarize()
-    return table.getvalue().rstrip()
+def coco_images(
+    results: Sequence[ImageResult], truth: CocoTruth | None = None
+) -> tuple[list[ImageResult], list[int | str]]:
+    """Return the results in the order in which COCO's tool takes their images, and the id of each."""
+    ids: Mapping[str, int | str] = image_ids([result.path for result in results])
+    if truth and truth.image_ids is not None:
+        ids = truth.image_ids
+    in_order = sorted(results, key=lambda result: (isinstance(ids[result.path], str), ids[result.path]))
+    return in_order, [ids[result.path] for result in in_order]
 
 
-def _complete(dataset: dict) -> dict:
-    """Return the annotations with what pycocotools wants of each and some tools do not write."""
-    boxed = [row for row in dataset["annotations"] if isinstance(row.get("bbox"), list) and len(row["bbox"]) == 4]
-    rows = [{"iscrowd": 0, "area": row["bbox"][2] * row["bbox"][3], **row} for row in boxed]
-    return {"info": {}, **dataset, "annotations": [row | {"id": number} for number, row in enumerate(rows, start=1)]}
+def score(results: Sequence[ImageResult], nc: int, truth: CocoTruth | None = None) -> CocoScores:
+    """Return COCO's figures: by the annotations of a file where there is one, else by the labels that were read.
 
-
-class CocoScore(NamedTuple):
-    map50: float
-    map: float  # mAP@0.5:0.95
-
-
-def coco_score(results: Sequence[ImageResult]) -> CocoScore:
-    """Return the AP by COCO's rule: what lies beyond the recall that is reached counts as zero precision.
-
-    It is the mean over the classes that have labels, of at most 100 detections per image.
+    Only a file tells the area of an object where that is not the area of its box. The detections are as rounded as in
+    the file of --save-json.
     """
-    from pycocotools.coco import COCO  # for this figure only
-    from pycocotools.cocoeval import COCOeval
-
-    rows = [row for index, result in enumerate(results) for row in coco_rows(index, result.detections.tolist())]
-    truth = COCO()
-    truth.dataset = _truth(results)
-    if not rows or not truth.dataset["annotations"]:
-        return CocoScore(0.0, 0.0)
-    with redirect_stdout(StringIO()):
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, np.inf]], ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0, -1]  # (IoU levels, recalls, classes); -1 where nothing is labelled
-    labelled = precision[:, :, precision[0, 0] > -1]
-    return CocoScore(float(labelled[0].mean()), float(labelled.mean()))
+    truth = truth if truth and truth.file.is_file() else None
+    results, ids = coco_images(results, truth)
+    labels = map(_labels_of, results) if truth is None else _labels_in(truth, ids)
+    images = [CocoImage(*_detections_of(result), *each) for result, each in zip(results, labels, strict=True)]
+    return coco_scores(images, nc)
 
 
-def _truth(results: Sequence[ImageResult]) -> dict[str, list[dict]]:
-    """Return the labels of all images as a data set of COCO; an image's id is its position."""
-    annotations = []
-    for index, result in enumerate(results):
-        for is_crowd, rows in enumerate((result.labels, result.ignored)):
-            for class_id, x1, y1, x2, y2 in rows.tolist():
-                width, height = x2 - x1, y2 - y1
-                row = {"image_id": index, "category_id": int(class_id), "bbox": [x1, y1, width, height]}
-                row |= {"id": len(annotations) + 1, "area": width * height, "iscrowd": is_crowd}  # 0 is no id
-                annotations.append(row)
-    found = {int(class_id) for result in results for class_id in result.detections[:, 5].tolist()}
-    classes = sorted(found | {row["category_id"] for row in annotations})
-    return {
-        "images": [{"id": index} for index in range(len(results))],
-        "annotations": annotations,
-        "categories": [{"id": class_id} for class_id in classes],
-    }
+def _detections_of(result: ImageResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return boxes [x, y, width, height], confidences and classes, rounded as in ``coco_rows``."""
+    found = result.detections.double().numpy()
+    boxes = np.concatenate((found[:, :2], found[:, 2:4] - found[:, :2]), axis=1)
+    return boxes.round(BOX_DIGITS), found[:, 4].round(CONFIDENCE_DIGITS), found[:, 5]
+
+
+def _labels_of(result: ImageResult) -> tuple[np.ndarray, ...]:
+    """Return boxes, classes, areas and which are crowds; that is what regions are.
+
+    Areas are rounded, because what float32 makes of an object of 32×32 pixels is still small and medium.
+    """
+    rows = torch.cat((result.labels, result.ignored)).double().numpy()
+    boxes = np.concatenate((rows[:, 1:3], rows[:, 3:] - rows[:, 1:3]), axis=1)
+    return boxes, rows[:, 0], boxes[:, 2:].prod(axis=1).round(1), np.arange(len(rows)) >= len(result.labels)
+
+
+def _labels_in(truth: CocoTruth, ids: Sequence[int | str]) -> list[tuple[np.ndarray, ...]]:
+    """Return the same of each image from a file of annotations; some tools leave out ``area`` and ``iscrowd``."""
+    classes = {key: index for index, key in enumerate(truth.category_ids)}
+    rows: dict[int | str, list[tuple[float, ...]]] = {image_id: [] for image_id in ids}
+    for row in json.loads(truth.file.read_text(encoding="utf-8-sig"))["annotations"]:
+        box = row.get("bbox")
+        if row["image_id"] in rows and row["category_id"] in classes and isinstance(box, list) and len(box) == BOX:
+            facts = classes[row["category_id"]], row.get("area", box[2] * box[3]), row.get("iscrowd", 0)
+            rows[row["image_id"]].append((*box, *facts))
+    tables = [np.array(rows[image_id], float).reshape(-1, BOX + 3) for image_id in ids]
+    return [(table[:, :BOX], table[:, 4], table[:, 5], table[:, 6] > 0) for table in tables]

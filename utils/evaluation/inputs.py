@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from utils.checkpoint.facts import Backend, TrainingFacts
-from utils.configs.val import ValConfig
+from utils.configs.val import SWEEPS, ValConfig
 from utils.data.loader import BatchLoader, build_val_loader
 from utils.data.scan.class_selection import Selection, keep_classes, select_classes
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError
-from utils.evaluation.coco import coco_truth
+from utils.evaluation.coco import CocoTruth, coco_truth
 from utils.evaluation.evaluate import Observer, val_nms
-from utils.evaluation.observers import BatchPictures, CocoFigures, CocoJson, LabelFiles, MetricCharts
+from utils.evaluation.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
 from utils.predictions import Layout, Predictions
 from utils.text import safe_text
@@ -77,14 +77,20 @@ def kept_of_model(model: Mapping[int, str], data: DataSpec, selection: Selection
     return selection.table(data.nc)
 
 
+def split_of(cfg: ValConfig) -> str:
+    """Return whose images are measured: those of ``val`` for speed and study, as in YOLOv5."""
+    return "val" if cfg.task in SWEEPS else cfg.task
+
+
 def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, selection: Selection | None = None) -> BatchLoader:
-    """Return the batches of the split to evaluate; an exported graph of fixed size gets squares."""
-    scan = scan_dataset(getattr(data, cfg.task), data.names, root=data.root, fence=data.fence, pixels=data.pixels)
+    """Return the batches of the split to evaluate; an exported graph of fixed size gets squares, and so does speed."""
+    scan = scan_dataset(getattr(data, split_of(cfg)), data.names, root=data.root, fence=data.fence, pixels=data.pixels)
     scan = keep_classes(scan, selection, data.nc) if selection else scan
     if backend.fixed_size is None:
         longer = max(backend.trained.default_imgsz()) if cfg.imgsz is None else cfg.imgsz
         imgsz = fit_imgsz(longer, backend.stride)
-        return build_val_loader(scan, imgsz, cfg.batch_size, backend.stride, workers=cfg.workers)
+        square = {"rect": False} if cfg.task == "speed" else {}
+        return build_val_loader(scan, imgsz, cfg.batch_size, backend.stride, workers=cfg.workers, **square)
     height, width = backend.fixed_size
     if height != width:
         raise ConfigError(
@@ -102,21 +108,40 @@ def given_weights(cfg: ValConfig) -> tuple[str, ...]:
     return tuple(filter(None, given))
 
 
+def truth_for(cfg: ValConfig, data: DataSpec, selected: bool = False) -> CocoTruth | None:
+    """Return the annotations by which COCO's figures are counted where they are a file that is there.
+
+    ``selected`` tells that classes of the data were left out.
+    """
+    truth = None if cfg.single_cls else coco_truth(getattr(data, split_of(cfg)), data, selected)
+    if truth and not truth.file.is_file():
+        log.warning("%s does not exist; COCO's figures go by the label files", truth.file)
+    return truth
+
+
+def saves_json(cfg: ValConfig) -> bool:
+    """Return whether the detections are saved as JSON; those on COCO are without being asked for, as in YOLOv5."""
+    return cfg.save_json or cfg.data.endswith("coco.yaml")
+
+
+def settings_of(cfg: ValConfig, data: DataSpec) -> dict[str, Any]:
+    """Return what the figures of an evaluation depend on, for people who read them later."""
+    keys = ("weights", "task", "imgsz", "batch_size", "conf_thres", "iou_thres", "max_det", "single_cls", "classes")
+    return {"data": str(data.file)} | {key: getattr(cfg, key) for key in keys}
+
+
 def build_observers(
-    cfg: ValConfig, run_dir: Path, names: Mapping[int, str], data: DataSpec, selected: bool = False
+    cfg: ValConfig, run_dir: Path, names: Mapping[int, str], truth: CocoTruth | None = None
 ) -> list[Observer]:
-    """Return those who write what the options ask for; ``selected`` tells that classes of the data were left out."""
+    """Return those who write what the options ask for."""
     observers: list[Observer] = []
     if cfg.plots:
         observers += [BatchPictures(run_dir, names), MetricCharts(run_dir, names)]
-    if cfg.save_txt:
-        observers.append(LabelFiles(run_dir / "labels", confidence=cfg.save_conf))
-    if cfg.save_json:
-        path = run_dir / f"{Path((*given_weights(cfg), 'best.pt')[0]).stem}_predictions.json"
-        truth = None if cfg.single_cls else coco_truth(getattr(data, cfg.task), data, selected)
-        observers.append(CocoJson(path, truth))
-    if _cut_off(cfg):
-        observers.append(CocoFigures())
+    if cfg.save_txt or cfg.save_hybrid:
+        hybrid_iou = cfg.iou_thres if cfg.save_hybrid else None
+        observers.append(LabelFiles(run_dir / "labels", confidence=cfg.save_conf, hybrid_iou=hybrid_iou))
+    if saves_json(cfg):
+        observers.append(CocoJson(run_dir / f"{Path(given_weights(cfg)[0]).stem}_predictions.json", truth))
     return observers
 
 
@@ -144,6 +169,11 @@ def build_nms(cfg: ValConfig, layout: Layout, classes: np.ndarray | None = None)
             option,
         )
     nms = partial(val_nms, conf_thres=cfg.conf_thres, iou_thres=cfg.iou_thres, max_det=cfg.max_det)
+    return class_table_nms(nms, classes)
+
+
+def class_table_nms(nms: Callable[..., list[Tensor]], classes: np.ndarray | None) -> Callable[..., list[Tensor]]:
+    """Return a suppression whose classes are what those of the model count as; -1 is left out, None changes nothing."""
     if classes is None:
         return nms
     table, kept = torch.from_numpy(classes), np.flatnonzero(classes >= 0).tolist()

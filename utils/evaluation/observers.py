@@ -1,17 +1,22 @@
-"""What an evaluation can leave behind: pictures, curves, confusion matrix, label files, COCO's JSON and figures."""
+"""What an evaluation can leave behind: pictures, curves, confusion matrix, label files, COCO's JSON."""
 
+import csv
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from utils.boxes import box_iou
 from utils.data.batch import Batch
 from utils.detection.coco import coco_rows
 from utils.detection.names import image_ids, output_stems
 from utils.detection.writers import label_lines, make_folder
-from utils.evaluation.coco import CocoTruth, coco_score, coco_table
+from utils.evaluation.coco import CocoTruth
 from utils.evaluation.evaluate import ImageResult
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.confusion import ConfusionMatrix
@@ -19,7 +24,7 @@ from utils.plots.batches import plot_batch, plot_detections
 from utils.plots.confusion import plot_confusion_matrix
 from utils.plots.curves import plot_confidence_curve, plot_pr_curve
 from utils.runs import write_text
-from utils.text import counted, distinct_names
+from utils.text import counted, csv_cell, distinct_names
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +48,7 @@ class BatchPictures:
 
 
 class MetricCharts:
-    """The curves of precision, recall and F1, and the confusion matrix."""
+    """The curves of precision, recall and F1, and the confusion matrix, as a picture and as a table."""
 
     def __init__(self, run_dir: Path, names: Mapping[int, str]) -> None:
         self.run_dir, self.names = run_dir, distinct_names(names)
@@ -64,19 +69,40 @@ class MetricCharts:
             plot_confidence_curve(m.px, curve, quantity, names, self.run_dir / f"{letter}_curve.png")
         everything = [self.names[c] for c in range(len(self.names))]
         plot_confusion_matrix(self.confusion.matrix, everything, self.run_dir / "confusion_matrix.png")
+        write_text(self.run_dir / "confusion_matrix.csv", confusion_table(self.confusion.matrix, everything))
+
+
+def confusion_table(matrix: np.ndarray, names: Sequence[str]) -> str:
+    """Return counts ``(nc + 1, nc + 1)`` [predicted, true] as CSV, with the names and their sums.
+
+    The sums of the columns are the numbers of labels, those of the rows the numbers of detections.
+    """
+    titles = [*map(csv_cell, names), "background"]
+    lines = [["predicted \\ true", *titles, "detections"]]
+    lines += [[title, *row.tolist(), int(row.sum())] for title, row in zip(titles, matrix, strict=True)]
+    lines[-1][-1] = ""  # the background of the rows is no detection
+    lines.append(["labels", *matrix.sum(axis=0)[:-1].tolist(), "", ""])
+    table = StringIO()
+    csv.writer(table, lineterminator="\n").writerows(lines)
+    return table.getvalue()
 
 
 class LabelFiles:
-    """A label file for every image in which something was found, written at the end, when all their names are known."""
+    """A label file for every image in which something was found, written at the end, when all their names are known.
 
-    def __init__(self, folder: Path, confidence: bool = False) -> None:
+    With ``hybrid_iou`` the labels are in them too, with confidence 1, and no detection that overlaps a label of its
+    class by more than that.
+    """
+
+    def __init__(self, folder: Path, confidence: bool = False, hybrid_iou: float | None = None) -> None:
         make_folder(folder)
-        self.folder, self.confidence = folder, confidence
+        self.folder, self.confidence, self.hybrid_iou = folder, confidence, hybrid_iou
         self.texts: dict[str, str] = {}
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
         for result in results:
-            lines = label_lines(result.detections, result.shape, confidence=self.confidence)
+            rows = result.detections if self.hybrid_iou is None else hybrid(result, self.hybrid_iou)
+            lines = label_lines(rows, result.shape, confidence=self.confidence)
             self.texts[result.path] = "".join(f"{line}\n" for line in lines)
 
     def finish(self, metrics: MetricsResult) -> None:
@@ -86,11 +112,19 @@ class LabelFiles:
         log.info("%s in %s", counted(len(written), "label file"), self.folder)
 
 
+def hybrid(result: ImageResult, iou_thres: float) -> Tensor:
+    """Return the labels of an image as detections of confidence 1, and the detections that they do not suppress."""
+    labels, found = result.labels, result.detections
+    rows = torch.cat((labels[:, 1:], torch.ones(len(labels), 1), labels[:, :1]), dim=1)
+    overlap = box_iou(found[:, :4], labels[:, 1:]) * (found[:, 5:6] == labels[:, 0])
+    return torch.cat((rows, found[~(overlap > iou_thres).any(dim=1)]))
+
+
 class CocoJson:
-    """All detections in one file of COCO's format and, on COCO itself, the scores of its own tool.
+    """All detections in one file of COCO's format.
 
     ``utils.detection.names.image_ids`` says what the image ids are; category ids are class ids. On COCO, and where the
-    images are those of a COCO file, the ids are those of COCO, or of the file, and the scores are given too.
+    images are those of a COCO file, the ids are those of COCO, or of the file.
     """
 
     def __init__(self, path: Path, truth: CocoTruth | None = None) -> None:
@@ -108,26 +142,16 @@ class CocoJson:
         rows = [row for path in sorted(ids) for row in coco_rows(ids[path], self.found[path].tolist(), category_ids)]
         write_text(self.path, json.dumps(rows))
         log.info("%s in %s", counted(len(rows), "detection"), self.path)
-        if self.truth and self.truth.file.is_file():
-            log.info(coco_table(self.truth, rows, list(ids.values())))
-        elif self.truth:
-            log.warning("no COCO scores, because %s does not exist", self.truth.file)
 
 
-class CocoFigures:
-    """The mAPs by COCO's rule, for an evaluation that leaves out what our curves need."""
+class Results:
+    """All detections and labels, image by image."""
 
     def __init__(self) -> None:
-        self.results: list[ImageResult] = []
+        self.images: list[ImageResult] = []
 
     def batch(self, index: int, batch: Batch, detections: Sequence[Tensor], results: Sequence[ImageResult]) -> None:
-        self.results += results
+        self.images += results
 
     def finish(self, metrics: MetricsResult) -> None:
-        score = coco_score(self.results)
-        log.info(
-            "the same detections by COCO's rule: mAP50 %.3g, mAP50-95 %.3g (by ours: %.3g, %.3g)",
-            *score,
-            metrics.map50,
-            metrics.map,
-        )
+        """Everything is there."""

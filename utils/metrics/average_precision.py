@@ -51,6 +51,23 @@ class MetricsResult:
         """Mean over classes and IoU levels, the mAP@0.5:0.95."""
         return _mean(self.ap)
 
+    @property
+    def confidence(self) -> float:
+        """The threshold at which ``p``, ``r`` and ``f1`` hold; nan where no class has labels."""
+        return float(self.px[_best_of(self.f1_curve)]) if len(self.class_ids) else float("nan")
+
+    @property
+    def best_f1(self) -> np.ndarray:
+        """The highest F1 ``(K,)`` that each class reaches at any threshold, at IoU 0.5."""
+        return self.f1_curve.max(axis=1)
+
+    @property
+    def best_confidence(self) -> np.ndarray:
+        """The threshold ``(K,)`` of ``best_f1``, the middle one of several; nan where nothing is found."""
+        at_best = self.f1_curve >= self.best_f1[:, None]
+        middle = [self.px[row].mean() if f1 else np.nan for row, f1 in zip(at_best, self.best_f1, strict=True)]
+        return np.array(middle, float)
+
     def maps(self, nc: int) -> np.ndarray:
         """Return the AP ``(nc,)`` of every class; that of a class without labels is the mean of the others."""
         maps = np.full(nc, self.map)
@@ -98,7 +115,7 @@ def ap_per_class(
                 py[k] = np.interp(px, *envelope)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + EPS)
-    best = _smooth(f1_curve.sum(axis=0) / max(len(class_ids), 1)).argmax()
+    best = _best_of(f1_curve)
     return MetricsResult(
         class_ids=class_ids,
         labels_per_class=n_labels,
@@ -112,6 +129,11 @@ def ap_per_class(
         f1_curve=f1_curve,
         py=py,
     )
+
+
+def _best_of(f1_curve: np.ndarray) -> int:
+    """Return the position of the best mean F1, smoothed, of the curves ``(K, 1000)`` of the classes."""
+    return int(_smooth(f1_curve.sum(axis=0) / max(len(f1_curve), 1)).argmax())
 
 
 def _envelope(recall: np.ndarray, precision: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """Several weights files are one detector; the ways in which it can run are taken or refused, never ignored."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
@@ -15,6 +17,7 @@ from utils.checkpoint.native import save_checkpoint
 from utils.errors import CheckpointError, ConfigError, UserError
 from utils.export.onnx import export_onnx
 from utils.hub.detector import load
+from utils.predictions import BN6
 
 CPU = torch.device("cpu")
 
@@ -180,3 +183,11 @@ def test_a_damaged_network_is_refused_by_opencv_in_one_sentence(folder, tmp_path
 
     with pytest.raises(CheckpointError, match="OpenCV cannot"):
         load_backends(tmp_path / "x.onnx", CPU, dnn=True)(images())
+
+
+def test_files_that_suppress_by_themselves_are_no_ensemble(folder, monkeypatch):
+    member = SimpleNamespace(layout=BN6, stride=32, names={0: "a"}, channels=3, bits=8, fixed_size=None)
+    monkeypatch.setattr("utils.backends.several.load_backend", lambda *args: member)
+
+    with pytest.raises(ConfigError, match="suppresses by itself"):
+        load_backends(["a.onnx", "b.onnx"], CPU)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from utils.data.batch import Batch
-from utils.evaluation.coco import COCO_IDS, CocoTruth
+from utils.evaluation.coco import COCO_IDS, CocoTruth, score
 from utils.evaluation.evaluate import HEADER, ImageResult, evaluate
-from utils.evaluation.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
+from utils.evaluation.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts, Results
 from utils.nms import non_max_suppression
 from utils.predictions import BN5C, Predictions
 
@@ -218,8 +218,7 @@ def test_coco_json_holds_corner_size_and_score(tmp_path):
     ]
 
 
-def test_on_coco_the_scores_are_those_of_its_own_tool(tmp_path, caplog):
-    caplog.set_level("INFO")
+def test_on_coco_the_ids_and_the_figures_are_those_of_its_file(tmp_path):
     truth = {
         "images": [{"id": 139}],
         "categories": [{"id": 1}, {"id": 2}],
@@ -233,10 +232,13 @@ def test_on_coco_the_scores_are_those_of_its_own_tool(tmp_path, caplog):
     batch = batch_of([CAT, DOG], paths=["/coco/000000000139.jpg"])
 
     truth = CocoTruth(tmp_path / "annotations/instances_val2017.json", COCO_IDS)
-    run(Oracle([[FOUND_CAT]]), [batch], observers=[CocoJson(tmp_path / "p.json", truth)])
+    results = Results()
+    run(Oracle([[FOUND_CAT]]), [batch], observers=[CocoJson(tmp_path / "p.json", truth), results])
 
     assert json.loads((tmp_path / "p.json").read_text())[0]["category_id"] == 1
-    assert "IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.500" in caplog.text
+    found = score(results.images, 2, truth)
+    assert found.all["AP"] == pytest.approx(0.5)
+    assert [found.classes[class_id]["AP"] for class_id in (0, 1)] == pytest.approx([1, 0])
 
 
 def test_pictures_and_charts_are_drawn(tmp_path):
@@ -247,7 +249,7 @@ def test_pictures_and_charts_are_drawn(tmp_path):
     run(Oracle(*answers), batches, observers=[BatchPictures(tmp_path, NAMES), charts])
 
     pictures = [f"val_batch{i}_{what}.jpg" for i in range(3) for what in ("labels", "pred")]
-    plots = [f"{name}_curve.png" for name in ("F1", "P", "PR", "R")] + ["confusion_matrix.png"]
+    plots = [f"{name}_curve.png" for name in ("F1", "P", "PR", "R")] + ["confusion_matrix.csv", "confusion_matrix.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*pictures, *plots])
     assert charts.confusion.matrix.tolist() == [[4, 0, 0], [0, 4, 0], [0, 0, 0]]
 

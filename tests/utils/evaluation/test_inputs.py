@@ -14,7 +14,7 @@ from utils.detection.predict import build_predictor
 from utils.errors import ConfigError
 from utils.evaluation import inputs as val_inputs
 from utils.evaluation.coco import COCO_IDS, CocoTruth
-from utils.evaluation.inputs import agreed_names, build_loader, build_observers
+from utils.evaluation.inputs import agreed_names, build_loader, build_observers, truth_for
 from utils.predictions import BN5C
 
 FACTS = TrainingFacts(imgsz=(256, 256))
@@ -104,10 +104,18 @@ def test_model_and_data_must_have_as_many_classes():
 
 
 @pytest.mark.parametrize(("split", "root"), [("/d/coco/val2017.txt", Path("/d")), ("/d/images/val", None)])
-def test_cocos_own_scores_are_for_its_own_images_only(tmp_path, split, root):
+def test_the_file_of_coco_is_for_its_own_images_only(tmp_path, caplog, split, root):
     data = SimpleNamespace(root=Path("/d"), val=[Path(split)])
 
-    [json_file] = build_observers(ValConfig(weights="w/s.pt", plots=False, save_json=True), tmp_path, {}, data)
+    cfg = ValConfig(weights="w/s.pt", plots=False, save_json=True)
+    truth = truth_for(cfg, data)
+    [json_file] = build_observers(cfg, tmp_path, {}, truth)
 
     assert json_file.path == tmp_path / "s_predictions.json"
-    assert json_file.truth == (root and CocoTruth(root / "annotations/instances_val2017.json", COCO_IDS))
+    assert json_file.truth == truth == (root and CocoTruth(root / "annotations/instances_val2017.json", COCO_IDS))
+    assert ("instances_val2017.json does not exist" in caplog.text) == bool(root)
+
+
+def test_a_data_set_called_coco_saves_json_as_in_yolov5(tmp_path):
+    for data, saved in (("data/coco.yaml", 1), ("data/coco128.yaml", 0)):
+        assert len(build_observers(ValConfig(weights="s.pt", data=data, plots=False), tmp_path, {})) == saved

@@ -10,7 +10,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from utils.evaluation.coco import coco_score
+from utils.evaluation.coco import score
 from utils.evaluation.evaluate import ImageResult
 from utils.metrics.average_precision import ap_per_class
 from utils.metrics.confusion import ConfusionMatrix
@@ -49,8 +49,8 @@ def by_pycocotools(images: list[ImageResult]) -> list[tuple[np.ndarray, np.ndarr
             for c, x1, y1, x2, y2 in rows.tolist():
                 row = {"image_id": number, "category_id": int(c), "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": crowd}
                 truth.append(row | {"id": len(truth) + 1, "area": (x2 - x1) * (y2 - y1)})
-        for x1, y1, x2, y2, score, c in image.detections.tolist():
-            row = {"image_id": number, "category_id": int(c), "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
+        for x1, y1, x2, y2, confidence, c in image.detections.tolist():
+            row = {"image_id": number, "category_id": int(c), "bbox": [x1, y1, x2 - x1, y2 - y1], "score": confidence}
             found.append(row)
     coco = COCO()
     coco.dataset = {
@@ -122,5 +122,5 @@ def test_cocos_figures_know_the_regions():
     detections = torch.tensor([[10.0, 10, 20, 20, 0.9, 0], [60, 60, 90, 90, 0.8, 0]])
     labels, crowd = torch.tensor([[0.0, 60, 60, 90, 90]]), torch.tensor([[0.0, 0, 0, 50, 50]])
 
-    assert coco_score([ImageResult("", (100, 100), detections, labels, crowd)]).map50 == pytest.approx(1)
-    assert coco_score([ImageResult("", (100, 100), detections, labels)]).map50 == pytest.approx(0.5)
+    assert score([ImageResult("/a/1.jpg", (100, 100), detections, labels, crowd)], 2).all["AP50"] == pytest.approx(1)
+    assert score([ImageResult("/a/1.jpg", (100, 100), detections, labels)], 2).all["AP50"] == pytest.approx(0.5)

@@ -216,3 +216,15 @@ def test_average_precision_is_close_to_that_of_pycocotools():
     assert 0.2 < theirs_map < 0.8
     assert result.map == pytest.approx(theirs_map, abs=0.01)
     assert result.map50 == pytest.approx(theirs_map50, abs=0.01)
+
+
+def test_the_best_threshold_of_a_class_is_that_of_its_highest_f1():
+    """Two cats found at 0.8 and 0.6 and a false one at 0.3; of dogs, nothing."""
+    correct = np.array([[True] * 10, [True] * 10, [False] * 10])
+    metrics = ap_per_class(correct, np.array([0.8, 0.6, 0.3]), np.zeros(3), np.array([0, 0, 1]))
+
+    assert metrics.best_f1[0] == pytest.approx(1, abs=1e-3)
+    assert metrics.best_confidence[0] == pytest.approx(0.6, abs=1e-3)
+    assert metrics.best_f1[1] == 0
+    assert np.isnan(metrics.best_confidence[1])
+    assert np.isnan(ap_per_class(np.zeros((0, 10), bool), *np.zeros((3, 0))).confidence)
