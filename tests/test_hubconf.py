@@ -111,7 +111,7 @@ def test_options_go_by_the_names_of_the_flags(options, expected):
         (TrainConfig, {"epochs": 2.5}, "epochs is 2.5"),
         (TrainConfig, {"plots": 1}, "plots is 1"),
         (TrainConfig, {"optimizer": "Lion"}, "--optimizer Lion is out of range"),
-        (DetectConfig, {"classes": ["cat"]}, "classes is 'cat'"),
+        (DetectConfig, {"imgsz": ["cat"]}, "imgsz is 'cat'"),
     ],
 )
 def test_a_wrong_option_is_named(config, options, message):

@@ -78,7 +78,11 @@ def _choose(inputs: Inputs) -> int:
             found = largest_on_cpu(trial.step, memory, now + int(share * (free - beside)), _loaded(inputs, samples))
         del trial
     clear_memory(inputs.device)
-    pictures = max(1, min(found.pictures, limit)) if found.each else min(UNMEASURED // samples, limit)
+    if not found.each:
+        chosen = min(UNMEASURED // samples, limit) * samples
+        log.info("--batch-size auto: %d, as images need too little memory to be measured", chosen)
+        return chosen
+    pictures = max(1, min(found.pictures, limit))
     log.info(
         "--batch-size auto: %d, at %.3g GB an image and %.3g GB besides, with %d %% of the %.3g GB that are free%s",
         *(pictures * samples, found.each / samples / 1e9, max(found.fixed - now, 0) / 1e9, 100 * share),

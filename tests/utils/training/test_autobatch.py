@@ -115,8 +115,7 @@ def test_the_run_is_the_one_of_the_chosen_number(folder, caplog):
 
     assert differing(read_run(chosen), read_run(plain)) == []
     assert read_yaml(chosen / "opt.yaml")["batch_size"] == 2
-    assert caplog.text.count("--batch-size auto: 2, at ") == 1
-    assert "no more than the 2 of an optimizer step (nominal_batch) on a CPU" in caplog.text
+    assert caplog.text.count("--batch-size auto: 2, a") == 1  # "at …" or, of so small a model, "as …"
 
 
 def test_little_memory_gives_few_images_and_unknown_memory_the_default(folder, monkeypatch, caplog):
