@@ -180,6 +180,7 @@ def test_the_tutorial_ends_with_a_trained_detector(clone):
     assert (clone / "runs/train/mobilenet/weights/best.pt").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_page_on_heads_ends_with_a_trained_detector(clone):
     run_page(HEAD, clone, skipped=SLOW)

@@ -152,6 +152,7 @@ def test_training_on_rectangular_batches(wide_pictures, folder, caplog):
     assert load_checkpoint(folder / "runs/train/exp/weights/last.pt").facts["imgsz"] == 128
 
 
+@pytest.mark.slow
 def test_training_on_joined_images(pictures, folder, monkeypatch, caplog):
     caplog.set_level("INFO")
     batches, losses = [], []
@@ -171,6 +172,7 @@ def test_training_on_joined_images(pictures, folder, monkeypatch, caplog):
     assert sum(losses) / 3 == pytest.approx(4 * shown, rel=1e-3)  # one image a batch: the loss itself would be the sum
 
 
+@pytest.mark.slow
 def test_training_with_height_and_width(pictures, folder, caplog):
     caplog.set_level("INFO")
     run_train(pictures, "--cfg", "yolov5n.yaml", "--img", 64, 100)

@@ -332,7 +332,7 @@ def test_workers_end_with_their_parent(endless, number, code):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_worker_that_is_killed_is_one_sentence(endless, number):
     parent, workers = endless
     os.kill(int(workers[0]), number)

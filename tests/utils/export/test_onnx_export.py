@@ -273,7 +273,7 @@ def test_the_fastest_exporter_that_writes_an_opset_comes_first():
     }
 
 
-@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("dynamic", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_where_the_fastest_fails_the_other_exporter_writes_the_file(model, tmp_path, monkeypatch, caplog, dynamic):
     def trace_by_program(exporter, *args, **kwargs):
         if exporter is by_script:
