@@ -88,7 +88,7 @@ def _channels(text: str, vid_stride: int, pixels: PixelFormat) -> list[Channel]:
         name, number = channel.name, 1
         while name in names:
             number += 1
-            name = f"{channel.name}_{number}"
+            name = f"{channel.name}-{number}"  # _2 would be its second frame
         names.add(name)
         channels.append(Channel(name, channel.address, channel.open, channel.is_live))
     return channels

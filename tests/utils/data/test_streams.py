@@ -308,7 +308,7 @@ def test_streams_that_would_have_one_name_are_told_apart(tmp_path):
         video(tmp_path / folder / "walk.avi", 2)
     (tmp_path / "x.streams").write_text("a/walk.avi\nb/walk.avi\n")
 
-    assert taken(tmp_path / "x.streams") == {"walk": [0, 1], "walk_2": [0, 1]}
+    assert taken(tmp_path / "x.streams") == {"walk": [0, 1], "walk-2": [0, 1]}
 
 
 def send(handler, data, code=200, **headers):

@@ -216,7 +216,7 @@ def test_streams_at_the_same_time_get_a_video_each(backend, pictures, tmp_path):
 
     run_dir = detect(backend, tmp_path / "two.streams", tmp_path / "run", batch=2)
 
-    for name in ("walk", "walk_2"):
+    for name in ("walk", "walk-2"):
         video = cv2.VideoCapture(str(run_dir / f"{name}.mp4"))
         assert [video.get(key) for key in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS)] == [4, 12]
     assert len(labels(run_dir)) == 8
