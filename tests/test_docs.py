@@ -173,6 +173,7 @@ def run(command: list[str], clone: Path, where: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tutorial_ends_with_a_trained_detector(clone):
     run_page(TUTORIAL, clone, skipped=SLOW)

@@ -90,6 +90,7 @@ def test_what_is_printed_gives_the_same_settings_back(printed, tmp_path):
     assert {key: value for key, (value, _) in hyp_again.items()} == {key: value for key, (value, _) in hyp.items()}
 
 
+@pytest.mark.slow
 def test_it_is_what_a_run_takes(printed):
     options, hyp = printed("--cfg", "yolov5s-fasternet", "--optimizer", "SGD")
 

@@ -153,7 +153,9 @@ def test_the_normalisation_of_the_old_weights_goes():
     assert "normalize" not in swap_backbone(data, "repvit_m0_6")
 
 
-@pytest.mark.parametrize("yaml", YAMLS)
+@pytest.mark.parametrize(
+    "yaml", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("hub/") else name for name in YAMLS]
+)
 def test_every_yaml_keeps_its_strides(yaml):
     small = {"width_multiple": 0.125, "depth_multiple": 0.1}
     data = read_model_yaml(yaml)[0] | small

@@ -43,7 +43,9 @@ def rows(predictions, idx):
     return predictions[:, :, idx].mT.numpy()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if set("lx") & set(n[6:8]) else n for n in NAMES]
+)
 def test_a_model_has_the_parameters_and_keys_of_the_reference_row_by_row(name):
     with torch.device("meta"):
         model = build(name)
