@@ -23,7 +23,7 @@ from utils.training.peak import PeakMemory
 from utils.yaml_file import read_yaml
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 2, "batch_size": 2, "workers": 0}
-SETTINGS |= {"device": "cpu", "plots": False}
+SETTINGS |= {"device": "cpu", "plots": False, "report": False}
 
 
 def with_backbone(row):

@@ -19,7 +19,7 @@ from utils.errors import StorageError
 from utils.training import loop
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 2, "batch_size": 1}
-SETTINGS |= {"workers": 0, "device": "cpu", "plots": False}
+SETTINGS |= {"workers": 0, "device": "cpu", "plots": False, "report": False}
 MAIN = ("last.pt", "last.prev.pt", "best.pt")
 
 

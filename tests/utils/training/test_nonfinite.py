@@ -25,7 +25,7 @@ from utils.yaml_file import read_yaml, write_yaml
 
 BATCHES = 3
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 3, "batch_size": 1, "workers": 0}
-SETTINGS |= {"device": "cpu", "plots": False, "hyp": "hyp.yaml"}
+SETTINGS |= {"device": "cpu", "plots": False, "report": False, "hyp": "hyp.yaml"}
 WEIGHTS = Path("runs/train/exp/weights")
 
 

@@ -22,7 +22,7 @@ from utils.yaml_file import read_yaml, write_yaml
 
 EPOCHS, BATCHES = 4, 3
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": EPOCHS, "batch_size": 1}
-SETTINGS |= {"workers": 0, "device": "cpu", "plots": False}
+SETTINGS |= {"workers": 0, "device": "cpu", "plots": False, "report": False}
 HEAD = [["nn.Upsample", ["None", 2, "nearest"]], ["Concat", [1]], ["Detect", ["nc", "anchors"]]]
 DROPOUT = TINY | {
     "backbone": [*TINY["backbone"], [-1, 1, "nn.Dropout2d", [0.3]]],

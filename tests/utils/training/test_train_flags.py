@@ -23,7 +23,7 @@ from utils.training.session import build_session
 from utils.yaml_file import read_yaml, write_yaml
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 1, "batch_size": 2, "workers": 0}
-SETTINGS |= {"device": "cpu", "plots": False}
+SETTINGS |= {"device": "cpu", "plots": False, "report": False}
 LOW = ROOT / "data/hyps/hyp.scratch-low.yaml"
 
 
