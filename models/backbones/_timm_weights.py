@@ -2,8 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from models.backbones._level_adapter import LevelAdapter
 from models.backbones._weight_file import check_finite, find_state, read_file
 from utils.errors import CheckpointError
+from utils.quiet import quiet
 
 
 def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> list[str]:
@@ -26,7 +26,7 @@ def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> li
     options = {key: value for key, value in adapter.recipe.options if key != "feature_cls"}
     options |= {"in_chans": adapter.in_channels}
     try:
-        with quiet_retries():
+        with quiet(logging.ERROR, "huggingface_hub"):  # each attempt; the last one's reason is in the error
             state = _trained(name, options, source).state_dict()
     except CheckpointError:
         raise
@@ -47,18 +47,6 @@ def load_timm(name: str, adapter: LevelAdapter, source: str | Path | bool) -> li
     check_finite(fitting, f"timm/{name}: {label}")
     adapter.body.load_state_dict(fitting)
     return [f"body.{key}" for key in own]
-
-
-@contextmanager
-def quiet_retries() -> Iterator[None]:
-    """Hold back what huggingface_hub says about each of its attempts; the last one's reason is in the error."""
-    logger = logging.getLogger("huggingface_hub")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _trained(name: str, options: dict[str, Any], source: str | Path | bool) -> nn.Module:

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from utils.checkpoint.export_facts import EXPORT_AGAIN, ExportFacts
+from utils.checkpoint.export_facts import EXPORT_AGAIN, ExportFacts, as_metadata, read_metadata
 from utils.checkpoint.output_layout import Shape, ambiguous, fitting, holds_nms, other_layout, possible_layouts
 from utils.errors import CheckpointError, ConfigError
 from utils.predictions import Layout, Predictions
 from utils.text import one_line
+from utils.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -124,3 +125,12 @@ def only_file(path: Path, kind: str) -> Path:
     if len(files) != 1:
         raise CheckpointError(f"{path}: holds {len(files)} .{kind} files instead of one network", EXPORT_AGAIN)
     return files[0]
+
+
+def facts_beside(file: Path) -> ExportFacts:
+    """Return the facts in the .yaml beside the network of a folder. Raises: CheckpointError."""
+    try:
+        table = read_yaml(file.with_suffix(".yaml"))
+    except ConfigError as error:
+        raise CheckpointError(error.what, EXPORT_AGAIN) from error
+    return read_metadata(as_metadata(table, file.parent), file.parent)

@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.backends.exported import ExportedBackend, Network, only_file, refuse_backbone
-from utils.checkpoint.export_facts import EXPORT_AGAIN, as_metadata, read_metadata
-from utils.errors import CheckpointError, ConfigError
-from utils.yaml_file import read_yaml
+from utils.backends.exported import ExportedBackend, Network, facts_beside, only_file, refuse_backbone
+from utils.checkpoint.export_facts import EXPORT_AGAIN
+from utils.errors import CheckpointError
 
 INPUT, OUTPUT = "in0", "out0"  # as pnnx calls them
 REDUCED = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
@@ -20,11 +19,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     """Return the network on the CPU; ``layout`` as ``utils.backends.choose``. Raises: CheckpointError, ConfigError."""
     refuse_backbone(path, backbone)
     file = only_file(path, "param")
-    try:
-        table = read_yaml(file.with_suffix(".yaml"))
-    except ConfigError as error:
-        raise CheckpointError(error.what, EXPORT_AGAIN) from error
-    facts = read_metadata(as_metadata(table, path), path)
+    facts = facts_beside(file)
     if facts.trained.imgsz is None:
         raise CheckpointError(f"{path}: its .yaml names no imgsz", EXPORT_AGAIN)
     net = ncnn.Net()

@@ -9,12 +9,17 @@ import openvino
 import torch
 from torch import Tensor
 
-from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, only_file, refuse_backbone
-from utils.checkpoint.export_facts import as_metadata, read_metadata
-from utils.errors import CheckpointError, ConfigError
+from utils.backends.exported import (
+    OTHER_PROGRAM,
+    ExportedBackend,
+    Network,
+    facts_beside,
+    only_file,
+    refuse_backbone,
+)
+from utils.errors import CheckpointError
 from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
-from utils.yaml_file import read_yaml
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # some processors compute in bfloat16 otherwise, and find other boxes
 
@@ -23,11 +28,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     """Return the network on the CPU; ``layout`` as ``utils.backends.choose``. Raises: CheckpointError, ConfigError."""
     refuse_backbone(path, backbone)
     file = only_file(path, "xml")
-    try:
-        table = read_yaml(file.with_suffix(".yaml"))
-    except ConfigError as error:
-        raise CheckpointError(error.what, OTHER_PROGRAM) from error
-    facts = read_metadata(as_metadata(table, path), path)
+    facts = facts_beside(file)
     try:
         compiled = openvino.Core().compile_model(file, "CPU", EXACT)
     except RuntimeError as error:

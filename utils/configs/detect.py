@@ -3,28 +3,14 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.configs.shared import (
-    AUGMENT_HELP,
-    BACKBONE_HELP,
-    BATCH_SIZE,
-    DEVICE,
-    DNN_HELP,
-    HALF_HELP,
-    IMGSZ,
-    LAYOUT_HELP,
-    NAME_HELP,
-    SHARE,
-    WEIGHTS_HELP,
-)
+from utils.configs.inference import InferenceOptions
+from utils.configs.shared import BATCH_SIZE, IMGSZ, NAME_HELP, SHARE
 
 
 @dataclass(frozen=True)
-class DetectConfig:
+class DetectConfig(InferenceOptions):
     """Every flag of ``python detect.py``."""
 
-    weights: str | tuple[str, ...] = option("", help=f"{WEIGHTS_HELP}; several are an ensemble")
-    layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
-    backbone: str = option("", help=BACKBONE_HELP)
     data: str = option("", help="data-set YAML whose class names are shown in place of those of the weights file")
     source: str = option(
         "",
@@ -47,15 +33,11 @@ class DetectConfig:
         None, help="least confidence of single classes in place of --conf-thres, as person=0.5 2=0.1"
     )
     agnostic_nms: bool = option(False, help="boxes of different classes suppress each other")
-    device: str = option("", **DEVICE)
     batch: int = option(1, help="images that the model is given at once; the results are the same", **BATCH_SIZE)
     tile: int | None = option(
         None, help="for small objects: look also at tiles of so many pixels a side, each at --imgsz", low=32
     )
     overlap: float = option(0.2, help="with --tile: share of a side that tiles have in common", low=0, high=0.9)
-    augment: bool = option(False, help=AUGMENT_HELP)
-    half: bool = option(False, help=HALF_HELP)
-    dnn: bool = option(False, help=DNN_HELP)
     vid_stride: int = option(1, help="use every n-th frame of a video", low=1)
     view_img: bool = option(False, help="show what is found in a window; q ends, any key goes on from an image")
     save: bool = option(True, help="save drawn images and videos", aliases=("--nosave",))

@@ -3,40 +3,22 @@
 from dataclasses import dataclass
 
 from utils.config import option
-from utils.configs.shared import (
-    AUGMENT_HELP,
-    BACKBONE_HELP,
-    BATCH_SIZE,
-    CLASSES_HELP,
-    DEVICE,
-    DNN_HELP,
-    HALF_HELP,
-    IMGSZ,
-    LAYOUT_HELP,
-    NAME_HELP,
-    SHARE,
-    WEIGHTS_HELP,
-    WORKERS,
-)
+from utils.configs.inference import InferenceOptions
+from utils.configs.shared import BATCH_SIZE, CLASSES_HELP, IMGSZ, NAME_HELP, SHARE, WORKERS
 
 SWEEPS = ("speed", "study")  # tasks that measure several models or sizes
 
 
 @dataclass(frozen=True)
-class ValConfig:
+class ValConfig(InferenceOptions):
     """Every flag of ``python val.py``."""
 
-    weights: str | tuple[str, ...] = option(
-        "", help=f"{WEIGHTS_HELP}; several are an ensemble, or measured one by one with --task speed and study"
-    )
-    layout: str | None = option(None, help=LAYOUT_HELP, choices=("BN5C", "B4CN"))
-    backbone: str = option("", help=BACKBONE_HELP)
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
     classes: tuple[str, ...] = option((), help=CLASSES_HELP + "; without it those of the training")
     task: str = option(
         "val",
         help="images to measure; of those of val, speed measures how long they take at the thresholds of detect.py, "
-        "and study figures and times over image sizes",
+        "and study figures and times over image sizes; several --weights one by one",
         choices=("train", "val", "test", *SWEEPS),
     )
     batch_size: int = option(32, help="images per batch", **BATCH_SIZE)
@@ -56,10 +38,6 @@ class ValConfig:
         **SHARE,
     )
     max_det: int = option(300, help="detections per image", low=1)
-    device: str = option("", **DEVICE)
-    augment: bool = option(False, help=AUGMENT_HELP)
-    half: bool = option(False, help=HALF_HELP)
-    dnn: bool = option(False, help=DNN_HELP)
     workers: int = option(8, **WORKERS)
     single_cls: bool = option(False, help="treat all classes as one")
     verbose: bool = option(False, help="a row for every class, however many there are")

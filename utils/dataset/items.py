@@ -7,13 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.data.image.read import image_suffixes
 from utils.data.scan.check_files import verify
 from utils.data.scan.label_file import LabelRows
-from utils.data.scan.scan import scan_dataset
-from utils.data.scan.sources import entries_of, find_annotations
+from utils.data.scan.scan import scan_split, split_annotations
+from utils.data.scan.sources import entries_of
 from utils.data.scan.spec import DataSpec
-from utils.doctor.gather import quiet_scan
 
 THREADS = 8  # that wait for the disk side by side
 NONCHARACTERS = "\ufffe\uffff"
@@ -32,9 +30,8 @@ class Item:
 
 def read_items(spec: DataSpec, paths: Sequence[Path]) -> list[Item]:
     """Return the usable images of a split, sorted by path. Raises: DataError as training would."""
-    scan_dataset(paths, spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
-    with quiet_scan():
-        sources = find_annotations(paths, spec.names, spec.root, spec.fence, image_suffixes(spec.pixels))
+    sources = split_annotations(spec, paths)
+    scan_split(spec, paths, sources)
     readers = [source.reader() for source in sources]
     entries = entries_of(sources)
     with ThreadPoolExecutor(THREADS) as pool:

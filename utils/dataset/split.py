@@ -30,7 +30,7 @@ def main(cfg: SplitConfig) -> Path:
     # here, because NumPy and OpenCV take their time to import, and --help should not
     from utils.data.scan.coco import CocoAnnotations
     from utils.data.scan.coco_file import is_coco_file
-    from utils.data.scan.scan import scan_dataset
+    from utils.data.scan.scan import scan_split
     from utils.data.scan.spec import load_data_spec
     from utils.dataset.folder import check_out, making, write_data_yaml
     from utils.dataset.lists import check_paths, write_part
@@ -38,7 +38,7 @@ def main(cfg: SplitConfig) -> Path:
     out = check_out(cfg.out)
     spec = load_data_spec(cfg.data, required=("train",))
     sources = list(dict.fromkeys([*spec.train, *spec.val, *(spec.test if cfg.test else ())]))
-    scan = scan_dataset(sources, spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
+    scan = scan_split(spec, sources)
     check_paths(scan.image_paths, spec)
     coco = [CocoAnnotations(path, spec.names, spec.root, spec.fence) for path in sources if is_coco_file(path)]
     parts = _share(cfg, spec, scan, list(shares.values()))

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +15,8 @@ from utils.data.scan.check_files import class_fix, verify
 from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.discovery import find_images, label_path
 from utils.data.scan.label_folders import find_orphans, list_label_folders
-from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan import scan_split, split_annotations
 from utils.data.scan.scan_result import Problem
-from utils.data.scan.sources import find_annotations
 from utils.data.scan.spec import SPLITS, DataSpec
 from utils.data.scan.yolo import YoloAnnotations
 from utils.doctor.facts import Facts, Picture
@@ -26,6 +24,7 @@ from utils.doctor.pixels import Pixels, read_pixels
 from utils.errors import DataError
 from utils.pixels import PixelFormat
 from utils.progress import progress_bar
+from utils.quiet import quiet
 
 THREADS = 4  # that read and decode; more would wait for the same cores
 
@@ -81,23 +80,25 @@ class _Sized:
 def _list_split(spec: DataSpec, split: str) -> _Split:
     result = _Split()
     try:
-        with quiet_scan():
-            result.sources = _sources(spec, getattr(spec, split))
+        with quiet(logging.ERROR, "utils.data.scan"):  # the findings say it again
+            result.sources, refusal = _sources(spec, getattr(spec, split))
             result.items = sorted(_items(result.sources))
-            scan_dataset(getattr(spec, split), spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
+            if refusal:
+                raise refusal
+            scan_split(spec, getattr(spec, split), result.sources)
     except DataError as error:
         result.refusal = error
     return result
 
 
-def _sources(spec: DataSpec, paths: Sequence[Path]) -> list[Annotations]:
-    """Return who tells what is in the images; where training would refuse them all, the label files."""
-    suffixes = image_suffixes(spec.pixels)
+def _sources(spec: DataSpec, paths: Sequence[Path]) -> tuple[list[Annotations], DataError | None]:
+    """Return who tells what is in the images; where training would refuse them all, the label files, and why."""
     try:
-        return find_annotations(paths, spec.names, spec.root, spec.fence, suffixes)
-    except DataError:
-        images = find_images([path for path in paths if not is_coco_file(path)], spec.fence, suffixes)
-        return [YoloAnnotations(images, [label_path(image) for image in images], spec.nc)]
+        return split_annotations(spec, paths), None
+    except DataError as error:
+        folders = [path for path in paths if not is_coco_file(path)]
+        images = find_images(folders, spec.fence, image_suffixes(spec.pixels))
+        return [YoloAnnotations(images, [label_path(image) for image in images], spec.nc)], error
 
 
 def _items(sources: Sequence[Annotations]) -> Iterator[_Item]:
@@ -105,18 +106,6 @@ def _items(sources: Sequence[Annotations]) -> Iterator[_Item]:
         files = source.files if len(source.files) == len(source.images) else source.images
         for index, (image, file) in enumerate(zip(source.images, files, strict=True)):
             yield _Item(image, file, number, index)
-
-
-@contextmanager
-def quiet_scan() -> Iterator[None]:
-    """Keep back what the scan logs, all of which the findings say again."""
-    logger = logging.getLogger("utils.data.scan")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _examine(image: str, reader: Reader, index: int, format_: PixelFormat) -> tuple[Outcome, Pixels | None]:

@@ -14,7 +14,7 @@ from utils.checkpoint.facts import Backend, TrainingFacts
 from utils.configs.val import SWEEPS, ValConfig
 from utils.data.loader import BatchLoader, build_val_loader
 from utils.data.scan.class_selection import Selection, keep_classes, select_classes
-from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan import scan_split
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError
 from utils.evaluation.coco import CocoTruth, coco_truth
@@ -84,7 +84,7 @@ def split_of(cfg: ValConfig) -> str:
 
 def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, selection: Selection | None = None) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares, and so does speed."""
-    scan = scan_dataset(getattr(data, split_of(cfg)), data.names, root=data.root, fence=data.fence, pixels=data.pixels)
+    scan = scan_split(data, getattr(data, split_of(cfg)))
     scan = keep_classes(scan, selection, data.nc) if selection else scan
     if backend.fixed_size is None:
         longer = max(backend.trained.default_imgsz()) if cfg.imgsz is None else cfg.imgsz

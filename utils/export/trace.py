@@ -22,6 +22,7 @@ from torch import Tensor
 
 from utils.export.compare import INPUT, OUTPUT, RejectedError, reason
 from utils.export.deployed import Deployed
+from utils.quiet import quiet
 
 OLDEST_OPSET = 9  # before, weights are inputs of the graph
 SCRIPT_OPSETS = range(OLDEST_OPSET, 21)  # of the TorchScript exporter
@@ -193,14 +194,6 @@ def least_ir(graph: onnx.ModelProto) -> int:
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Hold back what PyTorch's exporters and their libraries say about their own internals."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with quiet(logging.ERROR, "torch.onnx", "onnxscript", "onnx_ir"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -2,8 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from utils.configs.train import TrainConfig
 from utils.device import clear_memory, select_device
 from utils.errors import DivergedError, lacking_memory
 from utils.loggers.row import METRICS
+from utils.quiet import quiet
 from utils.runs import make_writable
 from utils.search.space import Space, draw
 from utils.search.study import done
@@ -75,7 +75,7 @@ class TrialTraining:
                 raise optuna.TrialPruned
 
         try:
-            with _quiet():
+            with quiet(logging.WARNING):  # all trainings would say the same
                 train(cfg, watch)
         except DivergedError as error:
             raise TrialError(one_line(error.what, SHOWN_ERROR)) from None
@@ -86,14 +86,3 @@ class TrialTraining:
                 raise
             raise TrialError(f"too little memory ({one_line(error, SHOWN_ERROR)})") from None
         return best
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let a training warn, and show its progress, but not tell again what is the same in all."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -16,7 +16,7 @@ from utils.data.quad import JOINED
 from utils.data.scan.class_selection import keep_classes, select_classes
 from utils.data.scan.one_class import as_one_class, with_one_class
 from utils.data.scan.overlap import warn_of_overlap
-from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan import scan_split
 from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import DataSpec, load_data_spec
 from utils.data.scan.statistics import statistics_line
@@ -182,10 +182,7 @@ def resolve(cfg: TrainConfig, spec: DataSpec, plan: ModelPlan) -> tuple[TrainCon
 def _scan(spec: DataSpec, cfg: TrainConfig) -> tuple[DataSpec, ScanResult, ScanResult]:
     """Return the data set with the scans of its training and validation images, in the classes that are wished."""
     selection = select_classes(cfg.classes, spec.names) if cfg.classes else None
-    train, val = (
-        scan_dataset(split, spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels)
-        for split in (spec.train, spec.val)
-    )
+    train, val = (scan_split(spec, split) for split in (spec.train, spec.val))
     warn_of_overlap(train, val)
     if selection:
         train, val = (keep_classes(scan, selection, spec.nc) for scan in (train, val))

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -13,6 +12,7 @@ from utils.configs.shared import AUTO
 from utils.configs.train import TrainConfig
 from utils.data.scan.spec import DataSpec, load_data_spec
 from utils.losses import find_loss
+from utils.quiet import quiet
 from utils.text import safe_text
 from utils.training.hyp import hyper_of_file
 from utils.training.inputs import check_together, resolve
@@ -28,23 +28,12 @@ Sources = Mapping[str, str]  # option or hyper-parameter → where its value is 
 
 def print_config(cfg: TrainConfig) -> None:
     """Log options and hyper-parameters as two YAML texts. Nothing is written, drawn or scanned. Raises: UserError."""
-    with _silence():
+    with quiet(logging.ERROR):  # what reading says is no YAML; the run says it
         check_config(cfg)
         found, hyp, sources, hyper_sources = _resumed(cfg) if cfg.resume is not None else _new(cfg)
         check_together(found)
     lines = ["# options, for a file of --config", *_yaml(option_values(found), sources)]
     log.info("\n".join([*lines, "", "# hyper-parameters, for a file of --hyp", *_yaml(hyp, hyper_sources)]))
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what reading says out of the YAML; the run says it."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _new(cfg: TrainConfig) -> tuple[TrainConfig, dict[str, Any], Sources, Sources]:

@@ -55,7 +55,7 @@ def test_a_class_that_the_model_does_not_know_cannot_be_chosen():
 def loader_arguments(monkeypatch):
     """What ``build_val_loader`` is called with."""
     calls = []
-    monkeypatch.setattr(val_inputs, "scan_dataset", lambda sources, names, root, fence, pixels: (sources, names))
+    monkeypatch.setattr(val_inputs, "scan_split", lambda data, sources: (sources, data.names))
     monkeypatch.setattr(val_inputs, "build_val_loader", lambda *args, **options: calls.append((args[1:], options)))
     return calls
 

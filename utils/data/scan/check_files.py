@@ -18,11 +18,10 @@ from utils.pixels import RGB, PixelFormat
 MIN_SIDE = 10  # pixels; what is smaller is an icon or a tracking dot
 NO_ROWS = np.zeros((0, BOX_COLUMNS))
 CHUNK = 256  # images per task
+THREADS = 8  # that wait for the disk
 
 
-def verify_files(
-    entries: Sequence[Entry], sources: Sequence[Annotations], nc: int, workers: int, pixels: PixelFormat = RGB
-) -> Table:
+def verify_files(entries: Sequence[Entry], sources: Sequence[Annotations], nc: int, pixels: PixelFormat = RGB) -> Table:
     """Return the flat arrays that describe a data set (see ``_table``).
 
     Threads wait for the disk side by side. Raises: DataError listing every class id outside 0…nc-1.
@@ -34,7 +33,7 @@ def verify_files(
         part = entries[start : start + CHUNK]
         return [verify(image, readers[source], index, pixels) for image, source, index in part]
 
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         outcomes = [outcome for chunk in pool.map(verify_chunk, starts) for outcome in chunk]
     bad_classes = [problem for outcome in outcomes for problem in outcome.bad_classes]
     if bad_classes:

@@ -19,6 +19,7 @@ from utils.data.scan.foreign_labels import foreign_labels
 from utils.data.scan.scan_cache import Table, cache_file, facts_digest, load_table, store_table, unpack
 from utils.data.scan.scan_result import Problem, ScanResult, show
 from utils.data.scan.sources import entries_of, find_annotations
+from utils.data.scan.spec import DataSpec
 from utils.errors import DataError
 from utils.pixels import RGB, PixelFormat
 from utils.text import counted
@@ -37,21 +38,22 @@ def scan_dataset(
     *,
     root: Path | None = None,
     fence: Sequence[Path] | None = None,
-    workers: int = 8,
     max_bad_images: float = MAX_BAD_IMAGES,
     max_bad_rows: float = MAX_BAD_ROWS,
     pixels: PixelFormat = RGB,
+    annotations: Sequence[Annotations] | None = None,
 ) -> ScanResult:
     """Return the images and labels of folders, list files and COCO files, from the cache where no file has changed.
 
     ``names`` are the classes by id; ``root`` is a folder that the images of COCO files may be named from.
 
     Images are read as ``pixels``. Entries of lists and links in the place of label files may not leave the folders of
-    the ``fence``, if there is one.
+    the ``fence``, if there is one. Who has called ``find_annotations`` gives what it returned.
     Raises: DataError then; when more than the given shares of the images or label rows (and over ten rows) are bad; for
     a class id outside 0…nc-1; for two images with one label file; and when nothing is labelled.
     """
-    annotations = find_annotations(sources, names, root, fence, image_suffixes(pixels))
+    if annotations is None:
+        annotations = find_annotations(sources, names, root, fence, image_suffixes(pixels))
     entries = entries_of(annotations)
     images = [entry.image for entry in entries]
     files = chain(images, *(source.files for source in annotations))
@@ -61,7 +63,7 @@ def scan_dataset(
     cached = table is not None
     if table is None:
         log.info("scanning %s", counted(len(images), "image"))
-        table = verify_files(entries, annotations, len(names), workers, pixels)
+        table = verify_files(entries, annotations, len(names), pixels)
         store_table(file, digest, table)
     result = _result(images, table, cached, pixels)
     log.info("%s", result.summary())
@@ -80,6 +82,18 @@ def scan_dataset(
     if len(result.problems) > LOGGED_PROBLEMS:
         log.warning("left out: %d more", len(result.problems) - LOGGED_PROBLEMS)
     return result
+
+
+def scan_split(spec: DataSpec, paths: Sequence[Path], annotations: Sequence[Annotations] | None = None) -> ScanResult:
+    """Return the images and labels of a split of a data set, ``paths``. Raises: as ``scan_dataset``."""
+    return scan_dataset(
+        paths, spec.names, root=spec.root, fence=spec.fence, pixels=spec.pixels, annotations=annotations
+    )
+
+
+def split_annotations(spec: DataSpec, paths: Sequence[Path]) -> list[Annotations]:
+    """Return who tells what is in the images of a split. Raises: as ``find_annotations``."""
+    return find_annotations(paths, spec.names, spec.root, spec.fence, image_suffixes(spec.pixels))
 
 
 def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: Sequence[str]) -> DataError:
