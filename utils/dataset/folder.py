@@ -10,7 +10,7 @@ from typing import Any
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError, StorageError
 from utils.pixels import RGB
-from utils.runs import atomic_write, make_writable
+from utils.runs import atomic_write, make_writable, sync_all
 from utils.yaml_file import write_yaml
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ def making(folder: Path) -> Iterator[None]:
     make_writable(folder)
     try:
         yield
+        sync_all()
     except BaseException:
         log.warning("%s is unfinished: remove it before you try again", folder)
         raise
@@ -52,7 +53,7 @@ def place_image(source: str, target: Path, how: str) -> None:
         if how == "link":
             target.symlink_to(source)
         else:
-            with atomic_write(target) as temporary:
+            with atomic_write(target, sync=False) as temporary:
                 shutil.copyfile(source, temporary)
     except OSError as error:
         fix = ("try --images copy, or " if how == "link" else "") + "choose another --out"

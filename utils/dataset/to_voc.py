@@ -23,7 +23,8 @@ def write_voc(out: Path, split: str, items: Sequence[tuple[Item, str]], names: M
         (out / folder).mkdir(parents=True, exist_ok=True)
     for item, name in items:
         if item.has_labels:
-            write_text(out / f"Annotations/{_id(name)}.xml", "".join(f"{line}\n" for line in _lines(item, name, names)))
+            text = "".join(f"{line}\n" for line in _lines(item, name, names))
+            write_text(out / f"Annotations/{_id(name)}.xml", text, sync=False)
     write_text(out / place, "".join(f"{_id(name)}\n" for _, name in items))
     outlines = sum(len(polygon) > 0 for item, _ in items for polygon in item.rows.polygons)
     if outlines:

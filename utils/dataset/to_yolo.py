@@ -22,7 +22,7 @@ def write_yolo(out: Path, split: str, items: Sequence[tuple[Item, str]], names: 
         if item.has_labels:
             file = Path(label_path(str(folder / name)))
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, "".join(f"{row}\n" for row in _rows(item, len(names))))
+            write_text(file, "".join(f"{row}\n" for row in _rows(item, len(names))), sync=False)
     ignored = sum(len(item.rows.ignored) for item, _ in items)
     if ignored:
         log.warning(

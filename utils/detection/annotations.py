@@ -61,7 +61,7 @@ class LabelmeWriter:
         ]
         content = {"version": LABELME_VERSION, "flags": {}, "shapes": shapes, **self._image(frame)}
         content |= {"imageHeight": height, "imageWidth": width}
-        write_text(self.folder / f"{self.outputs.of(frame)}.json", json.dumps(content, indent=1))
+        write_text(self.folder / f"{self.outputs.of(frame)}.json", json.dumps(content, indent=1), sync=False)
 
     def _image(self, frame: Frame) -> dict[str, Any]:
         """Return where the image is, or where no file has it, the image itself."""

@@ -72,7 +72,7 @@ class FeatureWriter:
         for name, array in (detections.maps or {}).items():
             stem = f"row{re.sub(r'[^0-9A-Za-z_]', '_', name)}"
             write_image(folder / f"{stem}.png", map_picture(array))
-            with atomic_write(folder / f"{stem}.npy") as temporary, temporary.open("wb") as file:
+            with atomic_write(folder / f"{stem}.npy", sync=False) as temporary, temporary.open("wb") as file:
                 np.save(file, array, allow_pickle=False)
 
     def close(self) -> None:

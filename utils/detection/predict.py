@@ -75,7 +75,8 @@ class Predictor:
     def _forward(self, boxed: Sequence[np.ndarray]) -> list[tuple[Tensor, Maps | None]]:
         """Return boxes (n, 6) in pixels of the input, and maps if they are kept, for each of images of one shape."""
         with self.stopwatch.phase("preprocess"):
-            batch = torch.from_numpy(np.stack(boxed)).permute(0, 3, 1, 2)
+            canvases = np.stack(boxed) if len(boxed) > 1 else boxed[0][None]  # without a copy
+            batch = torch.from_numpy(canvases).permute(0, 3, 1, 2)
             images = to_float_images(batch, self.device)
         with self.stopwatch.phase("inference"), torch.no_grad():
             predictions = self.backend(images)

@@ -180,7 +180,7 @@ class TxtWriter:
         lines = label_lines(detections.boxes, detections.shape, corners=self.corners, confidence=self.confidence)
         path = self.folder / f"{self.outputs.of(frame)}.txt"
         if lines:
-            write_text(path, "\n".join(lines) + "\n")
+            write_text(path, "\n".join(lines) + "\n", sync=False)
         else:
             path.unlink(missing_ok=True)  # of an earlier run into the same folder
 

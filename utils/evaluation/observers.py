@@ -108,7 +108,7 @@ class LabelFiles:
     def finish(self, metrics: MetricsResult) -> None:
         written = {stem: text for path, stem in output_stems(self.texts).items() if (text := self.texts[path])}
         for stem, text in written.items():
-            write_text(self.folder / f"{stem}.txt", text)
+            write_text(self.folder / f"{stem}.txt", text, sync=False)
         log.info("%s in %s", counted(len(written), "label file"), self.folder)
 
 

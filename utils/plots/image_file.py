@@ -34,7 +34,7 @@ def write_image(path: str | Path, image: np.ndarray, *, quality: int = 95, full_
             raise OutputError(f"{path}: {what}", "use a smaller image")
         log.warning("%s: %s; written as %s", path, what, LARGE)
         path = path.with_suffix(LARGE)
-    with atomic_write(path) as temporary:
+    with atomic_write(path, sync=False) as temporary:
         temporary.write_bytes(data)
 
 

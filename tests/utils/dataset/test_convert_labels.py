@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -91,6 +92,18 @@ def test_an_outline_that_label_files_could_take_for_boxes_is_closed(tmp_path):
 
     assert first.labels[0].tolist() == second.labels[0].tolist()
     assert second.segments[0][0].tolist() == [*first.segments[0][0].tolist(), first.segments[0][0][0].tolist()]
+
+
+@pytest.mark.parametrize("to", ["yolo", "voc", "coco"])
+def test_the_disk_is_waited_for_at_the_end_alone(tmp_path, monkeypatch, to):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda number: done.append("file"))
+    monkeypatch.setattr(os, "sync", lambda: done.append("all"))
+
+    convert(random_yolo(tmp_path / "set", polygons=False), tmp_path / "out", to, images="copy")
+
+    assert done.pop() == "all"
+    assert done.count("file") <= 10, "caches of the scans, lists or JSON files, data.yaml, each with its folder"
 
 
 def test_pycocotools_reads_what_is_written(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def test_each_option_writes_its_files(tmp_path):
 
     crops = ["crops/person/bus.jpg", "crops/traffic light/bus.jpg"]
     assert files(tmp_path) == ["bus.jpg", *crops, "labels/bus.txt", "predictions.csv"]
+
+
+def test_the_disk_is_not_waited_for_after_each_image(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    everything = replace(EVERYTHING, save_json=True, save_labelme=True)
+
+    for count in (1, 5):
+        synced.clear()
+        write(tmp_path / str(count), [(frame(f"/s/{i}.jpg"), detections()) for i in range(count)], everything)
+        assert len(synced) == 4, "predictions.csv and predictions.json, each with its folder"
 
 
 def test_only_what_is_asked_for_is_written(tmp_path):
