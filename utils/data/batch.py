@@ -1,11 +1,15 @@
 """A batch, as both loaders give it."""
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from utils.pixels import PixelFormat
 
 CLIP_EPS = 1e-3  # pixels that keep a box off the right and bottom edge
 
@@ -27,9 +31,21 @@ class Batch:
         return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory())
 
 
-def as_images(pixels: np.ndarray) -> Tensor:
+def new_pixels(count: int, shape: tuple[int, int], pixels: PixelFormat) -> Tensor:
+    """Return memory (count, H, W, C) for the images of a batch, such as another process gets from a worker uncopied."""
+    size, dtype = (count, *shape, pixels.channels), torch.from_numpy(np.empty(0, pixels.dtype)).dtype
+    if get_worker_info() is None:
+        return torch.empty(size, dtype=dtype)
+    try:
+        storage = torch.UntypedStorage._new_shared(math.prod(size) * dtype.itemsize)  # as PyTorch's collate does
+    except RuntimeError:  # shared memory is full, which the loader says
+        return torch.empty(size, dtype=dtype)
+    return torch.empty(0, dtype=dtype).set_(storage, 0, size)
+
+
+def as_images(pixels: Tensor | np.ndarray) -> Tensor:
     """Return (B, H, W, C) pixels as (B, C, H, W) without copying: this is what channels_last means."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return torch.as_tensor(pixels).permute(0, 3, 1, 2)
 
 
 def as_targets(labels: list[np.ndarray]) -> Tensor:

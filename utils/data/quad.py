@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 
-from utils.data.batch import Batch, as_images, as_targets
+from utils.data.batch import Batch, as_images, as_targets, new_pixels
 from utils.data.rng import Stream, generator
 from utils.data.train_batches import TrainBatches
-from utils.pixels import resize
+from utils.pixels import PixelFormat, resize
 
 JOINED = 4
 ENLARGED = 0.5  # share of the pictures that are the first of the four, enlarged
@@ -43,9 +43,10 @@ def join_fours(batch: Batch, is_enlarged: np.ndarray) -> Batch:
     targets = batch.targets.numpy()
     labels = [targets[targets[:, 0] == index, 1:] for index in range(count)]
     members = (np.arange(JOINED * len(is_enlarged)) % count).reshape(-1, JOINED).tolist()
-    pixels = np.empty((len(members), 2 * height, 2 * width, channels), samples.dtype)
+    pixel_format = PixelFormat(channels, 8 * samples.dtype.itemsize)
+    images = new_pixels(len(members), (2 * height, 2 * width), pixel_format)
     joined = []
-    for picture, four, enlarged in zip(pixels, members, is_enlarged.tolist(), strict=True):
+    for picture, four, enlarged in zip(images.numpy(), members, is_enlarged.tolist(), strict=True):
         if enlarged:
             resize(samples[four[0]], (2 * width, 2 * height), cv2.INTER_LINEAR, dst=picture)
             joined.append(labels[four[0]])
@@ -54,7 +55,7 @@ def join_fours(batch: Batch, is_enlarged: np.ndarray) -> Batch:
             left, top = column * width, row * height
             picture[top : top + height, left : left + width] = samples[sample]
         joined.append(np.concatenate([_in_corner(labels[i], corner) for i, corner in zip(four, CORNERS, strict=True)]))
-    return Batch(as_images(pixels), as_targets(joined), [batch.paths[four[0]] for four in members], shapes=None)
+    return Batch(as_images(images), as_targets(joined), [batch.paths[four[0]] for four in members], shapes=None)
 
 
 def _in_corner(labels: np.ndarray, corner: tuple[int, int]) -> np.ndarray:

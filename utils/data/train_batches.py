@@ -6,7 +6,7 @@ mosaics show it, the pixels written straight into the tensor that the network ge
 
 import numpy as np
 
-from utils.data.batch import Batch, as_images, as_targets, normalize_boxes
+from utils.data.batch import Batch, as_images, as_targets, new_pixels, normalize_boxes
 from utils.data.image_store import ImageStore
 from utils.data.mosaic.augment import AugmentConfig
 from utils.data.mosaic.composition import Composition, compose, number_count
@@ -80,7 +80,8 @@ class TrainBatches:
             first_share[sample] = generator(self.seed, epoch, positions[sample], Stream.MIXUP).beta(*MIXUP_BETA)
         drawing = plan_drawing(composition, copies, self.store.stored_sizes)
         part = own_part(len(positions), *self.part)
-        pixels = self._painter.paint(drawing, composition.sample, first_share, self.store.load, part)
+        images = new_pixels(len(part), drawing.shape, self.store.pixels)
+        pixels = self._painter.paint(drawing, composition.sample, first_share, self.store.load, images.numpy(), part)
 
         # colours and other changes of the finished samples, one by one
         labels = picture_labels(composition, objects)[part.start : part.stop]
@@ -88,7 +89,7 @@ class TrainBatches:
             rng = generator(self.seed, epoch, position, Stream.TRANSFORMS)
             labels[slot] = self._transform(pixels[slot], labels[slot], rng)
         paths = [self.store.paths[index] for index in members.images[part.start : part.stop].tolist()]
-        return Batch(as_images(pixels), as_targets(labels), paths, shapes=None)
+        return Batch(as_images(images), as_targets(labels), paths, shapes=None)
 
     def _compose(self, members: Members, epoch: int, batch: int) -> Composition:
         own, positions, shape = members

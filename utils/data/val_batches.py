@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.data.batch import Batch, Shape, as_images, as_targets, normalize_boxes
+from utils.data.batch import Batch, Shape, as_images, as_targets, new_pixels, normalize_boxes
 from utils.data.image_store import ImageStore
 from utils.data.letterbox import border, fit, paste
 from utils.data.order import rect_batches
@@ -27,8 +27,9 @@ class ValBatches:
         _, batch = key  # every epoch is alike
         members = self.order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
         shape = tuple(self.shapes[batch].tolist())
-        pixels_of = self.store.pixels
-        pixels = np.full((len(members), *shape, pixels_of.channels), border(pixels_of.dtype), pixels_of.dtype)
+        images = new_pixels(len(members), shape, self.store.pixels)
+        pixels = images.numpy()
+        pixels.fill(border(pixels.dtype))
         labels, ignored, shapes = [], [], []
         for canvas, index in zip(pixels, members, strict=True):
             rows, regions, place = self._place(canvas, index)
@@ -36,7 +37,7 @@ class ValBatches:
             ignored.append(regions)
             shapes.append(place)
         paths = [self.store.paths[i] for i in members]
-        return Batch(as_images(pixels), as_targets(labels), paths, shapes, as_targets(ignored))
+        return Batch(as_images(images), as_targets(labels), paths, shapes, as_targets(ignored))
 
     def _place(self, canvas: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray, Shape]:
         """Write an image into ``canvas`` (H, W, C), in place.

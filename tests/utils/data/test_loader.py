@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import torch
 
+from utils.data import batch as batch_module
 from utils.data import image_store as store_module
 from utils.data.image_store import ImageStore, nominal_sizes
-from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, worker_count
+from utils.data.loader import BatchLoader, build_train_loader, build_val_loader, join_samples, worker_count
 from utils.data.mosaic.augment import AugmentConfig
 from utils.errors import ConfigError, DataError
 from utils.pixels import RGB
@@ -123,7 +124,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_number(scan):
 def test_pictures_are_mixed_by_the_beta_distribution_of_the_reference(scan, monkeypatch):
     shares = []
 
-    def paint(self, drawing, sample, first_share, load, part):
+    def paint(self, drawing, sample, first_share, load, out, part):
         shares.extend(first_share)
         return np.zeros((len(part), 64, 64, 3), np.uint8)
 
@@ -283,14 +284,25 @@ def test_worker_count_is_bounded_by_cpus_and_batch(monkeypatch):
     assert worker_count(8, 1) == 0
 
 
+@pytest.mark.parametrize("kind", ["train", "val", "quad"])
+def test_a_worker_makes_images_where_the_other_process_finds_them(scan, monkeypatch, kind):
+    train = build_train_loader(scan, 64, 4, AUGMENT, workers=0)
+    loaders = {"train": train, "val": build_val_loader(scan, 64, 2, workers=0), "quad": join_samples(train, 0)}
+
+    assert not loaders[kind].batches[0, 0].images.is_shared()
+    monkeypatch.setattr(batch_module, "get_worker_info", lambda: "a worker")
+    assert loaders[kind].batches[0, 0].images.is_shared(), "copied at the end, a picture is written twice"
+
+
 def test_a_full_shared_memory_costs_a_copy_and_nothing_else(scan, monkeypatch, caplog):
-    def full(self):
+    def full(*_):
         raise RuntimeError(
             "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
         )
 
     expected = list(build_train_loader(scan, 64, 2, AUGMENT, workers=0))
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # in the workers too, which are forked
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", full)
     caplog.set_level("WARNING")
 
     batches = list(build_train_loader(scan, 64, 2, AUGMENT, workers=1))

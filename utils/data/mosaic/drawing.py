@@ -90,9 +90,10 @@ class Painter:
         sample: np.ndarray,
         first_share: np.ndarray,
         load: Callable[[int], np.ndarray],
+        out: np.ndarray | None = None,
         part: range | None = None,
     ) -> np.ndarray:
-        """Return (N, h, w, C) pixels of the samples ``part``, or of all B; every image that is seen is loaded once.
+        """Return ``out`` (N, h, w, C) with the samples ``part``, or all B; every image that is seen is loaded once.
 
         Picture i < B becomes sample i; a later one is mixed into its ``sample`` (P,), of which ``first_share`` (B,)
         remains.
@@ -103,7 +104,7 @@ class Painter:
         pictures = [picture for picture, target in enumerate(sample.tolist()) if target in part]
         seen = np.unique(drawing.image[np.concatenate([drawing.order[picture] for picture in pictures])])
         images = {index: load(index) for index in seen.tolist()}
-        pixels = np.empty((len(part), *self._second.shape), self.pixels.dtype)
+        pixels = np.empty((len(part), *self._second.shape), self.pixels.dtype) if out is None else out
         for picture in pictures:
             target, is_first = pixels[sample[picture] - part.start], picture < len(first_share)
             self._draw(drawing, picture, images, target if is_first else self._second)
