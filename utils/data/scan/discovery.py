@@ -120,11 +120,11 @@ def _files_of(source: Path, fence: Sequence[Path] | None, suffixes: Collection[s
         yield from _walk(str(source), suffixes)
     elif source.is_file() and (root := voc_root(source)):
         for path in images_of_ids(source, root, _entries(source)):
-            yield _File(Path(path).is_symlink(), path, _identity(Path(path), path))
+            yield _File(Path(path).is_symlink(), path, _identity(Path(path)))
     elif source.is_file():
         for _, entry in read_list_file(source, fence):
             if is_image_name(entry.name, suffixes):
-                yield _File(entry.is_symlink(), str(entry), _identity(entry, str(entry)))
+                yield _File(entry.is_symlink(), str(entry), _identity(entry))
     else:
         raise DataError(f"{source}: no such folder or list file", "correct the path in the data-set YAML")
 
@@ -134,7 +134,7 @@ def _walk(root: str, suffixes: Collection[str]) -> Iterator[_File]:
     folders, links, seen = [root], [], set()
     while folders or links:
         folder = folders.pop() if folders else links.pop()
-        identity = _identity(Path(folder), folder)
+        identity = _identity(Path(folder))
         if identity in seen:
             continue
         seen.add(identity)
@@ -149,12 +149,15 @@ def _walk(root: str, suffixes: Collection[str]) -> Iterator[_File]:
                 if not entry.name.startswith("."):
                     (links if entry.is_symlink() else folders).append(entry.path)
             elif is_image_name(entry.name, suffixes):
-                yield _File(entry.is_symlink(), entry.path, _identity(entry, entry.path))
+                is_link = entry.is_symlink()
+                known = not is_link and isinstance(identity, tuple)  # listing the folder told it
+                yield _File(is_link, entry.path, (identity[0], entry.inode()) if known else _identity(Path(entry)))
 
 
-def _identity(entry: Path | os.DirEntry, path: str) -> Hashable:
+def _identity(path: Path) -> Hashable:
+    """Return (device, inode) of a file or folder, its path where that is not known."""
     try:
-        facts = entry.stat()
+        facts = path.stat()
     except OSError:  # a link to nothing; the scan reports it
-        return path
-    return (facts.st_dev, facts.st_ino) if facts.st_ino else path  # a DirEntry of Windows knows no inode
+        return str(path)
+    return (facts.st_dev, facts.st_ino) if facts.st_ino else str(path)
