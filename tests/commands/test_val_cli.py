@@ -208,7 +208,7 @@ def test_both_sets_of_figures_are_written_for_all_classes_and_for_each(weights, 
     assert float(table[1]["mAP50"]) == pytest.approx(facts["classes"][0]["mAP50"], rel=1e-5)
     assert facts["settings"]["imgsz"] == 64
     assert (facts["errors"], facts["interval"]) == (None, None)
-    assert "COCO's AP differs from the mAP above because" in caplog.text
+    assert "COCO's AP differs from the mAP above, because" in caplog.text
 
 
 def test_intervals_and_errors_are_given_on_request(weights, data, caplog):

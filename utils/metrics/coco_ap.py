@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-WHY_TWO = (
-    "COCO's AP differs from the mAP above because beyond the recall that is reached it counts 0, where YOLOv5 draws a "
-    "straight line to recall 1; it is the mean of 101 precisions, where YOLOv5 takes the area under them, of which a "
-    "perfect detector has 0.995; a detection whose label is taken may get another; and of each image and class it "
-    "counts the best 100 detections"
-)
+WHY_TWO = """\
+COCO's AP differs from the mAP above, because
+* beyond the recall that is reached it counts 0, YOLOv5 draws a line to recall 1;
+* it is the mean of 101 precisions, YOLOv5 takes the area under them, of which
+  a perfect detector has 0.995;
+* a detection whose label is taken may get another;
+* of each image and class it counts the best 100 detections."""
 LEVELS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 ALL, SMALL, MEDIUM, LARGE = range(4)
