@@ -1,11 +1,10 @@
 """The floors of ARCHITECTURE.md, the sizes of STYLE.md, and what no file may do."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
@@ -93,7 +92,17 @@ def package_and_floor(module: str) -> tuple[str, int]:
     return best, FLOORS[best]
 
 
-def imports(tree: ast.AST):
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports(tree: ast.AST) -> tuple[str, ...]:
+    return tuple(_imports(tree))
+
+
+def _imports(tree: ast.AST):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -103,31 +112,34 @@ def imports(tree: ast.AST):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.fixture(params=SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def source(request):
-    path = request.param
-    return path, ast.parse(path.read_text(encoding="utf-8"))
+def shown(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
-def test_imports_go_down_the_floors(source):
-    path, tree = source
-    unit, floor = package_and_floor(module_name(path))
-    for name in imports(tree):
-        if not name.startswith(("utils", "models")):
+def test_imports_go_down_the_floors():
+    upwards = []
+    for path in SOURCES:
+        unit, floor = package_and_floor(module_name(path))
+        for name in imports(parsed(path)):
+            if not name.startswith(("utils", "models")):
+                continue
+            other_unit, other_floor = package_and_floor(name)
+            if not (other_floor < floor or other_unit == unit or floor == SCRIPT_FLOOR):
+                upwards.append(f"{shown(path)}: {unit} imports {name}")
+    assert not upwards, upwards
+
+
+def test_parts_of_models_import_downwards():
+    upwards = []
+    for path in SOURCES:
+        parts = module_name(path).split(".")
+        if parts[0] != "models" or len(parts) < 2 or parts[1] not in INSIDE_MODELS:
             continue
-        other_unit, other_floor = package_and_floor(name)
-        assert other_floor < floor or other_unit == unit or floor == SCRIPT_FLOOR, f"{path}: {unit} imports {name}"
-
-
-def test_parts_of_models_import_downwards(source):
-    path, tree = source
-    parts = module_name(path).split(".")
-    if parts[0] != "models" or len(parts) < 2 or parts[1] not in INSIDE_MODELS:
-        return
-    for name in imports(tree):
-        other = name.split(".")
-        if other[0] == "models" and len(other) > 1:
-            assert other[1] == parts[1] or other[1] in INSIDE_MODELS[parts[1]], f"{path} imports {name}"
+        for name in imports(parsed(path)):
+            other = name.split(".")
+            if other[0] == "models" and other[1:2] not in ([], [parts[1]]) and other[1] not in INSIDE_MODELS[parts[1]]:
+                upwards.append(f"{shown(path)} imports {name}")
+    assert not upwards, upwards
 
 
 def test_every_part_of_models_is_watched():
@@ -139,7 +151,7 @@ def test_every_part_of_models_is_watched():
 def test_no_modules_import_each_other_in_a_circle_not_even_inside_functions():
     modules = {module_name(path): path for path in SOURCES}
     below = {
-        module: {name for name in imports(ast.parse(path.read_text(encoding="utf-8"))) if name in modules} - {module}
+        module: {name for name in imports(parsed(path)) if name in modules} - {module}
         for module, path in modules.items()
     }
 
@@ -149,49 +161,68 @@ def test_no_modules_import_each_other_in_a_circle_not_even_inside_functions():
     assert below == {}, "circles, and what imports them"
 
 
-def test_every_module_can_be_imported_on_windows(source):
-    path, tree = source
-    imported = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert not NOT_ON_WINDOWS & set(imports(ast.Module(imported, []))), path
+def test_every_module_can_be_imported_on_windows():
+    bound = {}
+    for path in SOURCES:
+        at_import = [node for node in parsed(path).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        if names := NOT_ON_WINDOWS & set(imports(ast.Module(at_import, []))):
+            bound[shown(path)] = names
+    assert not bound, bound
 
 
-def test_config_types_stay_on_the_upper_floors(source):
-    path, tree = source
-    _, floor = package_and_floor(module_name(path))
-    names = {name.split(".")[-1] for name in imports(tree)}
-    if floor < CONFIG_TYPES_FLOOR:
-        assert not [name for name in names if name.endswith("Config") and name not in {"AugmentConfig"}], path
+def test_config_types_stay_on_the_upper_floors():
+    below = {}
+    for path in SOURCES:
+        _, floor = package_and_floor(module_name(path))
+        names = {name.split(".")[-1] for name in imports(parsed(path))}
+        configs = {name for name in names if name.endswith("Config") and name not in {"AugmentConfig"}}
+        if configs and floor < CONFIG_TYPES_FLOOR:
+            below[shown(path)] = configs
+    assert not below, below
 
 
-def test_files_and_functions_are_short(source):
-    path, tree = source
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES, path
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = node.end_lineno - node.lineno + 1
-            assert length <= MAX_FUNCTION_LINES, f"{path}:{node.lineno} {node.name} has {length} lines"
+def test_files_and_functions_are_short():
+    long = {}
+    for path in SOURCES:
+        if (length := len(path.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES:
+            long[shown(path)] = length
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                if length > MAX_FUNCTION_LINES:
+                    long[f"{shown(path)}:{node.lineno} {node.name}"] = length
+    assert not long, f"lines: {long}"
 
 
-def test_nothing_is_executed_from_strings_or_unpickled(source):
-    path, tree = source
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        if isinstance(node.func, ast.Name):
-            prints = str(path.relative_to(ROOT)) in MAY_PRINT or path.parent.name == "tools"
-            allowed = node.func.id not in FORBIDDEN_CALLS or (node.func.id == "print" and prints)
-            assert allowed, f"{path}:{node.lineno} {node.func.id}()"
-        if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-            assert (node.func.value.id, node.func.attr) not in FORBIDDEN_ATTRIBUTES, f"{path}:{node.lineno}"
-        for keyword in node.keywords:
-            value = getattr(keyword.value, "value", None)
-            unsafe = (keyword.arg, value) in {("weights_only", False), ("shell", True), ("allow_pickle", True)}
-            assert not unsafe, f"{path}:{node.lineno} {keyword.arg}={value}"
+def forbidden(path: Path, node: ast.Call):
+    """Yield what a call executes or unpickles."""
+    match node.func:
+        case ast.Name(id=name) if name in FORBIDDEN_CALLS:
+            prints = shown(path) in MAY_PRINT or path.parent.name == "tools"
+            if name != "print" or not prints:
+                yield f"{name}()"
+        case ast.Attribute(value=ast.Name(id=owner), attr=name) if (owner, name) in FORBIDDEN_ATTRIBUTES:
+            yield f"{owner}.{name}()"
+    for keyword in node.keywords:
+        value = getattr(keyword.value, "value", None)
+        if (keyword.arg, value) in {("weights_only", False), ("shell", True), ("allow_pickle", True)}:
+            yield f"{keyword.arg}={value}"
 
 
-def test_every_module_says_what_it_owns(source):
-    path, tree = source
-    assert ast.get_docstring(tree) or not tree.body, f"{path}: no module docstring"
+def test_nothing_is_executed_from_strings_or_unpickled():
+    found = [
+        f"{shown(path)}:{node.lineno} {what}"
+        for path in SOURCES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call)
+        for what in forbidden(path, node)
+    ]
+    assert not found, found
+
+
+def test_every_module_says_what_it_owns():
+    silent = [shown(path) for path in SOURCES if not ast.get_docstring(parsed(path)) and parsed(path).body]
+    assert not silent, f"no module docstring: {silent}"
 
 
 PROBE = """
