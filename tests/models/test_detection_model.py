@@ -66,7 +66,11 @@ def sum_of_parameters(model):
     return sum(p.detach().double().sum().item() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", SINE)
+def but_slow(names, slow):
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
+@pytest.mark.parametrize("name", but_slow(SINE, ("yolov5s", "yolov5-bifpn")))
 def test_outputs_equal_the_reference_in_float64_and_fused_in_float32(name):
     figures, first, last = ([float(number) for number in text.split()] for text in SINE[name])
     gain, rows, total, squares, map_squares = figures
@@ -88,7 +92,7 @@ def test_outputs_equal_the_reference_in_float64_and_fused_in_float32(name):
     torch.testing.assert_close(fused.double(), predictions, rtol=0, atol=FUSED_DIFFERENCE[name])
 
 
-@pytest.fixture(params=["yolov5n", "yolov5s"], scope="module")
+@pytest.fixture(params=but_slow(("yolov5n", "yolov5s"), ("yolov5s",)), scope="module")
 def golden(request):
     model = DetectionModel(request.param).eval()
     fill_random(model)
@@ -126,7 +130,7 @@ def test_fused_outputs_equal_the_golden_figures(golden):
     assert sum(p.numel() for p in fused.parameters()) == figures["fused_params"]
 
 
-@pytest.mark.parametrize("name", INITIAL_SUM)
+@pytest.mark.parametrize("name", but_slow(INITIAL_SUM, ("yolov5s", "yolov5-bifpn")))
 def test_a_seeded_model_starts_from_the_weights_of_the_reference(name):
     torch.manual_seed(0)
     model = DetectionModel(name)

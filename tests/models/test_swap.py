@@ -1,5 +1,7 @@
 """Any backbone under any model YAML: what stays, what is re-pointed, what is refused."""
 
+import re
+
 import pytest
 import torch
 
@@ -83,8 +85,13 @@ def test_the_table_has_every_registered_backbone():
     assert {name for name in BACKBONES if ".py:" not in name} == TOTALS.keys()
 
 
-@pytest.mark.parametrize("name", TOTALS)
+def mostly_slow(names, default):
+    return [name if name in default else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", mostly_slow(TOTALS, ("emo_1m", "fasternet_t0", "RepVGG", "repvit_m1", "repvit_m0_6")))
 def test_the_whole_detector_has_the_published_size(name):
+    """Those of the other variants, by the YAML of their family, are tested with the backbones."""
     fork = 2 * FORK_WIDTHS[name.partition("_")[2]] if name.startswith("fasternet") else 0
 
     assert parameters(swapped("yolov5n-emo.yaml", name)) == TOTALS[name] - fork
@@ -153,9 +160,8 @@ def test_the_normalisation_of_the_old_weights_goes():
     assert "normalize" not in swap_backbone(data, "repvit_m0_6")
 
 
-@pytest.mark.parametrize(
-    "yaml", [pytest.param(name, marks=pytest.mark.slow) if name.startswith("hub/") else name for name in YAMLS]
-)
+# the sizes of a model, which only differ in what is made small here, have the rows of one
+@pytest.mark.parametrize("yaml", mostly_slow(YAMLS, [name for name in YAMLS if not re.search("^hub/|v5[smlx]", name)]))
 def test_every_yaml_keeps_its_strides(yaml):
     small = {"width_multiple": 0.125, "depth_multiple": 0.1}
     data = read_model_yaml(yaml)[0] | small

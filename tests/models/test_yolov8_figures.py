@@ -44,7 +44,7 @@ def rows(predictions, idx):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if set("lx") & set(n[6:8]) else n for n in NAMES]
+    "name", [pytest.param(n, marks=pytest.mark.slow) if set("mlx") & set(n[6:8]) else n for n in NAMES]
 )
 def test_a_model_has_the_parameters_and_keys_of_the_reference_row_by_row(name):
     with torch.device("meta"):

@@ -114,8 +114,17 @@ def published(name: str, num_classes: int) -> tuple[State, State]:
     return state, layout(state)
 
 
+@functools.cache
+def built(name: str):
+    return resolve_backbone(name)(reductions=(8, 16, 32), **AUTHORS.get(name.removeprefix("timm/"), ({},))[0])
+
+
 def build(name: str):
-    return resolve_backbone(f"timm/{name}")(reductions=(8, 16, 32), **AUTHORS[name][0])
+    """Return the one module of this name, emptied."""
+    module = built(name)
+    for value in module.state_dict().values():
+        value.zero_()
+    return module
 
 
 def load(name: str, module, path):
@@ -140,7 +149,7 @@ def test_a_file_of_the_authors_loads_with_any_classifier(tmp_path, name, classes
     state, theirs = published(name, classes or 7)
     if classes is None:
         theirs = {key: value for key, value in theirs.items() if not re.match(HEADS, key)}
-    module = build(name)
+    module = build(f"timm/{name}")
     torch.save({"model": theirs}, tmp_path / "authors.pth")
 
     load(name, module, tmp_path / "authors.pth")
@@ -151,7 +160,7 @@ def test_a_file_of_the_authors_loads_with_any_classifier(tmp_path, name, classes
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_file_of_the_authors_loads_in_every_wrapper(tmp_path, wrapper):
     state, theirs = published("convnext_atto", 7)
-    module = build("convnext_atto")
+    module = build("timm/convnext_atto")
     torch.save(WRAPPERS[wrapper](theirs), tmp_path / "authors.pth")
 
     load("convnext_atto", module, tmp_path / "authors.pth")
@@ -170,23 +179,25 @@ def test_a_file_of_the_authors_that_does_not_fit_is_still_refused(tmp_path, spoi
     torch.save(theirs, tmp_path / "authors.pth")
 
     with pytest.raises(CheckpointError, match=r"stages\.0\.blocks\.[09]\.conv_dw\.bias"):
-        load("convnext_atto", build("convnext_atto"), tmp_path / "authors.pth")
+        load("convnext_atto", build("timm/convnext_atto"), tmp_path / "authors.pth")
 
 
 def test_the_dotted_keys_of_torchvisions_densenets_load(tmp_path):
     """Its files are from before PyTorch 0.4, when modules could be called ``norm.1``."""
     torch.manual_seed(2)
     entry = resolve_backbone("torchvision/densenet121")
-    source, target = entry(reductions=(8, 16)), entry(reductions=(8, 16))
-    state = {key.removeprefix("body."): value for key, value in source.state_dict().items()}
+    expected = {key: value.clone() for key, value in built("torchvision/densenet121").state_dict().items()}
+    state = {key.removeprefix("body."): value for key, value in expected.items()}
     theirs = renamed(state, (r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2"))
     assert "features.denseblock1.denselayer1.norm.1.weight" in theirs
     torch.save(theirs, tmp_path / "densenet.pth")
 
+    target = build("torchvision/densenet121")
+
     load_backbone_weights(target, entry, tmp_path / "densenet.pth", "torchvision/densenet121")
 
-    for key, value in source.state_dict().items():
-        assert torch.equal(target.state_dict()[key], value), key
+    for key, value in target.state_dict().items():
+        assert torch.equal(expected[key], value), key
 
 
 def test_a_head_is_known_by_its_key_after_the_conversion(tmp_path):
@@ -212,13 +223,17 @@ OURS = {  # name → keys of the classifier as its authors publish it
 }
 
 
+@functools.cache
+def seeded_state(name: str) -> State:
+    torch.manual_seed(2)
+    return resolve_backbone(name)(reductions=(8, 16, 32)).state_dict()
+
+
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("name", OURS)
 def test_our_own_backbones_read_every_wrapper(tmp_path, name, wrapper):
     entry = resolve_backbone(name)
-    torch.manual_seed(2)
-    source, target = entry(reductions=(8, 16, 32)), entry(reductions=(8, 16, 32))
-    state = source.state_dict()
+    state, target = seeded_state(name), build(name)
     torch.save(WRAPPERS[wrapper](state | {key: torch.ones(3) for key in OURS[name]}), tmp_path / "x.pth")
 
     report = load_backbone_weights(target, entry, tmp_path / "x.pth", name)

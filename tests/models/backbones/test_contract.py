@@ -6,29 +6,28 @@
 """
 
 import copy
-import functools
 import io
 
 import pytest
 import torch
-from backbone_checks import largest_error, parameter_count, randomise_norms
+from backbone_checks import largest_error, randomise_norms
 from torch import Tensor, nn
 
 from models.backbones import allow_user_file, resolve_backbone
 from models.registry import BACKBONES, BackboneEntry
 
-LARGE = 10_000_000  # parameters
+LIGHT = ("emo_1m", "fasternet_t0", "repvgg_a0", "repvit_m1", "repvit_m0_6")  # of each family, RepViT's two layouts
 NECK = (8, 16, 32)  # what the usual necks read
 FORK_NORMS = {"norm0", "norm2", "norm4", "norm6"}  # FasterNet's follow a sum and cannot be folded
 
 
 def pytest_generate_tests(metafunc):
-    """Run every test on the backbones of --backbone, else on all registered ones, large ones only with -m slow."""
+    """Run every test on the backbones of --backbone, else on all registered ones, most of a family with -m slow."""
     chosen = metafunc.config.getoption("backbone")
     for name in chosen:
         allow_user_file(name)
     resolve_backbone("")  # imports the families
-    names = chosen or [name if size_of(name) <= LARGE else slow(name) for name in BACKBONES]
+    names = chosen or [slow(name) if has_lighter_sibling(name) else name for name in BACKBONES]
     metafunc.parametrize("entry", names, indirect=True, scope="module")
 
 
@@ -36,9 +35,9 @@ def slow(name: str):
     return pytest.param(name, marks=pytest.mark.slow)
 
 
-@functools.cache
-def size_of(name: str) -> int:
-    return parameter_count(built_on_meta(resolve_backbone(name)))
+def has_lighter_sibling(name: str) -> bool:
+    files = {BACKBONES.get(light).build.__module__ for light in LIGHT}
+    return name not in LIGHT and BACKBONES.get(name).build.__module__ in files
 
 
 def built_on_meta(entry: BackboneEntry, **options) -> nn.Module:
