@@ -27,6 +27,7 @@ from utils.data.shapes.dataset import draw_picture
 from utils.launch import _free_port, _run
 from utils.plots.image_file import write_image
 from utils.runs import ROOT
+from utils.training import loop
 from utils.yaml_file import read_yaml, write_yaml
 
 IMAGES = 13
@@ -50,24 +51,50 @@ def pictures(tmp_path_factory):
     return root
 
 
-def in_processes(code, count, folder):
-    """Run Python code in so many processes of one run, and return what each has printed."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": "1"}
-    shared |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "PYTHONPATH": str(ROOT)}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=folder,
-            env=os.environ | shared | {"RANK": str(number), "LOCAL_RANK": str(number)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(count)
-    ]
-    results = [process.communicate(timeout=300) for process in started]
-    assert [process.returncode for process in started] == [0] * count, results
-    return [out.splitlines()[-1] for out, _ in results]
+FORKING = """
+import importlib, json, os, sys, traceback
+
+code, runs, imported = json.load(sys.stdin)
+for name in imported:  # once for all, as it takes longer than what they do
+    importlib.import_module(name)
+
+def start(number, count, port):
+    if process := os.fork():
+        return process
+    failed = 1
+    try:
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number)}
+        os.dup2(os.open(f"out{count}-{number}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), 1)
+        exec(compile(code, "process", "exec"), {"__name__": "__main__"})
+        failed = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(failed)
+
+for count, port in runs:
+    started = [start(number, count, port) for number in range(count)]
+    if any([os.waitpid(process, 0)[1] for process in started]):
+        sys.exit(1)
+"""
+
+
+def in_processes(code, counts, folder, imported=("torch", "torch.distributed")):
+    """Run Python code once for each of ``counts``, in so many processes; return what each of each run has printed."""
+    result = subprocess.run(
+        [sys.executable, "-c", FORKING],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        input=json.dumps([code, [(count, _free_port()) for count in counts], imported]),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return [[(folder / f"out{n}-{number}").read_text().splitlines()[-1] for number in range(n)] for n in counts]
 
 
 @pytest.mark.parametrize(("count", "parts"), [(8, 2), (7, 3), (2, 2), (1, 4), (3, 5)])
@@ -127,10 +154,10 @@ leave()
 
 
 def test_a_shared_validation_has_the_metrics_of_one_process(pictures):
-    [alone] = in_processes(VALIDATE, 1, pictures)
+    [alone], shared = in_processes(VALIDATE, (1, 3), pictures)
 
     assert json.loads(alone)[0] == IMAGES
-    assert in_processes(VALIDATE, 3, pictures) == [alone] * 3
+    assert shared == [alone] * 3
 
 
 TRAIN = """
@@ -150,7 +177,7 @@ def next_batch(self, items):
     note(self, items)
 session.read_inputs, RunState.next_batch = read_inputs, next_batch
 import train
-train.run(cfg="tiny.yaml", data="pictures.yaml", imgsz=64, batch_size=13, epochs=20, workers=0, device="cpu", amp=False,
+train.run(cfg="tiny.yaml", data="pictures.yaml", imgsz=64, batch_size=13, epochs=6, workers=0, device="cpu", amp=False,
           plots=False, val=False, save=False, sync_bn=True, hyp="hyp.yaml", project=sys.argv[0] + str(torch.rand(1)))
 print(json.dumps(losses))
 """
@@ -160,35 +187,50 @@ def test_two_processes_train_as_one(pictures):
     low = read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml")
     write_yaml(pictures / "hyp.yaml", low | {"nominal_batch": 26, "mixup": 0.3, "warmup_epochs": 0})
 
-    [alone] = map(json.loads, in_processes(TRAIN, 1, pictures))
-    first, second = map(json.loads, in_processes(TRAIN, 2, pictures))
+    imported = ("torch._dynamo", "torch.distributed", "matplotlib.figure")
+    [alone], [first, second] = in_processes(TRAIN, (1, 2), pictures, imported)
 
     assert first == second
-    assert len(alone) == 20  # one batch of all images, six for one process and seven for the other
+    alone, first = json.loads(alone), json.loads(first)
+    assert len(alone) == 6  # one batch of all images, six for one process and seven for the other
     np.testing.assert_allclose(first, alone, rtol=1e-9)
 
 
-def test_training_in_two_processes_ends_with_one_run_folder(tmp_path, monkeypatch, capfd):
+@pytest.fixture
+def in_two(tmp_path, monkeypatch):
+    """What a run in two processes has found, in its working folder."""
     monkeypatch.chdir(tmp_path)
     write_tiny_project()
+    options = {"imgsz": 64, "batch_size": 2, "epochs": 1, "workers": 0, "device": "cpu,cpu", "plots": False}
+    return train.run(cfg="tiny.yaml", data="pets.yaml", **options)
 
-    found = train.run(
-        cfg="tiny.yaml", data="pets.yaml", imgsz=64, batch_size=2, epochs=2, workers=0, device="cpu,cpu", plots=False
-    )
 
-    assert found.save_dir == str(tmp_path / "runs/train/exp")
+def last_state():
+    return torch.load("runs/train/exp/weights/last.pt", weights_only=True)["training"]["resume"]
+
+
+def test_training_in_two_processes_ends_with_one_run_folder(capfd, in_two, tmp_path, monkeypatch):
+    assert in_two.save_dir == str(tmp_path / "runs/train/exp")
     assert [path.name for path in Path("runs/train").iterdir()] == ["exp"]
-    assert len(Path("runs/train/exp/results.csv").read_text().splitlines()) == 3
+    assert len(Path("runs/train/exp/results.csv").read_text().splitlines()) == 2
     assert capfd.readouterr().out.count("results in ") == 1
-    state = torch.load("runs/train/exp/weights/last.pt", weights_only=True)["training"]["resume"]
+    state = last_state()
     assert len(state["generators"]) == state["machine"]["processes"] == 2
 
-    again = train.run(resume=found.save_dir, epochs=3)  # on the devices of the run
+    launched = []
+    monkeypatch.setattr(loop, "launch", lambda cfg: launched.append(cfg.device) or Path(cfg.resume))
+    assert train.run(resume=in_two.save_dir, epochs=2).save_dir == in_two.save_dir
+    assert launched == ["cpu,cpu"]  # as the run was
 
-    assert again.save_dir == found.save_dir
-    assert len(Path("runs/train/exp/results.csv").read_text().splitlines()) == 4
-    state = torch.load("runs/train/exp/weights/last.pt", weights_only=True)["training"]["resume"]
-    assert (state["machine"]["processes"], state["epoch"]) == (2, 3)
+
+@pytest.mark.slow
+def test_training_in_two_processes_goes_on_in_two(in_two):
+    again = train.run(resume=in_two.save_dir, epochs=2)
+
+    assert again.save_dir == in_two.save_dir
+    assert len(Path("runs/train/exp/results.csv").read_text().splitlines()) == 3
+    state = last_state()
+    assert (state["machine"]["processes"], state["epoch"]) == (2, 2)
 
 
 def test_options_reach_the_processes_also_where_they_are_the_defaults():
