@@ -20,7 +20,7 @@ from utils.training import epoch as epoch_module
 from utils.training.run_state import RunState
 from utils.yaml_file import read_yaml, write_yaml
 
-EPOCHS, BATCHES = 4, 3
+EPOCHS, BATCHES = 3, 3
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": EPOCHS, "batch_size": 1}
 SETTINGS |= {"workers": 0, "device": "cpu", "plots": False, "report": False}
 HEAD = [["nn.Upsample", ["None", 2, "nearest"]], ["Concat", [1]], ["Detect", ["nc", "anchors"]]]
@@ -34,11 +34,15 @@ DROPOUT = TINY | {
 def project(tmp_path, monkeypatch):
     """A working folder: a tiny model that draws random numbers while it trains, three pictures, two recipes."""
     monkeypatch.chdir(tmp_path)
+    write_project()
+    return tmp_path
+
+
+def write_project():
     write_tiny_project()
     write_yaml("tiny.yaml", DROPOUT)
     low = read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml")
-    write_yaml("window.yaml", low | {"nominal_batch": 5, "warmup_epochs": 0})  # 5 batches to a step, 3 to an epoch
-    return tmp_path
+    write_yaml("window.yaml", low | {"nominal_batch": 4, "warmup_epochs": 0})  # 4 batches to a step, 3 to an epoch
 
 
 def run(**options):
@@ -59,12 +63,12 @@ def stop_after(monkeypatch, batches, number=signal.SIGINT):
 
 
 def interrupted(monkeypatch, batches, **options):
-    """Return the folder of a run that was stopped after so many batches."""
+    """Return the folder of a run that was stopped after so many batches, counted from its start or resumption."""
     with monkeypatch.context() as patch:
         stop_after(patch, batches)
         with pytest.raises(KeyboardInterrupt):
-            run(**options, project=f"stopped{batches}")
-    return Path(f"stopped{batches}/exp")
+            run(**{"project": "stopped"} | options)
+    return options.get("resume") or Path("stopped/exp")
 
 
 CASES = {
@@ -80,21 +84,29 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
+RARE = ("frozen for two epochs", "layer-wise rates", "AdamW, no validation")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(options, id=name, marks=pytest.mark.slow if name in RARE else ()) for name, options in CASES.items()],
+)
 def test_a_resumed_run_ends_as_one_that_was_never_stopped(project, monkeypatch, options):
     straight = run(**options, project="straight")
 
-    for batches in (2, 2 * BATCHES, EPOCHS * BATCHES):  # amid an epoch, at the end of one, at the end of all
-        resumed = run(resume=interrupted(monkeypatch, batches, **options))
+    resumed = interrupted(monkeypatch, 2, **options)  # amid an epoch
+    interrupted(monkeypatch, 2 * BATCHES - 2, resume=resumed)  # at the end of one
+    interrupted(monkeypatch, (EPOCHS - 2) * BATCHES, resume=resumed)  # at the end of all
+    run(resume=resumed)
 
-        assert differing(read_run(straight), read_run(resumed)) == []
-        assert differing(read_run(straight, "best.pt"), read_run(resumed, "best.pt")) == []
-        assert (straight / "results.csv").read_bytes() == (resumed / "results.csv").read_bytes()
+    assert differing(read_run(straight), read_run(resumed)) == []
+    assert differing(read_run(straight, "best.pt"), read_run(resumed, "best.pt")) == []
+    assert (straight / "results.csv").read_bytes() == (resumed / "results.csv").read_bytes()
 
 
-@pytest.mark.parametrize("batches", [1, pytest.param(BATCHES, marks=pytest.mark.slow)])
-def test_a_model_with_drop_path_resumes_exactly(project, monkeypatch, batches):
-    options = {"cfg": str(ROOT / "models/yolov5n-emo.yaml"), "epochs": 2}
+@pytest.mark.parametrize(("batches", "epochs"), [(1, 1), pytest.param(BATCHES, 2, marks=pytest.mark.slow)])
+def test_a_model_with_drop_path_resumes_exactly(project, monkeypatch, batches, epochs):
+    options = {"cfg": str(ROOT / "models/yolov5n-emo.yaml"), "epochs": epochs}
     straight = run(**options, project="straight")
 
     resumed = run(resume=interrupted(monkeypatch, batches, **options))
@@ -221,10 +233,11 @@ def test_without_any_run_it_says_where_it_looked(project):
         run(resume=True)
 
 
-def test_a_run_folder_that_was_moved_goes_on_where_it_is(project, monkeypatch):
-    straight = read_run(run(project="straight"))
-    stopped = interrupted(monkeypatch, 4)
-    moved = project / "elsewhere/mine"
+def test_a_run_folder_that_was_moved_goes_on_where_it_is(both, monkeypatch):
+    monkeypatch.chdir(both)
+    straight = read_run(Path("straight/exp"))
+    stopped = Path("stopped/exp")
+    moved = both / "elsewhere/mine"
     moved.parent.mkdir()
     shutil.copytree(stopped, moved)
     stopped = stopped.absolute()
@@ -253,11 +266,24 @@ def test_more_epochs_extend_a_finished_run(project, caplog):
     assert read_run(run_dir)["epoch"] == 2
 
 
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A working folder with a whole run, and the folder of one that was stopped early in its third epoch."""
+    folder = tmp_path_factory.mktemp("both")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_project()
+        run(project="straight")
+        interrupted(patch, 2 * BATCHES + 1)
+    return folder
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
-def test_a_damaged_file_is_replaced_by_the_one_before(project, monkeypatch, caplog, damage):
-    straight = read_run(run(project="straight"))
-    stopped = interrupted(monkeypatch, 2 * BATCHES + 1)
-    last = stopped / "weights/last.pt"
+def test_a_damaged_file_is_replaced_by_the_one_before(both, monkeypatch, caplog, damage):
+    monkeypatch.chdir(both)
+    straight = read_run(Path("straight/exp"))
+    stopped = shutil.copytree("stopped/exp", damage)
+    last = Path(stopped, "weights/last.pt")
     content = bytearray(last.read_bytes())
     if damage == "truncated":
         last.write_bytes(content[: len(content) // 2])
@@ -271,7 +297,7 @@ def test_a_damaged_file_is_replaced_by_the_one_before(project, monkeypatch, capl
     run(resume=stopped)
 
     assert "going on from the state before it, last.prev.pt" in caplog.text
-    assert differing(straight, read_run(stopped)) == []
+    assert differing(straight, read_run(Path(stopped))) == []
     assert (last.parent / "last.damaged.pt").exists() == (damage != "missing")
 
 
