@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from run_states import differing, read_run
-from tiny_detector import write_tiny_project
 
 from utils.config import make_config, parse_config
 from utils.configs.shared import AUTO
@@ -32,21 +31,7 @@ SETTINGS = {
 }
 QUIET = {"plots": False, "val": False}
 
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_tiny_project()
-    return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """On a busy machine two runs would choose different numbers of threads, and differ in the last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Memory:

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from run_states import differing, read_run
-from tiny_detector import write_tiny_project
 
 from models.detector import DetectionModel
 from utils.configs.train import TrainConfig
@@ -16,12 +15,7 @@ SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 2, "
 SETTINGS |= {"amp": False}  # bfloat16 is slow to start
 CPU_ERROR = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_tiny_project()
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fail(monkeypatch, error, when):
@@ -37,15 +31,6 @@ def fail(monkeypatch, error, when):
 
     monkeypatch.setattr(DetectionModel, "forward", forward)
     return seen
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """On a busy machine the runs would choose different numbers of threads, and differ in the last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_the_run_is_the_one_of_half_the_batch(folder, monkeypatch, caplog):

@@ -4,7 +4,7 @@ from math import nan
 
 import pytest
 import torch
-from tiny_detector import TINY, write_tiny_project
+from tiny_detector import TINY
 
 from models.detector import DetectionModel
 from utils.benchmark.measure import measure_backbone
@@ -22,14 +22,6 @@ from utils.training.loop import train
 from utils.yaml_file import read_yaml, write_yaml
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 1, "batch_size": 2, "workers": 0}
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder with a tiny model and three pictures."""
-    monkeypatch.chdir(tmp_path)
-    write_tiny_project()
-    return tmp_path
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What a run leaves for others: its record, its report, what loggers get, and that none of it can cost the weights."""
 
 import pytest
-from tiny_detector import write_tiny_project
 
 from utils.configs.train import TrainConfig
 from utils.errors import ConfigError
@@ -11,14 +10,6 @@ from utils.training import session as session_module
 from utils.training.loop import train
 
 SETTINGS = {"cfg": "tiny.yaml", "data": "pets.yaml", "imgsz": 64, "epochs": 1, "batch_size": 2, "workers": 0}
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder with a tiny model and three pictures."""
-    monkeypatch.chdir(tmp_path)
-    write_tiny_project()
-    return tmp_path
 
 
 class Recorder:
