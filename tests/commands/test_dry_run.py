@@ -5,19 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from drawn_pictures import write_narrow_model, write_pictures
 
 import train
 from utils.config import parse_config
 from utils.configs.train import TrainConfig
-from utils.data.shapes.dataset import draw_picture
-from utils.data.shapes.scene import CLASSES
 from utils.errors import ConfigError, DivergedError
-from utils.plots.image_file import write_image
 from utils.runs import ROOT
 from utils.training import dry_run
 from utils.yaml_file import read_yaml, write_yaml
 
-DATA = ("--cfg", "yolov5n.yaml", "--data", "pictures.yaml")
+DATA = ("--cfg", "narrow.yaml", "--data", "pictures.yaml")
 FEW = (*DATA, "--imgsz", 64, "--batch", 4, "--workers", 0, "--device", "cpu", "--dry-run")
 
 
@@ -25,15 +23,8 @@ FEW = (*DATA, "--imgsz", 64, "--batch", 4, "--workers", 0, "--device", "cpu", "-
 def folder(tmp_path, monkeypatch):
     """A folder with a data set of 13 and 5 drawn pictures, where the commands are started."""
     monkeypatch.chdir(tmp_path)
-    for split, count in (("train", 13), ("val", 5)):
-        for kind in ("images", "labels"):
-            (tmp_path / kind / split).mkdir(parents=True)
-        for index in range(count):
-            image, labels = draw_picture(split, index)
-            write_image(tmp_path / f"images/{split}/{index}.jpg", image)
-            rows = "".join(f"{int(row[0])} {' '.join(map(str, row[1:]))}\n" for row in labels.tolist())
-            (tmp_path / f"labels/{split}/{index}.txt").write_text(rows)
-    write_yaml(tmp_path / "pictures.yaml", {"train": "images/train", "val": "images/val", "names": list(CLASSES)})
+    write_pictures(tmp_path, train=13, val=5)
+    write_narrow_model(tmp_path)
     return tmp_path
 
 

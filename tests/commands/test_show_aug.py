@@ -4,35 +4,26 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawn_pictures import write_narrow_model, write_pictures
 
 import train
 from utils.config import parse_config
 from utils.configs.train import TrainConfig
-from utils.data.shapes.dataset import draw_picture
-from utils.data.shapes.scene import CLASSES
 from utils.errors import ConfigError
-from utils.plots.image_file import write_image
 from utils.runs import ROOT
 from utils.training import show_aug
 from utils.training.session import build_session
 from utils.yaml_file import read_yaml, write_yaml
 
-FEW = ("--cfg", "yolov5n.yaml", "--data", "pictures.yaml", "--imgsz", 64, "--batch", 4, "--workers", 0)
+FEW = ("--cfg", "narrow.yaml", "--data", "pictures.yaml", "--imgsz", 64, "--batch", 4, "--workers", 0)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with a data set of 10 and 3 drawn pictures, where the commands are started."""
     monkeypatch.chdir(tmp_path)
-    for split, count in (("train", 10), ("val", 3)):
-        for kind in ("images", "labels"):
-            (tmp_path / kind / split).mkdir(parents=True)
-        for index in range(count):
-            image, labels = draw_picture(split, index)
-            write_image(tmp_path / f"images/{split}/{index}.jpg", image)
-            rows = "".join(f"{int(row[0])} {' '.join(map(str, row[1:]))}\n" for row in labels.tolist())
-            (tmp_path / f"labels/{split}/{index}.txt").write_text(rows)
-    write_yaml(tmp_path / "pictures.yaml", {"train": "images/train", "val": "images/val", "names": list(CLASSES)})
+    write_pictures(tmp_path, train=10, val=3)
+    write_narrow_model(tmp_path)
     return tmp_path
 
 

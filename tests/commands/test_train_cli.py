@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from drawn_pictures import write_narrow_model, write_pictures
 
 import export
 import train
@@ -19,8 +20,6 @@ from utils.config import parse_config
 from utils.configs.export import ExportConfig
 from utils.configs.train import TrainConfig
 from utils.data.image.read import read_image
-from utils.data.shapes.dataset import draw_picture
-from utils.data.shapes.scene import CLASSES
 from utils.errors import CheckpointError, ConfigError, DataError, DivergedError
 from utils.loggers.row import headings
 from utils.plots.image_file import write_image
@@ -29,29 +28,22 @@ from utils.training import epoch as epoch_module
 from utils.training.optim import Stepper
 from utils.yaml_file import read_yaml, write_yaml
 
-IMAGES = {"train": 12, "val": 4}
 FEW = ("--imgsz", 64, "--epochs", 1, "--batch", 4, "--workers", 0, "--device", "cpu")
+NARROW = ("--cfg", "narrow.yaml")
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """A YOLO data set of a few drawn pictures."""
     root = tmp_path_factory.mktemp("pictures")
-    for split, count in IMAGES.items():
-        for folder in ("images", "labels"):
-            (root / folder / split).mkdir(parents=True)
-        for index in range(count):
-            image, labels = draw_picture(split, index)
-            write_image(root / f"images/{split}/{index}.jpg", image)
-            rows = "".join(f"{int(row[0])} {' '.join(map(str, row[1:]))}\n" for row in labels.tolist())
-            (root / f"labels/{split}/{index}.txt").write_text(rows)
-    write_yaml(root / "pictures.yaml", {"train": "images/train", "val": "images/val", "names": list(CLASSES)})
+    write_pictures(root, train=12, val=4)
     return root
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_narrow_model(tmp_path)
     return tmp_path
 
 
@@ -65,7 +57,7 @@ def results(folder):
 
 
 def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
-    run_train(pictures, "--cfg", "yolov5n-emo.yaml", "--epochs", 2)
+    run_train(pictures, *NARROW, "--epochs", 2)
 
     run = folder / "runs/train/exp"
     written = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
@@ -104,7 +96,7 @@ def test_a_run_leaves_everything_that_users_look_for(pictures, folder):
 def test_the_same_seed_gives_the_same_figures_with_any_number_of_workers(pictures, folder):
     for name, workers, seed in (("a", 0, 0), ("b", 2, 0), ("c", 0, 1)):
         run_train(
-            *(pictures, "--cfg", "yolov5n.yaml", "--noplots", "--epochs", 2),
+            *(pictures, *NARROW, "--noplots"),
             *("--name", name, "--workers", workers, "--seed", seed),
         )
     a, b, c = (results(folder / "runs/train" / name) for name in "abc")
@@ -113,7 +105,7 @@ def test_the_same_seed_gives_the_same_figures_with_any_number_of_workers(picture
 
 
 def test_nosave_and_noval_leave_only_the_last_epoch(pictures, folder):
-    run_train(pictures, "--cfg", "yolov5n.yaml", "--noval", "--nosave", "--noplots", "--epochs", 2)
+    run_train(pictures, *NARROW, "--noval", "--nosave", "--noplots", "--epochs", 2)
     _, first, last = results(folder / "runs/train/exp")
     assert first[4] == "nan" and last[4] != "nan"
     assert load_checkpoint(folder / "runs/train/exp/weights/best.pt").epoch == 1
@@ -121,7 +113,7 @@ def test_nosave_and_noval_leave_only_the_last_epoch(pictures, folder):
 
 def test_training_continues_from_a_checkpoint(pictures, folder, caplog):
     caplog.set_level("INFO")
-    run_train(pictures, "--cfg", "yolov5n.yaml", "--noplots")
+    run_train(pictures, *NARROW, "--noplots")
     best = folder / "runs/train/exp/weights/best.pt"
     run_train(pictures, "--weights", best, "--noplots", "--freeze", "backbone", "--optimizer", "AdamW", "--cos-lr")
 
@@ -143,7 +135,7 @@ def wide_pictures(pictures, tmp_path_factory):
 
 def test_training_on_rectangular_batches(wide_pictures, folder, caplog):
     caplog.set_level("INFO")
-    run_train(wide_pictures, "--cfg", "yolov5n.yaml", "--rect", "--img", 128)
+    run_train(wide_pictures, *NARROW, "--rect", "--img", 128)
 
     assert "--rect" in caplog.text
     for number in range(3):  # two by two pictures with captions: square ones would be higher than wide
@@ -163,7 +155,7 @@ def test_training_on_joined_images(pictures, folder, monkeypatch, caplog):
         epoch_module, "plot_batch", lambda *args, **kw: batches.append(args[0].shape) or plot(*args, **kw)
     )
 
-    run_train(pictures, "--cfg", "yolov5n.yaml", "--quad")
+    run_train(pictures, *NARROW, "--quad")
 
     assert "--quad: pictures of 128×128 pixels, a quarter as many" in caplog.text
     assert batches == [(1, 3, 128, 128)] * 3
@@ -175,7 +167,7 @@ def test_training_on_joined_images(pictures, folder, monkeypatch, caplog):
 @pytest.mark.slow
 def test_training_with_height_and_width(pictures, folder, caplog):
     caplog.set_level("INFO")
-    run_train(pictures, "--cfg", "yolov5n.yaml", "--img", 64, 100)
+    run_train(pictures, *NARROW, "--img", 64, 100)
 
     run = folder / "runs/train/exp"
     assert "--imgsz 100 is no multiple of the stride 32, or under two cells; using 128" in caplog.text
@@ -189,7 +181,7 @@ def test_training_with_height_and_width(pictures, folder, caplog):
 
 def test_published_weights_of_a_backbone_are_loaded_and_reported_in_the_run_folder(pictures, folder):
     torch.save(resolve_backbone("emo_1m")().state_dict(), "emo.pth")
-    run_train(pictures, "--cfg", "yolov5n.yaml", "--backbone", "emo_1m", "--backbone-weights", "emo.pth", "--noplots")
+    run_train(pictures, *NARROW, "--backbone", "emo_1m", "--backbone-weights", "emo.pth", "--noplots")
 
     run = folder / "runs/train/exp"
     report = read_yaml(run / "backbone_weights.yaml")
@@ -201,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(pictures, folder):
     hyp = read_yaml(ROOT / "data/hyps/hyp.scratch-low.yaml") | {"box": 1e38, "obj": 1e38}
     write_yaml(folder / "hyp.yaml", hyp)
     with pytest.raises(DivergedError, match="diverged"):
-        run_train(pictures, "--cfg", "yolov5n.yaml", "--hyp", "hyp.yaml", "--noplots", "--epochs", 3)
+        run_train(pictures, *NARROW, "--hyp", "hyp.yaml", "--noplots", "--epochs", 3)
 
 
 @pytest.mark.parametrize(
