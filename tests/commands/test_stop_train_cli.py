@@ -55,7 +55,9 @@ def started(tmp_path, monkeypatch):
         process.wait()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_to_the_whole_group_saves_the_run_and_leaves_nobody(started, tmp_path, number, code):
     os.killpg(started.pid, number)
     assert started.wait(WAITED_S) == code
@@ -69,6 +71,7 @@ def test_a_signal_to_the_whole_group_saves_the_run_and_leaves_nobody(started, tm
     assert "Traceback" not in text and "error" not in text.lower()
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_whole_state_and_nobody(started, tmp_path):
     os.kill(started.pid, signal.SIGKILL)
     assert started.wait(WAITED_S) == -signal.SIGKILL

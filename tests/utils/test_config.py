@@ -141,7 +141,11 @@ def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(own):
 
 @pytest.mark.parametrize(
     "command",
-    [("train.py", "--help"), ("detect.py", "--help"), ("models/yolo.py", "--cfg", "yolov5n-emo.yaml")],
+    [
+        ("train.py", "--help"),
+        ("detect.py", "--help"),
+        pytest.param(("models/yolo.py", "--cfg", "yolov5n-emo.yaml"), marks=pytest.mark.slow),
+    ],
     ids=" ".join,
 )
 def test_a_terminal_that_knows_ascii_only_sees_question_marks(command):

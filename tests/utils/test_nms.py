@@ -298,7 +298,13 @@ print(early, torch.equal(nms(boxes, scores, 0.45), theirs(boxes, scores, 0.45)))
 """
 
 
-@pytest.mark.parametrize(("hidden", "early"), [([], "False"), (["torchvision"], "True")], ids=["library", "package"])
+@pytest.mark.parametrize(
+    ("hidden", "early"),
+    [
+        pytest.param([], "False", id="library"),
+        pytest.param(["torchvision"], "True", id="package", marks=pytest.mark.slow),
+    ],
+)
 def test_the_kernel_is_torchvisions_and_the_package_is_imported_only_where_its_library_is_not_found(hidden, early):
     result = subprocess.run([sys.executable, "-c", KERNEL, *hidden], cwd=ROOT, capture_output=True, text=True)
 

@@ -333,7 +333,10 @@ run_command(lambda _: list(loader.BatchLoader(Batches(), workers=2)), Config)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent has ended")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_workers_end_with_their_parent(endless, number, code):
     parent, workers = endless
     parent.send_signal(number)
