@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.build import count_parameters
+from models.build import count_parameters, norms_passed_by
 from utils.device import now
 
 
@@ -62,7 +62,7 @@ def count_flops(model: nn.Module, imgsz: int = 640) -> int:
     state = _meta_state(model)
     dtype = next(iter(state.values())).dtype
     image = torch.empty(1, model.yaml["ch"], imgsz, imgsz, dtype=dtype, device="meta")
-    with _eval_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with _eval_mode(model), norms_passed_by(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         functional_call(model, state, image, tie_weights=False)
     return counter.get_total_flops()
 

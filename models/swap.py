@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.backbones import allow_user_file, known_backbones, resolve_backbone
-from models.build import backbone_args, build_backbone
+from models.build import backbone_args, build_backbone, norms_passed_by
 from models.detector import DetectionModel
 from models.dialects import dialect_of
 from models.keys import check_model_yaml
@@ -203,7 +203,8 @@ def row_strides(data: Mapping[str, Any], rows: Sequence[Row]) -> list[Fraction]:
 
     for row, module in zip(rows[:-1], model.model, strict=False):
         module.register_forward_hook(lambda _, inputs, output, index=row.index: note(index, output))
-    model(torch.empty(1, model.yaml["ch"], PROBE_SIZE, PROBE_SIZE, device="meta"))
+    with norms_passed_by(model):
+        model(torch.empty(1, model.yaml["ch"], PROBE_SIZE, PROBE_SIZE, device="meta"))
     return [Fraction(PROBE_SIZE, side) if side else Fraction(0) for side in sides]
 
 

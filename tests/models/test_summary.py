@@ -150,3 +150,15 @@ def test_building_all_names_every_failure_and_continues(tmp_path, caplog):
 def test_a_fused_model_has_a_line_of_its_own(model):
     assert isinstance(model.model[0].bn, nn.BatchNorm2d)
     assert summary_line(DetectionModel("yolov5n").fuse(), 64).startswith("25 rows, 1,867,405 parameters")
+
+
+def test_counting_leaves_the_batch_norms_as_they_were():
+    model = DetectionModel("yolov5n").eval()
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    torch.nn.init.constant_(norm.weight, 2.0)
+    with torch.no_grad():
+        before = model(image)[0]
+        count_flops(model, 64)
+        assert torch.equal(model(image)[0], before)
+    assert "forward" not in vars(norm)
