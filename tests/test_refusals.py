@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-from pathlib import Path
 
 import pytest
 
@@ -58,10 +57,10 @@ def test_what_counts_as_a_fix(code, count):
     assert len(without_fix(ast.parse(code))) == count
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_refusal_has_a_fix(path: Path):
-    file = path.relative_to(ROOT).as_posix()
+def test_every_refusal_has_a_fix():
+    lines = {
+        path.relative_to(ROOT).as_posix(): without_fix(ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES
+    }
+    without = {file: numbers for file, numbers in lines.items() if numbers}
 
-    lines = without_fix(ast.parse(path.read_text(encoding="utf-8")))
-
-    assert not lines, f"{file}: no fix on lines {lines}"
+    assert not without, f"no fix on these lines: {without}"
