@@ -28,8 +28,9 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     except ConfigError as error:
         raise CheckpointError(error.what, OTHER_PROGRAM) from error
     facts = read_metadata(as_metadata(table, path), path)
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}  # as all backends; it does not know OMP_NUM_THREADS
     try:
-        compiled = openvino.Core().compile_model(file, "CPU", EXACT)
+        compiled = openvino.Core().compile_model(file, "CPU", EXACT | threads)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: OpenVINO refuses it: {one_line(error, 200)}", OTHER_PROGRAM) from error
     batch, channels, height, width = _sizes(compiled, path)
