@@ -11,7 +11,7 @@ import torch
 
 from utils.benchmark.board import Board, open_board
 from utils.benchmark.formats_table import formats_table
-from utils.benchmark.latency import LONGEST_S, RUNS, STEADY
+from utils.benchmark.latency import LEAST_S, LONGEST_S, RUNS, STEADY
 from utils.benchmark.machine import machine_facts
 from utils.benchmark.measure_format import FILES, FormatsJob
 from utils.benchmark.mode import PYTORCH
@@ -101,21 +101,20 @@ def settings_of(job: FormatsJob) -> dict[str, Any]:
 
 def notes_of(job: FormatsJob, wanted: Mapping[str, str]) -> list[str]:
     """Return lines that say what the figures mean and on which machine they were measured."""
-    device, batch = select_device(job.device), job.batch_size
-    facts = machine_facts(device) | {name: text for name in wanted if (text := _versions(name))}
-    half = "files with weights in float16" if job.half else "float32"
-    many = "" if batch == 1 else f", of a file for {batch}"
+    facts = [f"{name}: {fact}" for name, fact in machine_facts(select_device(job.device)).items()]
+    precision, threads = "weights in float16" if job.half else "float32", counted(torch.get_num_threads(), "thread")
+    batch = job.batch_size
     return [
-        "; ".join(f"{name}: {fact}" for name, fact in facts.items()),
-        f"{Path(job.weights).name}, {half}; size of PyTorch: that of the checkpoint, which is not fused",
-        f"mAP: validation images of {Path(job.data).name} on squares of {job.imgsz}, which files of one size need; "
-        "val.py gives PyTorch rectangles, and its mAP can differ in the third digit",
-        f"Latency: from a tensor of one image to predictions, without NMS; {RUNS} passes and more, until the p50 of "
-        f"both halves is within {STEADY:.0%}, at most {LONGEST_S:.0f} s",
-        f"One format after the other, each in a process of its own, all with {torch.get_num_threads()} threads",
-        f"images/s: by the p50 of batches of {batch}{many}",
-        "Difference: the largest of boxes and scores from PyTorch in float32, as export.py compares them",
-        f"The files for one image stay in {FILES}/",
+        "; ".join(filter(None, [*facts, *map(_versions, wanted)])),
+        f"{Path(job.weights).name} in {precision}; {FILES}/ keeps the files for one image; the size of pytorch is "
+        "that of the checkpoint, in its training form",
+        f"mAP: validation images of {Path(job.data).name}, on squares of {job.imgsz} as files of one size take them; "
+        "val.py gives PyTorch rectangles, so its third digit can be another",
+        f"Latency: one image as a tensor to predictions, without NMS, {RUNS} passes and {LEAST_S:.0f} s or more, "
+        f"until the p50 of both halves is within {STEADY:.0%} or {LONGEST_S:.0f} s are over; one format after another, "
+        f"each in a process of its own, all with {threads}",
+        f"images/s: batches of {batch} by their p50{'' if batch == 1 else f', files for {batch}'}; difference: "
+        "the largest from PyTorch in float32, on the images of export.py",
     ]
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from utils.device import now
 
 WARMUP, RUNS = 5, 50
-ROUND, STEADY, LONGEST_S = 10, 0.03, 20.0  # passes between two looks; share by which two medians may differ; seconds
+ROUND, STEADY = 10, 0.03  # passes between two looks; share by which two medians may differ
+LEAST_S, LONGEST_S = 3.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def measure_latencies(
 def measure_steady(model: Callable[[Tensor], Any], images: Tensor) -> SteadyLatency:
     """Return the latency of a model on ``images`` (B, C, H, W), for those that cannot run in turns.
 
-    It runs ``RUNS`` times at least, and on until both halves of the passes have the same median, within ``STEADY``, or
-    ``LONGEST_S`` have passed.
+    It runs ``RUNS`` times and for ``LEAST_S`` at least, and on until both halves of the passes have the same median,
+    within ``STEADY``, or ``LONGEST_S`` have passed.
     """
     for _ in range(WARMUP):
         model(images)
@@ -64,7 +65,8 @@ def measure_steady(model: Callable[[Tensor], Any], images: Tensor) -> SteadyLate
         times += [_milliseconds(model, images) for _ in range(ROUND)]
         halves = tuple(float(np.median(half)) for half in np.array_split(times, 2))
         found = SteadyLatency(*map(float, np.percentile(times, (50, 95))), passes=len(times), halves_ms=halves)
-        if (len(times) >= RUNS and found.is_steady) or now(images.device) - start > LONGEST_S:
+        passed = now(images.device) - start
+        if passed > LONGEST_S or (len(times) >= RUNS and passed >= LEAST_S and found.is_steady):
             return found
 
 

@@ -46,7 +46,10 @@ def wanted_formats(cfg: BenchmarkConfig) -> dict[str, str]:
     refused = {name: _refusal(name, ["half"] if cfg.half else []) for name in others}
     if refused and all(refused.values()):
         each = "; ".join(f"{name}: {why}" for name, why in refused.items())
-        raise ConfigError(f"nothing to measure: {each}", "name others in --formats, or none for all that can be")
+        raise ConfigError(
+            f"nothing to measure: {each}",
+            "name others in --formats, or none for all that can be; docs/export.md tells what each needs",
+        )
     return {PYTORCH: "", **refused}
 
 

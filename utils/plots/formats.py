@@ -41,8 +41,9 @@ def plot_formats(bars: Sequence[Bar], path: Path, notes: Sequence[str] = ()) -> 
         for chart in (latency, accuracy):
             chart.invert_yaxis()
             chart.grid(axis="y", visible=False)
+            chart.margins(x=0.2)
+            chart.autoscale_view()
             chart.set_xlim(left=0)
-            chart.margins(x=0.15)
         figure.supxlabel("\n".join(map(safe_text, notes)), fontsize=7, color=GREY)
 
 
