@@ -70,7 +70,8 @@ def open_job(cfg: BenchmarkConfig) -> FormatsJob:
     weights = Path(cfg.weights or newest_weights())
     own = {"data": cfg.data} if "data" in cfg.given else {}
     size = {"imgsz": cfg.imgsz} if "imgsz" in cfg.given else {}
-    val = ValConfig(weights=str(weights), backbone=cfg.backbone, device=cfg.device, task="speed", **own, **size)
+    same = {name: getattr(cfg, name) for name in ("backbone", "device", "single_cls")}
+    val = ValConfig(weights=str(weights), task="speed", **same, **own, **size)
     setup = open_model(val, str(weights))
     if not hasattr(setup.backend, "model"):
         raise ConfigError(f"{weights}: is an exported file", "give the checkpoint that it was made from, a .pt")
@@ -86,6 +87,7 @@ def open_job(cfg: BenchmarkConfig) -> FormatsJob:
         classes=setup.backend.trained.classes if setup.selection else (),
         imgsz=fixed[0] if fixed else fit_imgsz(setup.cfg.imgsz, setup.backend.stride),
         batch_size=cfg.batch_size,
+        single_cls=cfg.single_cls,
         half=cfg.half,
         device=cfg.device,
         workers=cfg.workers,

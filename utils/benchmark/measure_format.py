@@ -38,13 +38,15 @@ class FormatsJob:
     classes: tuple[str, ...]  # of a training with some of those of ``data``, else empty
     imgsz: int
     batch_size: int  # of images per second, and of the validation
+    single_cls: bool
     half: bool
     device: str
     workers: int
 
     def validation(self, path: str | Path, half: bool = False) -> ValConfig:
         """Return how a file is validated: on squares, which files of one size need."""
-        shared = {name: getattr(self, name) for name in ("data", "classes", "imgsz", "batch_size", "device", "workers")}
+        names = ("data", "classes", "imgsz", "batch_size", "single_cls", "device", "workers")
+        shared = {name: getattr(self, name) for name in names}
         backbone = self.backbone if str(path) == self.weights else ""
         return ValConfig(weights=str(path), backbone=backbone, half=half, task="speed", plots=False, **shared)
 

@@ -13,7 +13,18 @@ USES = {  # benchmark → the options that mean something for it
     ),
     REPARAM: ("reparam", "batches", "cfg", "imgsz", "seed", *PLACE),
     FORMATS_OF: (
-        *("formats", "weights", "backbone", "data", "imgsz", "batch_size", "half", "hard_fail", "workers"),
+        *(
+            "formats",
+            "weights",
+            "backbone",
+            "data",
+            "imgsz",
+            "batch_size",
+            "single_cls",
+            "half",
+            "hard_fail",
+            "workers",
+        ),
         *PLACE,
     ),
 }

@@ -37,6 +37,7 @@ class BenchmarkConfig(Given):
     )
     weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt", group=WITH_FORMATS)
     backbone: str = option("", help=BACKBONE_HELP, group=WITH_FORMATS)
+    single_cls: bool = option(False, help="treat all classes as one", group=WITH_FORMATS)
     half: bool = option(
         False, help="weights of the files in float16; on a GPU PyTorch computes in it too", group=WITH_FORMATS
     )

@@ -141,6 +141,18 @@ def test_data_and_size_are_those_of_the_training_unless_they_are_given(config):
     assert (Path(given.data).name, given.imgsz) == ("others.yaml", 96)
 
 
+def test_a_model_of_one_class_is_measured_on_data_of_several_where_all_are_one(config):
+    model = finding_model(nc=1)
+    save_checkpoint(
+        Path("mine/tiny.pt"), model, epoch=0, fitness=0.0, training={"opt": {"data": "pets.yaml"}}, imgsz=64
+    )
+    with pytest.raises(ConfigError, match="3 classes, but the model finds 1") as error:
+        open_job(config(formats=("pytorch",)))
+    assert "--single-cls" in error.value.fix
+
+    assert open_job(config(formats=("pytorch",), single_cls=True)).validation("mine/tiny.pt").single_cls
+
+
 def test_what_is_no_checkpoint_is_refused_before_a_folder_is_made(config):
     Path("mine/none.pt").write_bytes(b"nothing")
     for weights in ("mine/none.pt", "mine/absent.pt"):
