@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from utils.benchmark.subprocess_run import IsolatedError
 from utils.benchmark.tables import markdown_table, write_csv
 from utils.runs import new_run_dir, write_text
+from utils.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def open_board(kind: Kind, project: str | Path, name: str, settings: dict[str, A
         stored = _read(path)
         if re.fullmatch(re.escape(name) + r"\d*", path.parent.name) and stored.get("settings") == settings:
             rows = [kind.row(**row) for row in stored["rows"]]
-            log.info("%s: %d finished rows are kept", path.parent, sum(row.finished for row in rows))
+            log.info("%s: kept: %s", path.parent, counted(sum(row.finished for row in rows), "finished row"))
             return Board(kind, path.parent, settings, notes, rows)
     board = Board(kind, new_run_dir(project, name), settings, notes, [])
     board.save()

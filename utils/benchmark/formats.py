@@ -104,11 +104,14 @@ def settings_of(job: FormatsJob) -> dict[str, Any]:
 def notes_of(job: FormatsJob, wanted: Mapping[str, str]) -> list[str]:
     """Return lines that say what the figures mean and on which machine they were measured."""
     facts = [f"{name}: {fact}" for name, fact in machine_facts(select_device(job.device)).items()]
-    precision, threads = "weights in float16" if job.half else "float32", counted(torch.get_num_threads(), "thread")
+    precision, threads = (
+        "with weights in float16" if job.half else "in float32",
+        counted(torch.get_num_threads(), "thread"),
+    )
     batch = job.batch_size
     return [
         "; ".join(filter(None, [*facts, *map(_versions, wanted)])),
-        f"{Path(job.weights).name} in {precision}; {FILES}/ keeps the files for one image; the size of pytorch is "
+        f"{Path(job.weights).name} {precision}; {FILES}/ keeps the files for one image; the size of pytorch is "
         "that of the checkpoint, in its training form",
         f"mAP: validation images of {Path(job.data).name}, on squares of {job.imgsz} as files of one size take them; "
         "val.py gives PyTorch rectangles, so its third digit can be another",
