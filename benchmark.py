@@ -4,13 +4,12 @@ python benchmark.py                                                        # six
 python benchmark.py --backbones own repvit_m0_9 timm/mobilenetv4_conv_small --data my.yaml --imgsz 640 --epochs 50
 python benchmark.py --backbones repvgg_a0 timm/mobileone_s0 --imgsz 640 --epochs 0             # sizes and speeds only
 
-Or one weights file in every format, the training form of backbones against the deployed one:
-
-python benchmark.py --weights best.pt --formats                  # all that this machine can write, and PyTorch
+python benchmark.py --weights best.pt --formats            # one file in all formats that this machine can write
 python benchmark.py --weights best.pt --formats onnx openvino --half --batch-size 1
-python benchmark.py --reparam repvgg_a0 repvit_m0_9 timm/mobileone_s0 --batches 1 2 4 8
 
 The same command again goes on where it was interrupted; further backbones and formats join the table.
+
+python benchmark.py --reparam repvgg_a0 repvit_m0_9 timm/mobileone_s0 --batches 1 2 4 8  # training form, deployed form
 """
 
 import logging
