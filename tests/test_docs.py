@@ -44,7 +44,11 @@ SCRIPTS += ("-m utils.doctor", "-m utils.report", "-m utils.checkpoint", "-m uti
 SCRIPTS += ("-m utils.dataset.convert",)
 
 SHORT = "--imgsz 64 --epochs 1 --batch 8 --workers 0"
-ADDED = {"python train.py": SHORT, "python benchmark.py": SHORT}  # to these commands, so that they take seconds
+ADDED = {
+    "python train.py": SHORT,
+    "python benchmark.py --backbones": SHORT,
+}  # to these commands: then they take seconds
+ADDED |= {"python benchmark.py --reparam": "--imgsz 64", "python benchmark.py --weights": "--workers 0"}
 NOT_RUN = {  # words of the commands that are not run even there, and why
     "make train": "makes an environment from the network, then runs what other tests run",
     "make test": "would run this test",

@@ -71,6 +71,7 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/detection/classes.py", "--class-conf"): "detect",
     ("utils/detection/features.py", "--visualize"): "detect",
     ("utils/detection/video.py", "--nosave"): "detect",
+    ("export.py", "--include"): "export",  # benchmark.py calls build_order alone
     ("utils/export/graph.py", "--dynamic"): "export",
     ("utils/export/graph.py", "--opset"): "export",
     ("utils/runs.py", "--name"): "train val detect benchmark",

@@ -33,7 +33,14 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--verbose": "leave it out: what matters of an export is printed",
         "--topk-per-class": "leave it out: --topk-all limits the detections of an image",
     },
+    "benchmark": {
+        "--test": "leave it out: export.py --include torchscript onnx … writes the formats, compares them with "
+        "PyTorch and lists them, without measuring",
+        "--pt-only": "give --formats pytorch, which measures PyTorch alone",
+    },
 }
+
+THEIR_NAMES = {"benchmark": "benchmarks"}  # of scripts that are called otherwise there
 
 VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, what it would be, what to do
     (
@@ -61,7 +68,8 @@ def check_flag(command: str, given: str) -> None:
     found = [name for name in absent if _dashes(name) == _dashes(flag)]
     found = found or [name for name in absent if len(flag) > 3 and _dashes(name).startswith(_dashes(flag))]
     if found:
-        raise ConfigError(f"{found[0]} of YOLOv5's {command}.py is not an option here", absent[found[0]])
+        script = THEIR_NAMES.get(command, command)
+        raise ConfigError(f"{found[0]} of YOLOv5's {script}.py is not an option here", absent[found[0]])
 
 
 def check_value(name: str, value: object) -> None:

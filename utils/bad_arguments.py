@@ -58,7 +58,7 @@ def unknown(known: Mapping[str, argparse.Action], argv: Sequence[str], given: st
     flag = _name(before[-1])
     if known[flag].nargs == 0:
         return _no_value(known, flag, given)
-    if known[flag].nargs == "+":
+    if known[flag].nargs in ("+", "*"):
         fix = f"write {before[-1].replace('=', ' ', 1)} {given}"
         return ConfigError(f"{before[-1]} is one value, and {given!r} is one more", fix)
     fix = "put text with spaces, or with * or ? in it, in quotes"

@@ -144,7 +144,8 @@ def parse_config(config_class: type, argv: Sequence[str], prog: str | None = Non
         raise unknown(known, argv, rest[0], _command(config_class))
     hints = typing.get_type_hints(config_class)
     values = {k: _gathered(v, hints[k]) if isinstance(v, list) else v for k, v in vars(namespace).items()}
-    return _filled(config_class, values)
+    alone = {field.name: field.metadata["const"] for field in option_fields(config_class)}
+    return _filled(config_class, {k: alone[k] if v == () and alone[k] else v for k, v in values.items()})
 
 
 def make_config(config_class: type, options: Mapping[str, Any]) -> Any:

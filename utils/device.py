@@ -1,5 +1,6 @@
 """Where and in which precision a model runs, and what of the machine it uses."""
 
+import ctypes
 import gc
 import os
 import platform
@@ -98,10 +99,12 @@ def now(device: torch.device) -> float:
 
 
 def clear_memory(device: torch.device) -> None:
-    """Give back what no tensor uses, so that pieces of one size do not stand in the way of another."""
+    """Give back what no tensor uses: pieces of one size stand in the way of another, and count as in use."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # of glibc
+        libc.malloc_trim(0)
 
 
 def memory_gb(device: torch.device) -> float:

@@ -82,7 +82,7 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, hint
         keywords["choices"] = meta["choices"]
         keywords.pop("metavar")
     if many:
-        keywords["nargs"] = "+"
+        keywords["nargs"] = "+" if meta["const"] is None else "*"
     elif meta["const"] is not None:
         keywords |= {"nargs": "?", "const": meta["const"]}
     default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default

@@ -206,6 +206,7 @@ def test_an_option_of_one_number_or_two_is_a_number_or_a_tuple(flags, given, exp
         (DetectConfig, "--update", "--update of YOLOv5's detect.py", "utils.checkpoint convert"),
         (ExportConfig, "--keras", "--keras of YOLOv5's export.py", "not written here"),
         (ExportConfig, "--topk-per-class 10", "--topk-per-class of YOLOv5's export.py", "--topk-all"),
+        (BenchmarkConfig, "--pt-only", "--pt-only of YOLOv5's benchmarks.py", "--formats pytorch"),
     ],
 )
 def test_what_yolov5_knows_and_we_do_not_gets_its_answer(config, flags, what, fix):

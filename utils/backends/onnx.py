@@ -67,6 +67,7 @@ def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSessi
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.load_model_format", "ONNX")  # else it may see its own in the same bytes
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # its threads sleep between two images
+    options.intra_op_num_threads = torch.get_num_threads()  # as all backends; it does not know OMP_NUM_THREADS
     options.log_severity_level = 4  # what matters is raised
     try:
         return onnxruntime.InferenceSession(file.content, options, providers=providers)

@@ -29,8 +29,9 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     refuse_backbone(path, backbone)
     file = only_file(path, "xml")
     facts = facts_beside(file)
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}  # as all backends; it does not know OMP_NUM_THREADS
     try:
-        compiled = openvino.Core().compile_model(file, "CPU", EXACT)
+        compiled = openvino.Core().compile_model(file, "CPU", EXACT | threads)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: OpenVINO refuses it: {one_line(error, 200)}", OTHER_PROGRAM) from error
     batch, channels, height, width = _sizes(compiled, path)

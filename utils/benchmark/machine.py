@@ -4,6 +4,7 @@ import onnxruntime
 import torch
 
 from utils.device import cpu_name, usable_cpus
+from utils.text import counted
 
 
 def machine_facts(device: torch.device) -> dict[str, str]:
@@ -12,6 +13,6 @@ def machine_facts(device: torch.device) -> dict[str, str]:
     return {
         "CPU": f"{cpu_name()}, cores: {usable_cpus()}",
         "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else "none used",
-        "PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads",
+        "PyTorch": f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}",
         "ONNX Runtime": f"{onnxruntime.__version__} on the {'GPU' if on_gpu else 'CPU'}",
     }

@@ -1,6 +1,5 @@
 """Compare the training form of backbones with the deployed one: latency and memory over the size of the batch."""
 
-import gc
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from utils.benchmark.reparam_table import FORMS, ReparamTable
 from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.config import check_config
 from utils.configs.benchmark import OWN, BenchmarkConfig
-from utils.device import select_device
+from utils.device import clear_memory, select_device
 from utils.errors import ConfigError
 from utils.imgsz import fit_imgsz
 from utils.runs import new_run_dir
@@ -74,6 +73,8 @@ def _collect(table: ReparamTable, backbone: str, items: Iterator[tuple[int, Figu
                 continue
             table.add(backbone, batch, figures)
             done.add(batch)
+            if "deployed_p50_ms" in figures:
+                log.info("batch %d: %s", batch, table.rows[backbone, batch].times())
     except IsolatedError as error:
         table.remark(f"{backbone}: {error}")
     return done
@@ -90,6 +91,7 @@ def measure_memory(
     model = _deployable(cfg, backbone, device, fused=form == FORMS[1])
     memory, growth = PeakMemory(device), Growth()
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    clear_memory(device)  # the branches that are gone; what they have left would hide what a batch takes
     built = memory.now()
     doubled = (2**power for power in range(batches[-1].bit_length()))
     for batch in sorted({*batches, *(size for size in doubled if size < batches[-1])}):
@@ -144,7 +146,6 @@ def _deployable(cfg: BenchmarkConfig, backbone: str, device: torch.device, *, fu
     model.imgsz = fit_imgsz(cfg.imgsz, model.size_multiple)
     if fused:
         model.fuse()
-        gc.collect()  # the branches
     return model.to(device, memory_format=torch.channels_last)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from utils.benchmark.tables import markdown_table, write_csv
-from utils.plots.reparam import Curve, plot_reparam
+from utils.plots.reparam import Curve, memory_text, plot_reparam
 from utils.runs import write_text
 from utils.text import markdown_cell, safe_text
 
@@ -33,8 +33,15 @@ class Row:
         """Median latency of the training form over that of the deployed one."""
         return self.training_p50_ms / self.deployed_p50_ms if self.training_p50_ms and self.deployed_p50_ms else None
 
+    def times(self) -> str:
+        """Return both medians as text."""
+        return f"training form {self.training_p50_ms:.1f} ms, deployed {self.deployed_p50_ms:.1f} ms"
 
-HEADINGS = ("backbone", "batch", "training p50 / p95 (ms)", "deployed p50 / p95 (ms)", "faster", "memory (GB)")
+
+HEADINGS = (
+    *("backbone", "batch", "training p50 / p95 (ms)", "deployed p50 / p95 (ms)", "faster (p50)"),
+    "memory, training → deployed",
+)
 
 
 class ReparamTable:
@@ -85,15 +92,16 @@ class ReparamTable:
 
 def _cells(row: Row) -> tuple[str, ...]:
     times = [_pair(getattr(row, f"{form}_p50_ms"), getattr(row, f"{form}_p95_ms"), ".1f") for form in FORMS]
+    memory = [getattr(row, f"{form}_memory_gb") for form in FORMS]
     faster = NOTHING if row.speed_up is None else f"{row.speed_up:.2f}×"
     return (
         markdown_cell(row.backbone),
         str(row.batch),
         *times,
         faster,
-        _pair(row.training_memory_gb, row.deployed_memory_gb, ".3f", " → "),
+        " → ".join(NOTHING if gb is None else memory_text(gb) for gb in memory),
     )
 
 
-def _pair(first: float | None, second: float | None, form: str, between: str = " / ") -> str:
-    return between.join(NOTHING if value is None else format(value, form) for value in (first, second))
+def _pair(first: float | None, second: float | None, form: str) -> str:
+    return " / ".join(NOTHING if value is None else format(value, form) for value in (first, second))

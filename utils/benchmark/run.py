@@ -1,9 +1,9 @@
 """Compare backbones, each measured in a process of its own, and keep the results."""
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from models.parse import read_model_yaml
+from utils.benchmark.board import Board
 from utils.benchmark.latency import RUNS, WARMUP
-from utils.benchmark.leaderboard import Leaderboard, Row, open_leaderboard
+from utils.benchmark.leaderboard import open_leaderboard
 from utils.benchmark.machine import machine_facts
 from utils.benchmark.measure import TIMED_STEPS
-from utils.benchmark.subprocess_run import IsolatedError, isolated
+from utils.benchmark.mode import BACKBONES, USES
+from utils.benchmark.subprocess_run import isolated
 from utils.config import check_config
 from utils.configs.benchmark import BenchmarkConfig
 from utils.data.scan.spec import load_data_spec
@@ -23,42 +25,33 @@ from utils.device import autocast_dtype, select_device
 from utils.errors import ConfigError
 from utils.runs import ROOT
 
-log = logging.getLogger(__name__)
-
 CODE = ("models/**/*.py", "utils/**/*.py", "data/**/*.yaml")
 
 Measure = Callable[[BenchmarkConfig, str, Path], Iterator[dict[str, Any]]]
 
 
-def run_benchmark(cfg: BenchmarkConfig, measure: Measure) -> Leaderboard:
+def run_benchmark(cfg: BenchmarkConfig, measure: Measure) -> Board:
     """Measure every backbone, with every head of ``cfg.heads``, that has no finished row yet; return the leaderboard.
 
     ``measure(cfg, backbone, folder)``, whose ``cfg`` has one head at most, yields figures by the names of
-    :class:`Row`, in a process of its own: peak memory is that of one backbone, and neither a crash nor a full memory
-    ends the rest. Raises: ConfigError for a wrong setting at once, and at the end when nothing could be measured.
+    ``leaderboard.Row``, in a process of its own: peak memory is that of one backbone, and neither a crash nor a full
+    memory ends the rest.
+    Raises: ConfigError for a wrong setting at once, and at the end when nothing could be measured.
     """
     board = open_leaderboard(cfg.project, cfg.name, benchmark_settings(cfg), benchmark_notes(cfg))
     wanted = list(dict.fromkeys(product(cfg.backbones, cfg.heads or ("",))))
     for number, (backbone, head) in enumerate(wanted, 1):
-        source = _source(backbone)
-        if board.has(backbone, head, source):
-            continue
-        name = " ".join(filter(None, (backbone, head)))
-        log.info("\n[%d/%d] %s", number, len(wanted), name)
-        figures: dict[str, Any] = {"backbone": backbone, "head": head, "source": source}
-        try:
-            for more in isolated(measure, replace(cfg, heads=(head,) if head else ()), backbone, board.folder):
-                figures |= more
-        except IsolatedError as error:
-            figures["remark"] = str(error)
-            log.error("%s failed: %s", name, error)
-        board.add(Row(**figures))
+        source = source_of(backbone)
+        if not board.has(backbone, head, source=source):
+            one = replace(cfg, heads=(head,) if head else ())
+            work = partial(isolated, measure, one, backbone, board.folder)
+            board.measure(f"[{number}/{len(wanted)}]", {"backbone": backbone, "head": head}, source, work)
     if not any(board.rows[key].finished for key in wanted):
         raise ConfigError("no backbone could be measured", f"the remarks in {board.folder} say why")
     return board
 
 
-def _source(backbone: str) -> str:
+def source_of(backbone: str) -> str:
     """Return the fingerprint of the file in ``path/to/file.py:builder``, nothing for other names."""
     file = Path(backbone.rpartition(":")[0])
     return digest([file]) if file.suffix == ".py" else ""
@@ -73,8 +66,8 @@ def benchmark_settings(cfg: BenchmarkConfig) -> dict[str, Any]:
     model, _ = read_model_yaml(cfg.cfg)
     spec = load_data_spec(cfg.data)
     hyp = Path(cfg.hyp)
-    others = ("backbones", "heads", "reparam", "batches", "project", "name")
-    flags = {key: value for key, value in asdict(cfg).items() if key not in others}
+    others = ("backbones", "heads", "project", "name")
+    flags = {name: getattr(cfg, name) for name in USES[BACKBONES] if name not in others}
     return {
         **flags,
         "data": str(spec.file),

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
-from utils.config import option
-from utils.configs.shared import BATCH_SIZE, DEVICE, IMGSZ, SEED, WORKERS
+from utils.config import Given, option
+from utils.configs.shared import BACKBONE_HELP, BATCH_SIZE, DEVICE, IMGSZ, SEED, SHARE, WORKERS
+from utils.formats import NAMES
 from utils.head_names import HEADS
 
 OWN = "own"  # what stands for the model as its YAML has it
+WITH_FORMATS = "with --formats"
 
 
 @dataclass(frozen=True)
-class BenchmarkConfig:
+class BenchmarkConfig(Given):
     """Every flag of ``python benchmark.py``; the schedule suits the embedded data set on two CPU cores."""
 
     backbones: tuple[str, ...] = option(
@@ -26,16 +28,42 @@ class BenchmarkConfig:
     batches: tuple[int, ...] = option(
         (1, 2, 4, 8, 16, 32, 64, 128), help="batch sizes of --reparam, up to the last that fits the memory", low=1
     )
+    formats: tuple[str, ...] = option(
+        (),
+        help="measure one weights file in these formats instead, and in PyTorch; alone all that this machine can write",
+        const=("all",),
+        choices=("all", "pytorch", *NAMES),
+        group=WITH_FORMATS,
+    )
+    weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt", group=WITH_FORMATS)
+    backbone: str = option("", help=BACKBONE_HELP, group=WITH_FORMATS)
+    single_cls: bool = option(False, help="treat all classes as one", group=WITH_FORMATS)
+    half: bool = option(
+        False, help="weights of the files in float16; on a GPU PyTorch computes in it too", group=WITH_FORMATS
+    )
+    hard_fail: float | None = option(
+        None,
+        help="exit code 2 where a format fails, or has a mAP50-95 below this; alone the former",
+        const=0.0,
+        group=WITH_FORMATS,
+        **SHARE,
+    )
     backbone_weights: str = option("none", help="start the backbones from published weights", choices=("none", "auto"))
     cfg: str = option("models/yolov5n.yaml", help="model YAML that every backbone is put under")
-    data: str = option("data/shapes.yaml", help="data-set YAML")
+    data: str = option("data/shapes.yaml", help="data-set YAML; with --formats, without it, that of the training")
     hyp: str = option(
         "",
         help="hyper-parameter YAML; without it that of the data set, with the recipe of --cfg or else AdamW at 0.002",
     )
     epochs: int = option(30, help="passes over the training images; 0 = sizes and speeds only", low=0)
-    batch_size: int = option(8, help="images per training batch", **BATCH_SIZE)
-    imgsz: int = option(256, help="side of the images in training and timing, in pixels", **IMGSZ)
+    batch_size: int = option(
+        8, help="images per training batch; with --formats those of images/s and of the validation", **BATCH_SIZE
+    )
+    imgsz: int = option(
+        256,
+        help="side of the images, in pixels; with --formats, without it, that of the training",
+        **IMGSZ,
+    )
     device: str = option("", **DEVICE)
     workers: int = option(8, **WORKERS)
     seed: int = option(0, **SEED)

@@ -16,6 +16,7 @@ from utils.benchmark.reparam import measure_memory, measure_times, run_reparam
 from utils.benchmark.reparam_table import FORMS, ReparamTable
 from utils.benchmark.subprocess_run import IsolatedError
 from utils.configs.benchmark import BenchmarkConfig
+from utils.device import clear_memory
 from utils.errors import ConfigError
 from utils.training.peak import STATUS, Growth, PeakMemory
 from utils.yaml_file import write_yaml
@@ -115,6 +116,20 @@ def test_the_need_of_a_batch_lies_on_the_line_through_the_last_two():
     assert growth.refusal(8, now=50, free=499) != ""
 
 
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells")
+def test_memory_that_nothing_uses_any_more_is_not_counted_as_in_use():
+    memory = PeakMemory(torch.device("cpu"))
+    kept = []
+    pieces = [torch.ones(10_000) for _ in range(2000)]  # 80 MB in the heap, of which every 20th piece stays
+    kept += pieces[::20]
+    before = memory.now()
+    del pieces
+    clear_memory(torch.device("cpu"))
+
+    assert before - memory.now() > 50e6
+    assert len(kept) == 100
+
+
 @pytest.mark.skipif(not STATUS.exists(), reason="only Linux forgets a peak")
 def test_the_peak_is_that_of_the_step():
     memory = PeakMemory(torch.device("cpu"))
@@ -166,14 +181,14 @@ def test_figures_stand_in_the_table_with_their_units(tmp_path):
     times = {"training_p50_ms": 30.0, "training_p95_ms": 31.26, "deployed_p50_ms": 20.0, "deployed_p95_ms": 21.0}
     table.add("a", 4, times)
     table.add("a", 4, {"training_memory_gb": 0.5, "deployed_memory_gb": 0.25})
-    table.add("a", 8, {"training_memory_gb": 1.0})
+    table.add("a", 8, {"training_memory_gb": 1.204})
     table.remark("a: batch 8 left out")
 
     lines = table.markdown().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:6]]
     assert cells == [
-        ["a", "4", "30.0 / 31.3", "20.0 / 21.0", "1.50×", "0.500 → 0.250"],
-        ["a", "8", "– / –", "– / –", "–", "1.000 → –"],
+        ["a", "4", "30.0 / 31.3", "20.0 / 21.0", "1.50×", "500 MB → 250 MB"],
+        ["a", "8", "– / –", "– / –", "–", "1.20 GB → –"],
     ]
     assert lines[-1] == "* a: batch 8 left out"
     assert [curve.latency_ms for curve in table.curves()] == [{4: 7.5}, {4: 5.0}]
