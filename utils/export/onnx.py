@@ -26,7 +26,7 @@ from utils.runs import atomic_write
 
 def write(order: Order, path: Path) -> str:
     """Write the graph of the order; return what is to be said of it. Raises: RejectedError."""
-    graph = order.graph(order.half)
+    graph = order.final_graph()
     _save(graph, path)
     return about(len(graph.graph.node), order.proven.opset, graph.ir_version)
 
