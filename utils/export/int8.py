@@ -23,6 +23,7 @@ from utils.export.half import decoding, name_nodes
 from utils.export.suppress import Suppression
 from utils.export.trace import quiet_exporter, tidy
 
+NORMS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization")  # in front of attention
 LEAST_OPSET = 13  # DequantizeLinear with a scale for each channel
 
 
@@ -127,7 +128,8 @@ class _Reader:
 
 
 def _in_float(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the nodes that stay float32: those that decode, and the convolutions that only they read."""
+    """Return the names of the nodes that stay float32: norms, those that decode, and the convolutions before these."""
+    norms = [node.name for node in graph.node if node.op_type in NORMS]
     names = decoding(graph)
     decodes = set(names)
     read_by: dict[str, list[str]] = {}
@@ -135,4 +137,4 @@ def _in_float(graph: onnx.GraphProto) -> list[str]:
         for tensor in node.input:
             read_by.setdefault(tensor, []).append(node.name)
     convolutions = [node for node in graph.node if node.op_type == "Conv" and node.name not in decodes]
-    return names + [node.name for node in convolutions if decodes.issuperset(read_by.get(node.output[0], ()))]
+    return norms + names + [node.name for node in convolutions if decodes.issuperset(read_by.get(node.output[0], ()))]
