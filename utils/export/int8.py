@@ -22,6 +22,7 @@ from utils.export.compare import INPUT, RejectedError, reason
 from utils.export.half import decoding, name_nodes
 from utils.export.suppress import Suppression
 from utils.export.trace import quiet_exporter, tidy
+from utils.text import counted
 
 NORMS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization")  # in front of attention
 LEAST_OPSET = 13  # DequantizeLinear with a scale for each channel
@@ -46,7 +47,7 @@ class MapDrop:
 
     def line(self) -> str:
         """Return the figures as text."""
-        where = f"on {self.images} images of {self.data}"
+        where = f"on {counted(self.images, 'image')} of {self.data}"
         return f"mAP50-95 {where}: {self.before:.4f} in float32, {self.after:.4f} in integers"
 
 
@@ -62,8 +63,8 @@ class Int8:
         """Return what was measured. Raises: RejectedError where it is too much, or where nothing could be seen."""
         if found.before <= self.max_drop < 1:
             raise RejectedError(
-                f"the model itself has a mAP50-95 of {found.before:.4f} on {found.images} images of {found.data}, "
-                f"where a drop by more than {self.max_drop:g} cannot show",
+                f"the model itself has a mAP50-95 of {found.before:.4f} on {counted(found.images, 'image')} "
+                f"of {found.data}, where a drop by more than {self.max_drop:g} cannot show",
                 "name with --data what it was trained on, or train it longer; --max-drop 1 takes any drop",
             )
         if not found.drop <= self.max_drop:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -29,6 +30,8 @@ from utils.export.calibrate import CalibrationImages, spread
 from utils.export.compare import RejectedError
 from utils.export.int8 import Int8, MapDrop
 from utils.formats import named
+from utils.runs import ROOT
+from utils.yaml_file import read_yaml, write_yaml
 
 NAMES = {0: "cat", 1: "dog", 2: "eel"}
 
@@ -235,9 +238,10 @@ def test_integers_go_with_the_other_options(project, form, options):
 def test_integers_cost_a_trained_model_no_more_than_two_hundredths(tmp_path, monkeypatch, family):
     options = {"imgsz": 128, "batch_size": 4, "optimizer": "AdamW", "hyp": "hyp.yaml", "plots": False, "workers": 2}
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "hyp.yaml").write_text("lr0: 0.002\nmosaic: 0\nscale: 0.1\nwarmup_epochs: 1\n")
-    run_dir = train.run(cfg=family, data="shapes.yaml", epochs=24, project=str(tmp_path), name="run", **options)
-    weights = run_dir / "weights/best.pt"
+    hyp = read_yaml(ROOT / f"data/hyps/hyp.{'shapes' if family == 'yolov5n' else 'yolov8'}.yaml")
+    write_yaml("hyp.yaml", hyp | {"lr0": 0.002, "mosaic": 0, "scale": 0.1, "warmup_epochs": 1})
+    trained = train.run(cfg=family, data="shapes.yaml", epochs=24, project=str(tmp_path), name="run", **options)
+    weights = Path(trained.save_dir, "weights/best.pt")
     forms = ("onnx", "openvino") if named("openvino").refusal(["int8"]) is None else ("onnx",)
 
     files = export.run(weights=str(weights), int8=True, include=forms)
