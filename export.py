@@ -3,9 +3,11 @@
 python export.py --weights runs/train/exp/weights/best.pt --include torchscript onnx openvino
 python export.py --dynamic --imgsz 320 416                         # newest run, ONNX; any batch and image size
 python export.py --nms --conf-thres 0.3                            # an ONNX file that answers with detections
+python export.py --int8 --data pets.yaml                           # best_int8.onnx, and what it costs in mAP
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ from utils.formats import Format, named
 from utils.runs import newest_weights
 
 if TYPE_CHECKING:
+    from models.detector import DetectionModel
+    from utils.checkpoint.facts import TrainingFacts
+    from utils.export.int8 import Int8
     from utils.export.order import Order
 
 log = logging.getLogger("export")
@@ -26,12 +31,7 @@ OF_NMS = {"conf_thres", "iou_thres", "max_det", "agnostic_nms"}
 
 def main(cfg: ExportConfig) -> list[Path]:
     forms = [named(name) for name in dict.fromkeys(cfg.include)]
-    wanted = [name for name in ("dynamic", "half", "nms") if getattr(cfg, name)]
-    if cfg.opset and not any("opset" in form.options for form in forms):
-        wanted.append("opset")
-    failures = {form.name: ConfigError(*refusal) for form in forms if (refusal := form.refusal(wanted))}
-    if len(failures) == len(forms):
-        raise _all_in_one(failures)
+    failures = refused(forms, cfg)
     # here, because PyTorch takes seconds to import and --help should not
     from utils.backends.choose import load_backend
     from utils.export.write import write_format
@@ -58,6 +58,19 @@ def main(cfg: ExportConfig) -> list[Path]:
     return [written.path for written in done.values()]
 
 
+def refused(forms: Sequence[Format], cfg: ExportConfig) -> dict[str, UserError]:
+    """Return by name why formats are not written with the options. Raises: UserError where none is."""
+    if cfg.int8 and cfg.half:
+        raise ConfigError("--half and --int8: the numbers of a file are of one kind", "leave one of them out")
+    wanted = [name for name in ("dynamic", "half", "int8", "nms") if getattr(cfg, name)]
+    if cfg.opset and not any("opset" in form.options for form in forms):
+        wanted.append("opset")
+    failures = {form.name: ConfigError(*refusal) for form in forms if (refusal := form.refusal(wanted))}
+    if len(failures) == len(forms):
+        raise _all_in_one(failures)
+    return failures
+
+
 def build_order(cfg: ExportConfig, weights: Path) -> "Order":
     """Return what the options ask for. Raises: CheckpointError, ConfigError."""
     from utils.backends.pt import load_trained
@@ -71,23 +84,51 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
     unused = sorted(cfg.given & OF_NMS) if not cfg.nms else []
     if unused:
         log.warning("--%s means nothing without --nms", unused[0].replace("_", "-"))
+    if "max_drop" in cfg.given and not cfg.int8:
+        log.warning("--max-drop means nothing without --int8")
     if cfg.simplify:
         log.info("--simplify means nothing: the ONNX graph is always simplified")
     device = select_device(cfg.device)
     model, trained = load_trained(weights, cfg.backbone)
     height, width = (*(sizes := cfg.imgsz or trained.default_imgsz()), *sizes)[:2]
     iou = DETECT_IOU[model.head.layout.has_objectness] if cfg.iou_thres is None else cfg.iou_thres
+    shape = (cfg.batch_size, model.yaml["ch"], *fitting_size((height, width), model.size_multiple))
     return Order(
         deployable(model),
-        (cfg.batch_size, model.yaml["ch"], *fitting_size((height, width), model.size_multiple)),
-        name=weights.stem,
+        shape,
+        name=f"{weights.stem}_int8" if cfg.int8 else weights.stem,
         dynamic=cfg.dynamic,
         half=cfg.half,
+        int8=build_int8(cfg, model, trained, shape) if cfg.int8 else None,
         opset=cfg.opset,
         data=cfg.data or trained.data,
         nms=Suppression(cfg.conf_thres, iou, cfg.agnostic_nms, cfg.max_det) if cfg.nms else None,
         device=device,
     )
+
+
+def build_int8(
+    cfg: ExportConfig, model: "DetectionModel", trained: "TrainingFacts", shape: tuple[int, int, int, int]
+) -> "Int8":
+    """Return how the model becomes one of integers, once the data set has been looked through.
+
+    The model is fused, in place. Raises: ConfigError, DataError.
+    """
+    import torch
+
+    from utils.backends.pt import PyTorchBackend
+    from utils.data.scan.scan import scan_split
+    from utils.data.scan.spec import load_data_spec
+    from utils.evaluation.drop import DropMeter
+    from utils.export.calibrate import CalibrationImages
+    from utils.export.int8 import Int8
+
+    data = load_data_spec(cfg.data or trained.default_data())
+    measure = DropMeter(PyTorchBackend(model, trained, torch.device("cpu")), data, shape[2:])
+    scan = scan_split(data, data.train)
+    images = CalibrationImages(scan, shape, data.file.name)
+    log.info("calibrating with %d of the %d training images of %s", images.count, len(scan), data.file.name)
+    return Int8(images, cfg.max_drop, measure)
 
 
 def _summary(form: Format, written: Any, failure: UserError | None) -> str:

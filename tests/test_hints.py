@@ -24,7 +24,7 @@ COMMANDS = {  # file → its config class
     "utils/dataset/split.py": "utils.configs.split.SplitConfig",
     "utils/dataset/convert.py": "utils.configs.convert.ConvertConfig",
 }
-FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 COMMAND = re.compile(r"[\w/]+\.py\b")
 ONLY = {  # file, flag → the commands that call what raises there, where the file is imported by more
     ("models/backbones/_level_adapter.py", "--imgsz"): "train val detect export benchmark models/yolo",
@@ -36,6 +36,11 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/checkpoint/convert.py", "--out"): "utils/checkpoint/__main__",
     ("utils/checkpoint/official_writer.py", "--half"): "utils/checkpoint/__main__",
     ("utils/checkpoint/official_writer.py", "--to"): "utils/checkpoint/__main__",
+    ("utils/export/int8.py", "--half"): "export",
+    ("utils/export/int8.py", "--int8"): "export",
+    ("utils/export/int8.py", "--max-drop"): "export",
+    ("utils/evaluation/inputs.py", "--single-cls"): "val",
+    ("utils/detection/writers.py", "--project"): "val detect",
     ("utils/data/scan/class_selection.py", "--classes"): "train val",
     ("models/backbones/_user.py", "--backbone"): "train val detect export models/yolo",  # benchmark.py: --backbones
     ("utils/backends/exported.py", "--backbone"): "val detect export",

@@ -23,7 +23,6 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--half writes a small copy without optimizer",
     },
     "export": {
-        "--int8": "leave it out: integers need images to calibrate with and a check of what they cost, not there yet",
         **dict.fromkeys(("--per-tensor", "--keras", "--mlmodel"), _NO_FORMAT),
         **dict.fromkeys(
             ("--cache", "--workspace"), "leave it out: it is for TensorRT, which trtexec writes from an .onnx file"

@@ -19,6 +19,7 @@ class Format:
     suffix: str  # of the file or the folder, behind the name of the checkpoint
     packages: tuple[str, ...] = ()  # that it needs besides those of requirements.txt, as pip and Python call them
     options: tuple[str, ...] = ()  # of export.py that it takes and some others do not
+    option_packages: tuple[tuple[str, str], ...] = ()  # an option, and the package that it needs alone
     instead: str = ""  # what to do about a format that is not written here
 
     @property
@@ -43,13 +44,22 @@ class Format:
             flag = f"--{wrong[0].replace('_', '-')}"
             takers = [form.name for form in FORMATS if wrong[0] in form.options]
             return f"--include {self.name}: has no {flag}", f"leave {flag} out, or give it with {' or '.join(takers)}"
+        for option, package in self.option_packages:
+            if option in options and find_spec(package) is None:
+                return f"--include {self.name}: --{option} needs {package}", f"pip install {package}"
         return None
 
 
 FORMATS = (
     Format("torchscript", ".torchscript", options=("dynamic", "half")),
-    Format("onnx", ".onnx", options=("dynamic", "half", "nms", "opset")),
-    Format("openvino", "_openvino_model", ("openvino",), options=("dynamic", "half", "nms", "opset")),
+    Format("onnx", ".onnx", options=("dynamic", "half", "int8", "nms", "opset")),
+    Format(
+        "openvino",
+        "_openvino_model",
+        ("openvino",),
+        options=("dynamic", "half", "int8", "nms", "opset"),
+        option_packages=(("int8", "nncf"),),
+    ),
     Format("ncnn", "_ncnn_model", ("ncnn", "pnnx"), options=("half",)),
     Format(
         "engine",

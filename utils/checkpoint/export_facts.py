@@ -127,7 +127,18 @@ def _verification(metadata: Mapping[str, str], path: Path) -> str:
         ]
     except (*_NO_LITERAL, KeyError) as error:
         raise CheckpointError(f"{path}: its metadata hold no readable comparison with PyTorch", EXPORT_AGAIN) from error
-    return "; ".join(f"{shape}: {box:.1e} px, {score:.1e}" for shape, box, score in parts[:4])
+    texts = [f"{shape}: {box:.1e} px, {score:.1e}" for shape, box, score in parts[:4]]
+    return "; ".join(texts + _cost(metadata, path))
+
+
+def _cost(metadata: Mapping[str, str], path: Path) -> list[str]:
+    """Return what computing in integers cost when the file was written, nothing for one in floats."""
+    try:
+        cost = json.loads(metadata.get("int8", "{}")[:MAX_METADATA]).get("mAP50-95")
+        figures = () if cost is None else (float(cost["float32"]), float(cost["int8"]), int(cost["images"]))
+    except (*_NO_LITERAL, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its metadata hold no readable cost of integers", EXPORT_AGAIN) from error
+    return ["mAP50-95 {:.4f} in float32, {:.4f} in integers, on {} images".format(*figures)] if figures else []
 
 
 _NO_LITERAL = (ValueError, TypeError, SyntaxError, OverflowError, RecursionError, MemoryError)

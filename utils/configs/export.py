@@ -22,6 +22,14 @@ class ExportConfig(Given):
     batch_size: int = option(1, help="images per call", **BATCH_SIZE)
     dynamic: bool = option(False, help="leave batch, height and width open")
     half: bool = option(False, help="weights in float16; images and predictions stay float32")
+    int8: bool = option(
+        False, help="compute in 8-bit integers, calibrated on training images of --data: ONNX and OpenVINO"
+    )
+    max_drop: float = option(
+        0.02,
+        help="with --int8: loss of mAP50-95 on the validation images of --data from which a file is not written",
+        **SHARE,
+    )
     opset: int | None = option(
         None,
         help="ONNX operator set, from 9 on; without it 17, or 18 where the model needs that",
@@ -42,5 +50,5 @@ class ExportConfig(Given):
         100, help="with --nms: detections per image", aliases=("--topk-all",), low=1, high=10_000, group=IN_FILE
     )
     agnostic_nms: bool = option(False, help="with --nms: boxes of different classes suppress each other", group=IN_FILE)
-    data: str = option("", help="data set to name in the file; without it that of the training")
+    data: str = option("", help="data set to name in the file, and of --int8; without it that of the training")
     device: str = option("cpu", **DEVICE)

@@ -1,6 +1,7 @@
 """Prove that an exported network computes what the PyTorch model computes."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,17 +24,32 @@ ROUNDING_FACTOR = 4  # two results that are each rounded differ by up to twice t
 
 
 class RejectedError(Exception):
-    """Says why a graph is not to be written: it cannot be made or run, or it computes something else."""
+    """Says why a graph is not to be written: it cannot be made or run, or it computes something else.
+
+    ``fix`` is what to do about it, where that is known.
+    """
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a network may be from PyTorch."""
+    """How far a network may be from PyTorch.
+
+    With boxes of any difference the figures are told and nothing is refused; ``score`` and ``iou`` then say which
+    detections are the same.
+    """
 
     box_px: float
     score: float
     same: float = 0.999  # share of the detections that must have their like
     iou: float = 0.99  # from which two are alike; less where suppression may keep another of two equal boxes
+
+    @property
+    def decide(self) -> bool:
+        return math.isfinite(self.box_px)
 
 
 STRICT = Limits(BOX_TOLERANCE, SCORE_TOLERANCE)
@@ -58,11 +74,15 @@ class Comparison:
 
     @property
     def within_tolerance(self) -> bool:
+        if not self.limits.decide:
+            return math.isfinite(self.box_px) and math.isfinite(self.score)
         return self.box_px <= self.limits.box_px and self.score <= self.limits.score
 
     @property
     def passed(self) -> bool:
         """True within the tolerances, or when the differences are no more than rounding explains."""
+        if not self.limits.decide:
+            return self.within_tolerance
         boxes = self.box_px <= max(self.limits.box_px, ROUNDING_FACTOR * self.box_rounding_px)
         scores = self.score <= max(self.limits.score, ROUNDING_FACTOR * self.score_rounding)
         return boxes and scores and self.same >= self.limits.same * self.detections

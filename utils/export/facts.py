@@ -7,6 +7,7 @@ from torch import nn
 
 from utils.data.letterbox import BORDER
 from utils.export.compare import Comparison
+from utils.export.int8 import MapDrop
 from utils.export.order import Order
 from utils.predictions import B4CN, Layout
 from utils.text import counted
@@ -19,7 +20,9 @@ OUTPUTS = {
 }
 
 
-def facts_of(order: Order, layout: Layout, comparisons: Sequence[Comparison] = ()) -> dict[str, Any]:
+def facts_of(
+    order: Order, layout: Layout, comparisons: Sequence[Comparison] = (), drop: MapDrop | None = None
+) -> dict[str, Any]:
     """Return what a reader of the file needs to know: plain data by name."""
     detector, batch, channels = order.model.detector, *order.shape[:2]
     stride = detector.size_multiple
@@ -38,6 +41,11 @@ def facts_of(order: Order, layout: Layout, comparisons: Sequence[Comparison] = (
     }
     if detector.head.layout == B4CN:  # what readers of YOLOv8's files look for
         facts |= {"task": "detect", "batch": batch}
+    if order.int8:
+        images = order.int8.images
+        facts["int8"] = {"calibration": {"images": images.count, "data": images.data}}
+    if drop:
+        facts["int8"]["mAP50-95"] = drop.facts()
     if layout.is_suppressed:
         facts["nms"] = order.nms.facts()
     return facts | ({"data": order.data} if order.data else {})

@@ -16,18 +16,23 @@ def in_half(graph: onnx.ModelProto) -> onnx.ModelProto:
 
     half = onnx.ModelProto()
     half.CopyFrom(graph)
-    for index, node in enumerate(half.graph.node):
-        node.name = node.name or f"node_{index}"
+    name_nodes(half.graph)
     try:
         with quiet_exporter():
-            half = convert_float_to_float16(half, keep_io_types=True, node_block_list=_decoding(half.graph))
+            half = convert_float_to_float16(half, keep_io_types=True, node_block_list=decoding(half.graph))
             OnnxModel.graph_topological_sort(half.graph)  # the casts were put behind all nodes
     except Exception as error:  # its errors have no class in common
         raise RejectedError(f"it cannot be turned into float16: {reason(error)}") from error
     return half
 
 
-def _decoding(graph: onnx.GraphProto) -> list[str]:
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Give a name to each node that has none, in place."""
+    for index, node in enumerate(graph.node):
+        node.name = node.name or f"node_{index}"
+
+
+def decoding(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes that no convolution follows, one to a single map not counting: they make boxes."""
     single = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 4 and tensor.dims[0] == 1}
     wanted: set[str] = set()  # what convolutions read, directly or not

@@ -26,9 +26,10 @@ from utils.runs import atomic_write
 
 def write(order: Order, path: Path) -> str:
     """Write the graph of the order; return what is to be said of it. Raises: RejectedError."""
-    graph = order.graph(order.half)
+    graph = order.final_graph()
     _save(graph, path)
-    return about(len(graph.graph.node), order.proven.opset, graph.ir_version)
+    nodes, opset, ir = len(graph.graph.node), order.proven.opset, graph.ir_version
+    return f"{nodes} nodes, opset {opset}, IR {ir}" if order.int8 else about(nodes, opset, ir)  # tried in float32 only
 
 
 def describe(path: Path, facts: Mapping[str, Any]) -> None:

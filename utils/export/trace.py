@@ -164,14 +164,20 @@ def folded(graph: onnx.ModelProto) -> onnx.ModelProto:
         except Exception as error:  # its errors have no class in common
             raise RejectedError(f"ONNX Runtime cannot run the exported graph: {reason(error)}") from error
         small = onnx.load(file)
-    used = {node.domain for node in small.graph.node} | {node.domain for node in small.functions}
-    imports = [entry for entry in small.opset_import if entry.domain in used | {""}]
-    del small.opset_import[:]
-    small.opset_import.extend(imports)
-    del small.graph.value_info[:]  # sizes of every map, as formulas over the trace's own symbols
-    small.producer_name, small.producer_version = graph.producer_name, graph.producer_version
-    small.ir_version = least_ir(small)
+    tidy(small, graph)
     return small
+
+
+def tidy(made: onnx.ModelProto, source: onnx.ModelProto) -> None:
+    """Remove, in place, what a library has noted in a graph that it made of ``source``."""
+    used = {node.domain for node in made.graph.node} | {node.domain for node in made.functions}
+    imports = [entry for entry in made.opset_import if entry.domain in used | {""}]
+    del made.opset_import[:]
+    made.opset_import.extend(imports)
+    del made.graph.value_info[:]  # sizes of every map, as formulas over the trace's own symbols
+    del made.metadata_props[:]
+    made.producer_name, made.producer_version = source.producer_name, source.producer_version
+    made.ir_version = least_ir(made)
 
 
 def oldest_runtime(opset: int) -> str:

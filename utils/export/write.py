@@ -16,6 +16,7 @@ from utils.errors import CheckpointError, ExportError
 from utils.export.compare import Comparison, RejectedError, check
 from utils.export.facts import facts_of
 from utils.export.graph import remedy
+from utils.export.int8 import MapDrop
 from utils.export.order import Order
 from utils.export.prove import prove
 from utils.formats import Format
@@ -32,15 +33,24 @@ class Written:
     megabytes: float
     seconds: float
     comparisons: tuple[Comparison, ...]
+    drop: MapDrop | None = None  # of a file in integers
+    max_drop: float = 0.0
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        limits = self.comparisons[0].limits
-        return [
-            f"{self.path}: {self.about}, {self.megabytes:.1f} MB, {self.seconds:.1f} s",
-            f"largest differences from PyTorch (limits {limits.box_px:g} px, {limits.score:g}):",
-            *(f"  {comparison.line()}" for comparison in self.comparisons),
-        ]
+        limits = self.limits()
+        found = f"{self.path}: {self.about}, {self.megabytes:.1f} MB, {self.seconds:.1f} s"
+        if self.drop:
+            bounds = "without limits: what counts is mAP"
+            cost = [f"{self.drop.line()}; drop {self.drop.drop:.4f}, limit {limits['max_drop']:g}"]
+        else:
+            bounds, cost = f"limits {limits['box_px']:g} px, {limits['score']:g}", []
+        figures = (f"  {comparison.line()}" for comparison in self.comparisons)
+        return [found, f"largest differences from PyTorch ({bounds}):", *figures, *cost]
+
+    def limits(self) -> dict[str, float]:
+        """Return what the figures were held against."""
+        return {"max_drop": self.max_drop} if self.drop else asdict(self.comparisons[0].limits)
 
 
 def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[Path], Backend]) -> Written:
@@ -58,15 +68,17 @@ def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[
             module.describe(temporary, facts_of(order, layout))
             backend = open_file(temporary)
             comparisons = tuple(check(found, form.name) for found in prove(backend, order, form.name))
-            facts = facts_of(order, layout, comparisons)
+            drop = order.int8 and order.int8.check(order.int8.measure(backend, layout.is_suppressed and order.nms))
+            facts = facts_of(order, layout, comparisons, drop)
             module.describe(temporary, facts)
             megabytes = size_of(temporary) / 1e6
     except CheckpointError as error:  # of the file under its temporary name
         what = f"{path}: not written: what was made of it cannot be run: {error.what.rpartition(': ')[2]}"
         raise ExportError(what, "use another format, or the .pt file") from error
     except RejectedError as error:
-        raise ExportError(f"{path}: not written: {error}", _fix(form, order)) from error
-    written = Written(form, path, about, megabytes, time.perf_counter() - started, comparisons)
+        raise ExportError(f"{path}: not written: {error}", error.fix or _fix(form, order)) from error
+    spent, max_drop = time.perf_counter() - started, order.int8.max_drop if order.int8 else 0.0
+    written = Written(form, path, about, megabytes, spent, comparisons, drop, max_drop)
     write_text(path.with_name(f"{path.name}.json"), json.dumps(_report(written, facts), indent=2) + "\n")
     return written
 
@@ -74,7 +86,7 @@ def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[
 def _report(written: Written, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts with what belongs to the report alone."""
     more = {"format": written.form.name, "file": written.path.name, "megabytes": round(written.megabytes, 3)}
-    return more | facts | {"limits": asdict(written.comparisons[0].limits)}
+    return more | facts | {"limits": written.limits()}
 
 
 def _fix(form: Format, order: Order) -> str:

@@ -1,7 +1,7 @@
 """What a scan finds: the images of a data set with their labels, and what had to be left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,12 @@ class ScanResult:
 
     def __len__(self) -> int:
         return len(self.image_paths)
+
+    def take(self, indices: Sequence[int]) -> "ScanResult":
+        """Return the images of some indices, in their order; the counts stay those of all."""
+        per_image = ("image_paths", "labels", "segments", "ignored")
+        lists = {name: [getattr(self, name)[index] for index in indices] for name in per_image}
+        return replace(self, shapes=self.shapes[np.asarray(indices, dtype=int)], **lists)
 
     def summary(self) -> str:
         backgrounds = counted(self.missing + self.empty, "background")

@@ -1,0 +1,79 @@
+"""How much of its mAP50-95 a detector loses by computing in integers, on validation images."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from utils.backends.pt import PyTorchBackend
+from utils.checkpoint.facts import Backend
+from utils.configs.val import ValConfig
+from utils.data.loader import build_val_loader
+from utils.data.scan.class_selection import keep_classes
+from utils.data.scan.scan import scan_dataset
+from utils.data.scan.spec import DataSpec
+from utils.evaluation.evaluate import evaluate, val_nms
+from utils.evaluation.inputs import agreed_names, check_channels, chosen_classes, class_table_nms, kept_of_model
+from utils.export.calibrate import spread
+from utils.export.int8 import MapDrop
+from utils.export.suppress import Suppression
+from utils.nms import non_max_suppression
+from utils.predictions import BN6, Predictions
+
+log = logging.getLogger(__name__)
+
+IMAGES = 1000  # at most, spread evenly over the validation images
+BATCH_SIZE = 16
+CPU = torch.device("cpu")
+
+
+class DropMeter:
+    """Measures files against the model that they were made from, ``imgsz`` (height, width) being that of the export."""
+
+    def __init__(self, model: PyTorchBackend, data: DataSpec, imgsz: tuple[int, int]) -> None:
+        """Raises: ConfigError where model and data do not fit, DataError for images and labels that cannot be used."""
+        self.model, self.data, self.imgsz = model, data, imgsz
+        check_channels(model, data)
+        selection = chosen_classes(ValConfig(), model.names, model.trained, data)
+        self.single = len(model.names) == 1 < data.nc and selection is None  # as --single-cls trains
+        self.classes = kept_of_model(model.names, data, selection)
+        chosen = replace(data, names=selection.names) if selection else data
+        self.names = agreed_names(chosen.names if self.classes is not None else model.names, chosen, self.single)
+        scan = scan_dataset(data.val, data.names, root=data.root, fence=data.fence, pixels=data.pixels)
+        scan = keep_classes(scan, selection, data.nc) if selection else scan
+        self.scan = scan.take(spread(len(scan), IMAGES))
+        self.known: dict[tuple, float] = {}
+
+    def __call__(self, backend: Backend, nms: Suppression | None = None) -> MapDrop:
+        """Return what a file loses; ``nms`` is the suppression in it, which the model then goes by as well."""
+        key = backend.fixed_size, nms
+        if key not in self.known:
+            log.info("mAP of the model in float32:")
+            self.known[key] = self._map(backend, suppressed(self.model, nms) if nms else self.model)
+        log.info("mAP of the file in integers:")
+        return MapDrop(self.known[key], self._map(backend, backend), len(self.scan), self.data.file.name)
+
+    def _map(self, file: Backend, predict: Callable[[Tensor], Predictions]) -> float:
+        """Return the mAP50-95 of ``predict`` on images as a file takes them."""
+        is_open = file.fixed_size is None
+        imgsz = max(self.imgsz) if is_open else self.imgsz
+        loader = build_val_loader(self.scan, imgsz, BATCH_SIZE, file.stride, workers=0, rect=is_open)
+        nms = class_table_nms(val_nms, self.classes)
+        found = evaluate(predict, loader, names=self.names, device=CPU, nms=nms, single_cls=self.single)
+        return float(found.metrics.map)
+
+
+def suppressed(model: Callable[[Tensor], Predictions], nms: Suppression) -> Callable[[Tensor], Predictions]:
+    """Return the model with the suppression that a file holds, in the layout of such files."""
+
+    def predict(images: Tensor) -> Predictions:
+        options = {"agnostic": nms.agnostic, "max_det": nms.max_det}
+        detections = non_max_suppression(model(images), nms.conf_thres, nms.iou_thres, **options)
+        output = torch.zeros(len(images), nms.max_det, 6)
+        for rows, found in zip(output, detections, strict=True):
+            rows[: len(found)] = found
+        return Predictions(output, BN6)
+
+    return predict
