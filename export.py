@@ -51,7 +51,7 @@ def main(cfg: ExportConfig) -> list[Path]:
     if len(forms) > 1:
         for form in forms:
             log.info(_summary(form, done.get(form.name), failures.get(form.name)))
-    for written in done.values():
+    for written in (written for written in done.values() if written.comparisons):  # the others do not run here
         log.info("python detect.py --weights %s", written.path)
     if failures:
         raise _all_in_one(failures)
@@ -93,7 +93,8 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
 def _summary(form: Format, written: Any, failure: UserError | None) -> str:
     if failure:
         return f"{form.name:>12}  {failure.what}; {failure.fix}"
-    return f"{form.name:>12}  {written.megabytes:8.1f} MB  {written.path}"
+    doubt = "" if written.comparisons else ", not compared"
+    return f"{form.name:>12}  {written.megabytes:8.1f} MB  {written.path}{doubt}"
 
 
 def _all_in_one(failures: dict[str, UserError]) -> UserError:

@@ -46,7 +46,7 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
     ("save_period", "0", "no epoch comes every 0 epochs", "give 1 or more, or -1 for never"),
     (
         "weights",
-        r".*\.(engine|tflite|pb|mlpackage|mlmodel)|.*_(web|paddle|saved)_model/?",
+        r".*\.(engine|pb|mlmodel)|.*_edgetpu\.tflite|.*_(web|paddle)_model/?",
         "this format is not read yet",
         "give the .pt it was made from, or an .onnx",
     ),
