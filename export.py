@@ -6,6 +6,7 @@ python export.py --nms --conf-thres 0.3                            # an ONNX fil
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,7 @@ OF_NMS = {"conf_thres", "iou_thres", "max_det", "agnostic_nms"}
 
 def main(cfg: ExportConfig) -> list[Path]:
     forms = [named(name) for name in dict.fromkeys(cfg.include)]
-    wanted = [name for name in ("dynamic", "half", "nms") if getattr(cfg, name)]
-    if cfg.opset and not any("opset" in form.options for form in forms):
-        wanted.append("opset")
+    wanted = _wanted(cfg, forms)
     failures = {form.name: ConfigError(*refusal) for form in forms if (refusal := form.refusal(wanted))}
     if len(failures) == len(forms):
         raise _all_in_one(failures)
@@ -64,7 +63,7 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
     from utils.device import select_device
     from utils.export.deployed import deployable
     from utils.export.graph import fitting_size
-    from utils.export.order import Order
+    from utils.export.order import WORKSPACE, Order
     from utils.export.suppress import Suppression
     from utils.nms import DETECT_IOU
 
@@ -86,8 +85,16 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
         opset=cfg.opset,
         data=cfg.data or trained.data,
         nms=Suppression(cfg.conf_thres, iou, cfg.agnostic_nms, cfg.max_det) if cfg.nms else None,
+        workspace=cfg.workspace or WORKSPACE,
         device=device,
     )
+
+
+def _wanted(cfg: ExportConfig, forms: Sequence[Format]) -> list[str]:
+    """Return the options that a format has to take; some are no error beside one format that takes them."""
+    needed = [name for name in ("dynamic", "half", "nms") if getattr(cfg, name)]
+    given = [name for name in ("opset", "workspace") if getattr(cfg, name)]
+    return needed + [name for name in given if not any(name in form.options for form in forms)]
 
 
 def _summary(form: Format, written: Any, failure: UserError | None) -> str:

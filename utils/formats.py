@@ -58,11 +58,7 @@ FORMATS = (
     Format("onnx", ".onnx", options=("dynamic", "half", "nms", "opset")),
     Format("openvino", "_openvino_model", ("openvino",), options=("dynamic", "half", "nms", "opset")),
     Format("ncnn", "_ncnn_model", ("ncnn", "pnnx"), options=("half",)),
-    Format(
-        "engine",
-        ".engine",
-        instead="give --include onnx and, on the GPU's machine, trtexec --onnx=best.onnx --saveEngine=best.engine",
-    ),
+    Format("engine", ".engine", ("tensorrt",), options=("dynamic", "half", "opset", "workspace")),
     Format("coreml", ".mlpackage", ("coremltools",), system="darwin"),
     Format("saved_model", "_saved_model", ("tensorflow",)),
     Format("pb", ".pb", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx, which writes a SavedModel, the newer format"),

@@ -12,9 +12,9 @@ from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, ref
 from utils.checkpoint.export_facts import EXPORT_AGAIN, read_metadata
 from utils.checkpoint.facts import read_imgsz
 from utils.errors import CheckpointError, ConfigError
+from utils.optional_import import import_beside_torch
 from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
-from utils.tf_import import import_beside_torch
 
 MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
 

@@ -18,9 +18,9 @@ from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, onl
 from utils.checkpoint.export_facts import EXPORT_AGAIN, as_metadata, read_metadata
 from utils.checkpoint.facts import read_imgsz
 from utils.errors import CheckpointError, ConfigError
+from utils.optional_import import import_beside_torch
 from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
-from utils.tf_import import import_beside_torch
 from utils.yaml_file import read_yaml
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "images", "output0"

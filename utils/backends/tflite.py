@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from ai_edge_litert.interpreter import Interpreter
 from torch import Tensor
 
 from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, refuse_backbone
 from utils.checkpoint.export_facts import EXPORT_AGAIN, MAX_METADATA, as_metadata, read_metadata
 from utils.checkpoint.facts import read_imgsz
 from utils.errors import CheckpointError
+from utils.optional_import import import_optional
 from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 
@@ -32,8 +32,9 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     refuse_backbone(path, backbone)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file", "check the path; relative paths start at the current folder")
+    runtime = import_optional("ai_edge_litert.interpreter", path)
     try:
-        interpreter = Interpreter(os.fspath(path), num_threads=torch.get_num_threads())
+        interpreter = runtime.Interpreter(os.fspath(path), num_threads=torch.get_num_threads())
     except (ValueError, RuntimeError) as error:
         what = f"{path}: not a LiteRT file, or a damaged one: {one_line(error, 200)}"
         raise CheckpointError(what, EXPORT_AGAIN) from error

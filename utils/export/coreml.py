@@ -14,7 +14,7 @@ import torch
 from utils.export.compare import INPUT, OUTPUT, RejectedError, reason
 from utils.export.order import Order
 from utils.export.program import quiet_converter, static_program
-from utils.tf_import import import_beside_torch
+from utils.optional_import import import_beside_torch
 
 PROGRAM = Path("Data/com.apple.CoreML/model.mlmodel")  # in the package, as coremltools lays it out
 

@@ -17,6 +17,7 @@ from utils.predictions import BN6, Layout
 log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
+WORKSPACE = 4.0
 EXACT = Limits(box_px=1e-2, score=1e-3, iou=0.99)
 HALF = Limits(box_px=4.0, score=2e-2, same=0.99, iou=0.45)  # float16 has 11 bits; the boxes are decoded in float32
 
@@ -33,6 +34,7 @@ class Order:
     opset: int | None = None
     data: str | None = None  # data set of the training
     nms: Suppression | None = None
+    workspace: float = WORKSPACE  # GiB of GPU memory that TensorRT may use while it builds
     device: torch.device = CPU  # where the files are compared with the model
 
     @property

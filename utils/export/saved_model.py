@@ -12,7 +12,7 @@ from utils.export.compare import INPUT, OUTPUT, RejectedError, reason
 from utils.export.order import Order
 from utils.export.program import quiet_converter
 from utils.export.tf_graph import computed
-from utils.tf_import import import_beside_torch
+from utils.optional_import import import_beside_torch
 from utils.yaml_file import write_yaml
 
 
