@@ -61,7 +61,7 @@ FORMATS = (
     Format("engine", ".engine", ("tensorrt",), options=("dynamic", "half", "opset", "workspace")),
     Format("coreml", ".mlpackage", ("coremltools",), system="darwin"),
     Format("saved_model", "_saved_model", ("tensorflow",)),
-    Format("pb", ".pb", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx, which writes a SavedModel, the newer format"),
+    Format("pb", ".pb", instead="give --include saved_model, the newer format of TensorFlow"),
     Format("tflite", ".tflite", ("litert_torch", "ai_edge_litert")),
     Format(
         "edgetpu",

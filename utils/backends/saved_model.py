@@ -26,12 +26,11 @@ from utils.yaml_file import read_yaml
 SIGNATURE, INPUT, OUTPUT = "serving_default", "images", "output0"
 MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}  # of functions, which are looked through as well
-OPERATIONS = CALLS | {
-    *("AddV2", "BatchMatMulV2", "Cast", "ConcatV2", "Const", "Conv2D", "DepthwiseConv2dNative", "Erf", "ExpandDims"),
-    *("Identity", "MatMul", "MaxPool", "Mean", "Mul", "NoOp", "Pack", "Pad", "PadV2", "Placeholder", "Pow", "Range"),
-    *("RealDiv", "Relu", "Reshape", "Rsqrt", "Select", "Sigmoid", "Softmax", "Split", "SplitV", "SquaredDifference"),
-    *("StopGradient", "StridedSlice", "Sub", "Sum", "Tile", "Transpose"),
-}
+_WRITTEN = """
+    AddV2 BatchMatMulV2 Cast ConcatV2 Const Conv2D Conv2DBackpropInput DepthwiseConv2dNative Erf ExpandDims Identity
+    LeakyRelu MatMul MaxPool Mean Mul NoOp Pack Pad PadV2 Placeholder Pow Range RealDiv Relu Reshape Rsqrt Select
+    Sigmoid Softmax Split SplitV SquaredDifference StopGradient StridedSlice Sub Sum Tile Transpose"""
+OPERATIONS = CALLS | set(_WRITTEN.split())
 
 
 def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> ExportedBackend:

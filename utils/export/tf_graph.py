@@ -76,6 +76,18 @@ def _conv(tf: Any, x: Values, a: Attributes, _count: int) -> Any:
     return tf.transpose(found if len(x) < 3 else found + x[2], TO_FIRST)
 
 
+def _conv_transpose(tf: Any, x: Values, a: Attributes, _count: int) -> Any:
+    strides = a.get("strides", (1, 1))
+    plain = a.get("group", 1) == 1 and not any((*a.get("pads", ()), *a.get("output_padding", ())))
+    if not plain or tuple(x[1].shape[2:]) != tuple(strides) or set(a.get("dilations", (1,))) != {1}:
+        raise RejectedError("an upsampling convolution whose kernels overlap has no translation into TensorFlow here")
+    batch, _, height, width = x[0].shape
+    kernel = np.transpose(x[1], (2, 3, 1, 0))  # (h, w, out, in)
+    sizes = (batch, height * strides[0], width * strides[1], kernel.shape[2])
+    found = tf.nn.conv2d_transpose(tf.transpose(x[0], TO_LAST), kernel, sizes, strides, "VALID")
+    return tf.transpose(found if len(x) < 3 else found + x[2], TO_FIRST)
+
+
 def _max_pool(tf: Any, x: Values, a: Attributes, _count: int) -> Any:
     if set(a.get("dilations", (1,))) != {1}:
         raise RejectedError("a pooling with gaps has no translation into TensorFlow here")
@@ -144,10 +156,12 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "BatchNormalization": _batch_norm,
     "Concat": lambda tf, x, a, _count: tf.concat(list(x), axis=a["axis"]),
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Div": _elementwise("divide"),
     "Erf": _elementwise("math.erf"),
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
+    "LeakyRelu": lambda tf, x, a, _count: tf.nn.leaky_relu(x[0], a.get("alpha", 0.01)),
     "MatMul": _elementwise("matmul"),
     "MaxPool": _max_pool,
     "Mul": _elementwise("multiply"),
