@@ -18,7 +18,7 @@ def import_optional(name: str, path: Path) -> ModuleType:
 
 
 def import_beside_torch(name: str, path: Path) -> ModuleType:
-    """Return a package that is TensorFlow, or imports it where it is there, as ``import_optional`` does.
+    """Return, as ``import_optional`` does, a package that holds parts of TensorFlow, or imports it where it is there.
 
     Triton, which PyTorch imports late, has to come first: both hold LLVM, and where TensorFlow's is first the process
     ends in a segmentation fault.

@@ -15,7 +15,7 @@ import torch
 from utils.export.compare import RejectedError, reason
 from utils.export.order import Order
 from utils.export.program import quiet_converter, static_program
-from utils.optional_import import import_optional
+from utils.optional_import import import_beside_torch
 
 RECORD = "metadata.json"
 
@@ -23,7 +23,7 @@ RECORD = "metadata.json"
 def write(order: Order, path: Path) -> str:
     """Write the network; return what is to be said of it. Raises: RejectedError."""
     with quiet_converter():  # it and its packages say much when they are imported
-        litert_torch = import_optional("litert_torch", path)
+        litert_torch = import_beside_torch("litert_torch", path)
     program = static_program(order.model, order.shape)
     try:
         with quiet_converter(), torch.inference_mode(False), torch.no_grad():

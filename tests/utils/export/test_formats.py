@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -28,6 +29,7 @@ from utils.export import torchscript
 from utils.export.deployed import deployable
 from utils.formats import FORMATS, format_of, named
 from utils.nms import non_max_suppression
+from utils.optional_import import import_beside_torch
 from utils.predictions import BN6, Predictions
 
 ELSEWHERE = ("engine", "coreml")  # run on a GPU or a Mac only; tested with stand-ins
@@ -445,9 +447,15 @@ def test_a_coreml_package_is_asked_by_the_names_and_sizes_that_it_declares(tmp_p
         load_backend(tmp_path / "x.mlpackage")
 
 
+def package(name):
+    if find_spec(name) is None:
+        pytest.skip(f"needs {name}")
+    return import_beside_torch(name, Path("x"))
+
+
 @pytest.mark.slow
 def test_a_coreml_package_holds_the_facts(project, caplog):
-    tools = pytest.importorskip("coremltools")
+    tools = package("coremltools")
 
     (file,) = export.run(weights="tiny.pt", include=("coreml",), imgsz=(64, 96))
 
@@ -459,7 +467,7 @@ def test_a_coreml_package_holds_the_facts(project, caplog):
 
 
 def test_a_saved_model_that_would_write_a_file_is_refused(tmp_path):
-    tf = pytest.importorskip("tensorflow")
+    tf = package("tensorflow")
     folder = tmp_path / "x_saved_model"
 
     @tf.function
