@@ -203,7 +203,7 @@ def test_one_failure_does_not_stop_the_others_and_shows_in_the_exit_code(project
 
     assert code == 2
     assert (project / "tiny.onnx").is_file()
-    assert "pb  --include pb: this format is not written here; give --include onnx" in caplog.text
+    assert "pb  --include pb: this format is not written here; give --include saved_model" in caplog.text
     assert "onnx       0.0 MB  tiny.onnx" in caplog.text
     assert "error: --include pb: this format" in capsys.readouterr().err
 
