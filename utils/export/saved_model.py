@@ -23,7 +23,9 @@ def write(order: Order, path: Path) -> str:
         tf = import_beside_torch("tensorflow", path)
     module = tf.Module()
     source = tf.TensorSpec(order.shape, tf.float32, name=INPUT)
-    module.detect = tf.function(lambda images: {OUTPUT: computed(tf, graph, images)}, input_signature=[source])
+    module.detect = tf.function(
+        lambda images: {OUTPUT: computed(tf, graph, images)}, input_signature=[source], autograph=False
+    )
     try:
         with quiet_converter():
             tf.saved_model.save(module, str(path), signatures={"serving_default": module.detect})
