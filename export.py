@@ -51,7 +51,7 @@ def main(cfg: ExportConfig) -> list[Path]:
     if len(forms) > 1:
         for form in forms:
             log.info(_summary(form, done.get(form.name), failures.get(form.name)))
-    for written in done.values():
+    for written in (written for written in done.values() if written.comparisons):  # the others do not run here
         log.info("python detect.py --weights %s", written.path)
     if failures:
         raise _all_in_one(failures)
@@ -63,8 +63,9 @@ def refused(forms: Sequence[Format], cfg: ExportConfig) -> dict[str, UserError]:
     if cfg.int8 and cfg.half:
         raise ConfigError("--half and --int8: the numbers of a file are of one kind", "leave one of them out")
     wanted = [name for name in ("dynamic", "half", "int8", "nms") if getattr(cfg, name)]
-    if cfg.opset and not any("opset" in form.options for form in forms):
-        wanted.append("opset")
+    for name in ("opset", "workspace"):  # no error beside one format that takes it
+        if getattr(cfg, name) and not any(name in form.options for form in forms):
+            wanted.append(name)
     failures = {form.name: ConfigError(*refusal) for form in forms if (refusal := form.refusal(wanted))}
     if len(failures) == len(forms):
         raise _all_in_one(failures)
@@ -77,7 +78,7 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
     from utils.device import select_device
     from utils.export.deployed import deployable
     from utils.export.graph import fitting_size
-    from utils.export.order import Order
+    from utils.export.order import WORKSPACE, Order
     from utils.export.suppress import Suppression
     from utils.nms import DETECT_IOU
 
@@ -103,6 +104,7 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
         opset=cfg.opset,
         data=cfg.data or trained.data,
         nms=Suppression(cfg.conf_thres, iou, cfg.agnostic_nms, cfg.max_det) if cfg.nms else None,
+        workspace=cfg.workspace or WORKSPACE,
         device=device,
     )
 
@@ -134,7 +136,8 @@ def build_int8(
 def _summary(form: Format, written: Any, failure: UserError | None) -> str:
     if failure:
         return f"{form.name:>12}  {failure.what}; {failure.fix}"
-    return f"{form.name:>12}  {written.megabytes:8.1f} MB  {written.path}"
+    doubt = "" if written.comparisons else ", not compared"
+    return f"{form.name:>12}  {written.megabytes:8.1f} MB  {written.path}{doubt}"
 
 
 def _all_in_one(failures: dict[str, UserError]) -> UserError:

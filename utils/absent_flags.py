@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from utils.errors import ConfigError
 
 _NO_DATA_SENT = "no logger here takes the data set; --logger mlflow and wandb get the figures and pictures of a run"
-_NO_FORMAT = "leave it out: it is for formats of TensorFlow and CoreML, which are not written here"
 
 FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
     "train": {
@@ -23,10 +22,10 @@ FLAGS: Mapping[str, Mapping[str, str]] = {  # command → flag → what to do
         "--half writes a small copy without optimizer",
     },
     "export": {
-        **dict.fromkeys(("--per-tensor", "--keras", "--mlmodel"), _NO_FORMAT),
-        **dict.fromkeys(
-            ("--cache", "--workspace"), "leave it out: it is for TensorRT, which trtexec writes from an .onnx file"
-        ),
+        "--keras": "leave it out: --include saved_model writes operations of TensorFlow, no layers of Keras",
+        "--mlmodel": "leave it out: --include coreml writes an .mlpackage, the newer format of CoreML",
+        "--per-tensor": "leave it out: it is for integers in .tflite files, which are written in float32",
+        "--cache": "leave it out: it would keep the timings of TensorRT, whose engines are built anew each time",
         "--optimize": "leave it out: it is for PyTorch on phones, which has another successor, ExecuTorch",
         "--inplace": "leave it out: it changes nothing in a file",
         "--verbose": "leave it out: what matters of an export is printed",
@@ -52,8 +51,8 @@ VALUES: Sequence[tuple[str, str, str, str]] = (  # option, pattern of a value, w
     ("save_period", "0", "no epoch comes every 0 epochs", "give 1 or more, or -1 for never"),
     (
         "weights",
-        r".*\.(engine|tflite|pb|mlpackage|mlmodel)|.*_(web|paddle|saved)_model/?",
-        "this format is not read yet",
+        r".*\.(pb|mlmodel)|.*_edgetpu\.tflite|.*_(web|paddle)_model/?",
+        "this format is not read",
         "give the .pt it was made from, or an .onnx",
     ),
     ("weights", "https?://.*", "nothing is downloaded by itself", "download it, and give the path of the file"),

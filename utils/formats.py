@@ -3,6 +3,7 @@
 A format that is written here has the module of its name in ``utils/export``, and ``utils/backends/NAME.py`` runs it.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ class Format:
     packages: tuple[str, ...] = ()  # that it needs besides those of requirements.txt, as pip and Python call them
     options: tuple[str, ...] = ()  # of export.py that it takes and some others do not
     option_packages: tuple[tuple[str, str], ...] = ()  # an option, and the package that it needs alone
+    system: str = ""  # as ``sys.platform`` calls the only one that runs it; it is written on all
     instead: str = ""  # what to do about a format that is not written here
 
     @property
@@ -28,7 +30,12 @@ class Format:
 
     @property
     def is_folder(self) -> bool:
-        return not self.suffix.startswith(".") and not self.suffix.endswith(".tflite")
+        return self.suffix == ".mlpackage" or "." not in self.suffix
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this system has what runs it, its packages aside."""
+        return self.system in ("", sys.platform)
 
     def missing(self) -> list[str]:
         """Return the packages that are not installed."""
@@ -61,19 +68,11 @@ FORMATS = (
         option_packages=(("int8", "nncf"),),
     ),
     Format("ncnn", "_ncnn_model", ("ncnn", "pnnx"), options=("half",)),
-    Format(
-        "engine",
-        ".engine",
-        instead="give --include onnx and, on the GPU's machine, trtexec --onnx=best.onnx --saveEngine=best.engine",
-    ),
-    Format(
-        "coreml",
-        ".mlpackage",
-        instead="give --include torchscript and, on a Mac, coremltools.convert of that file",
-    ),
-    Format("saved_model", "_saved_model", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx -o best_saved_model"),
-    Format("pb", ".pb", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx, which writes a SavedModel, the newer format"),
-    Format("tflite", ".tflite", instead=f"{ONNX_FIRST}: onnx2tf -i best.onnx, which writes .tflite files"),
+    Format("engine", ".engine", ("tensorrt",), options=("dynamic", "half", "opset", "workspace")),
+    Format("coreml", ".mlpackage", ("coremltools",), system="darwin"),
+    Format("saved_model", "_saved_model", ("tensorflow",)),
+    Format("pb", ".pb", instead="give --include saved_model, the newer format of TensorFlow"),
+    Format("tflite", ".tflite", ("litert_torch", "ai_edge_litert")),
     Format(
         "edgetpu",
         "_edgetpu.tflite",

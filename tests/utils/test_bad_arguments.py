@@ -74,7 +74,7 @@ def test_a_command_line_that_is_wrong_is_told_what_and_how_to_mend_it(command, w
         ("train --save-period 0", "--save-period 0: no epoch comes every 0 epochs", "give 1 or more, or -1"),
         ("train --freeze 0,1,2", "--freeze 0,1,2: no rows go by this name", "with spaces between them"),
         ("detect --update", "--update of YOLOv5's detect.py", "python -m utils.checkpoint convert"),
-        ("detect --weights x_web_model", "--weights x_web_model: this format is not read yet", ".onnx"),
+        ("detect --weights x_web_model", "--weights x_web_model: this format is not read", ".onnx"),
         ("val --weights https://a.org/x.pt", "--weights https://a.org/x.pt: nothing is downloaded", "download it"),
     ],
 )

@@ -36,6 +36,9 @@ class ExportConfig(Given):
         low=9,
         high=99,
     )
+    workspace: float | None = option(
+        None, help="for engine: GiB of GPU memory that TensorRT may use while it builds; without it 4", low=0.1
+    )
     simplify: bool = option(False, help="means nothing: the ONNX graph is always simplified")
     nms: bool = option(False, help="suppress inside the file: ONNX and OpenVINO", group=IN_FILE)
     conf_thres: float = option(0.25, help="with --nms: least confidence", group=IN_FILE, **SHARE)

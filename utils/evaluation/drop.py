@@ -12,7 +12,7 @@ from utils.checkpoint.facts import Backend
 from utils.configs.val import ValConfig
 from utils.data.loader import build_val_loader
 from utils.data.scan.class_selection import keep_classes
-from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan import scan_split
 from utils.data.scan.spec import DataSpec
 from utils.evaluation.evaluate import evaluate, val_nms
 from utils.evaluation.inputs import agreed_names, check_channels, chosen_classes, class_table_nms, kept_of_model
@@ -41,7 +41,7 @@ class DropMeter:
         self.classes = kept_of_model(model.names, data, selection)
         chosen = replace(data, names=selection.names) if selection else data
         self.names = agreed_names(chosen.names if self.classes is not None else model.names, chosen, self.single)
-        scan = scan_dataset(data.val, data.names, root=data.root, fence=data.fence, pixels=data.pixels)
+        scan = scan_split(data, data.val)
         scan = keep_classes(scan, selection, data.nc) if selection else scan
         self.scan = scan.take(spread(len(scan), IMAGES))
         self.known: dict[tuple, float] = {}

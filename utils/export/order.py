@@ -19,6 +19,7 @@ from utils.predictions import BN6, Layout
 log = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
+WORKSPACE = 4.0
 EXACT = Limits(box_px=1e-2, score=1e-3, iou=0.99)
 INT8 = Limits(box_px=math.inf, score=0.1, same=0.0, iou=0.5)  # what counts for integers is mAP
 HALF = Limits(box_px=4.0, score=2e-2, same=0.99, iou=0.45)  # float16 has 11 bits; the boxes are decoded in float32
@@ -37,6 +38,7 @@ class Order:
     opset: int | None = None
     data: str | None = None  # data set of the training
     nms: Suppression | None = None
+    workspace: float = WORKSPACE  # GiB of GPU memory that TensorRT may use while it builds
     device: torch.device = CPU  # where the files are compared with the model
 
     @property

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import tempfile
 import time
@@ -22,6 +23,10 @@ from utils.export.prove import prove
 from utils.formats import Format
 from utils.runs import atomic_write, write_text
 
+log = logging.getLogger(__name__)
+
+UNPROVEN = {"darwin": "CoreML runs on macOS only; export.py compares it there"}  # system of a format → why
+
 
 @dataclass(frozen=True)
 class Written:
@@ -32,14 +37,16 @@ class Written:
     about: str
     megabytes: float
     seconds: float
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Comparison, ...]  # none where this system cannot run it
     drop: MapDrop | None = None  # of a file in integers
     max_drop: float = 0.0
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        limits = self.limits()
         found = f"{self.path}: {self.about}, {self.megabytes:.1f} MB, {self.seconds:.1f} s"
+        if not self.comparisons:
+            return [found]
+        limits = self.limits()
         if self.drop:
             bounds = "without limits: what counts is mAP"
             cost = [f"{self.drop.line()}; drop {self.drop.drop:.4f}, limit {limits['max_drop']:g}"]
@@ -66,9 +73,7 @@ def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[
             about = module.write(order, temporary)
             layout = order.layout if "nms" in form.options else order.model.layout
             module.describe(temporary, facts_of(order, layout))
-            backend = open_file(temporary)
-            comparisons = tuple(check(found, form.name) for found in prove(backend, order, form.name))
-            drop = order.int8 and order.int8.check(order.int8.measure(backend, layout.is_suppressed and order.nms))
+            comparisons, drop = _compared(form, order, temporary, open_file)
             facts = facts_of(order, layout, comparisons, drop)
             module.describe(temporary, facts)
             megabytes = size_of(temporary) / 1e6
@@ -79,13 +84,33 @@ def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[
         raise ExportError(f"{path}: not written: {error}", error.fix or _fix(form, order)) from error
     spent, max_drop = time.perf_counter() - started, order.int8.max_drop if order.int8 else 0.0
     written = Written(form, path, about, megabytes, spent, comparisons, drop, max_drop)
+    if not comparisons:
+        log.warning("%s: NOT compared with PyTorch, because %s", path, UNPROVEN[form.system])
     write_text(path.with_name(f"{path.name}.json"), json.dumps(_report(written, facts), indent=2) + "\n")
     return written
+
+
+def _compared(
+    form: Format, order: Order, path: Path, open_file: Callable[[Path], Backend]
+) -> tuple[tuple[Comparison, ...], MapDrop | None]:
+    """Return how far the file is from PyTorch, nothing where this system cannot run it, and what integers cost.
+
+    Raises: RejectedError.
+    """
+    if not form.runs_here:
+        return (), None
+    backend = open_file(path)
+    comparisons = tuple(check(found, form.name) for found in prove(backend, order, form.name))
+    if not order.int8:
+        return comparisons, None
+    return comparisons, order.int8.check(order.int8.measure(backend, backend.layout.is_suppressed and order.nms))
 
 
 def _report(written: Written, facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts with what belongs to the report alone."""
     more = {"format": written.form.name, "file": written.path.name, "megabytes": round(written.megabytes, 3)}
+    if not written.comparisons:
+        return more | facts | {"not_compared": UNPROVEN[written.form.system]}
     return more | facts | {"limits": written.limits()}
 
 
@@ -97,7 +122,8 @@ def _fix(form: Format, order: Order) -> str:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files of a folder."""
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 @contextmanager
@@ -115,7 +141,9 @@ def staged(path: Path, form: Format) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.", suffix=form.suffix) as temporary:
         yield Path(temporary)
         path.mkdir(exist_ok=True)
-        for file in sorted(Path(temporary).iterdir()):
+        for file in sorted(file for file in Path(temporary).rglob("*") if file.is_file()):
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
-            file.replace(path / file.name)
+            target = path / file.relative_to(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)

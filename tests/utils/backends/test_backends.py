@@ -63,9 +63,10 @@ def test_a_file_for_one_size_refuses_another(folder):
 
 def test_an_unknown_suffix_is_answered_with_the_known_ones():
     known = [".pt", ".safetensors", ".torchscript", ".onnx", "_openvino_model", "_ncnn_model"]
+    known += [".engine", ".mlpackage", "_saved_model", ".tflite"]
     assert known_suffixes() == known
-    with pytest.raises(ConfigError, match=r"no backend runs \.tflite") as error:
-        load_backend("best.tflite")
+    with pytest.raises(ConfigError, match=r"no backend runs \.pb") as error:
+        load_backend("best.pb")
     assert error.value.fix == f"use {', '.join(known[:-1])} or {known[-1]}"
 
 

@@ -3,7 +3,9 @@
 import json
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import onnx
@@ -18,17 +20,25 @@ import export
 import val
 from models.detector import DetectionModel
 from utils.backends.choose import load_backend
+from utils.checkpoint.export_facts import read_metadata
 from utils.checkpoint.native import save_checkpoint
 from utils.command import run_command
 from utils.configs.export import ExportConfig
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, ConfigError
 from utils.export import torchscript
 from utils.export.deployed import deployable
 from utils.formats import FORMATS, format_of, named
 from utils.nms import non_max_suppression
+from utils.optional_import import import_beside_torch
 from utils.predictions import BN6, Predictions
 
-WRITTEN = [form for form in FORMATS if form.is_written]
+ELSEWHERE = ("engine", "coreml")  # run on a GPU or a Mac only; tested with stand-ins
+OPTIONAL = ("tflite", "saved_model")  # tested where their packages are
+WRITTEN = [
+    form
+    for form in FORMATS
+    if form.is_written and form.name not in ELSEWHERE and not (form.name in OPTIONAL and form.missing())
+]
 FILES = [f"tiny{form.suffix}" for form in WRITTEN]
 DYNAMIC = [f"tiny{form.suffix}" for form in WRITTEN if "dynamic" in form.options]
 KINDS = [("dynamic", file) for file in DYNAMIC] + [("fixed", file) for file in FILES]
@@ -61,7 +71,7 @@ def test_a_format_is_written_here_or_says_in_one_sentence_what_to_do():
     for form in FORMATS:
         refusal = form.refusal()
         if form.is_written:
-            assert refusal is None or refusal[1] == f"pip install {' '.join(form.packages)}"
+            assert refusal is None or refusal[1] == f"pip install {' '.join(form.missing())}"
         else:
             what, fix = refusal
             assert what == f"--include {form.name}: this format is not written here"
@@ -189,13 +199,13 @@ def test_detect_runs_a_file_for_one_size(folders, project):
 def test_one_failure_does_not_stop_the_others_and_shows_in_the_exit_code(project, monkeypatch, capsys, caplog):
     caplog.set_level("INFO")
 
-    code = main(export, ExportConfig, monkeypatch, "--weights", "tiny.pt", "--include", "tflite", "onnx", "--imgsz", 64)
+    code = main(export, ExportConfig, monkeypatch, "--weights", "tiny.pt", "--include", "pb", "onnx", "--imgsz", 64)
 
     assert code == 2
     assert (project / "tiny.onnx").is_file()
-    assert "tflite  --include tflite: this format is not written here; give --include onnx" in caplog.text
+    assert "pb  --include pb: this format is not written here; give --include saved_model" in caplog.text
     assert "onnx       0.0 MB  tiny.onnx" in caplog.text
-    assert "error: --include tflite: this format" in capsys.readouterr().err
+    assert "error: --include pb: this format" in capsys.readouterr().err
 
 
 def test_a_file_that_differs_is_not_written_and_the_old_one_stays(project, monkeypatch, capsys):
@@ -229,10 +239,11 @@ def test_a_file_that_its_own_reader_refuses_is_not_written(project, monkeypatch,
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (["--include", "engine"], "--include engine: this format is not written here"),
+        (["--include", "tfjs"], "--include tfjs: this format is not written here"),
         (["--include", "torchscript", "--nms"], "--include torchscript: has no --nms"),
         (["--include", "ncnn", "--dynamic"], "--include ncnn: has no --dynamic"),
-        (["--include", "engine", "pb"], "2 formats are not written: --include engine"),
+        (["--include", "tfjs", "pb"], "2 formats are not written: --include tfjs"),
+        (["--include", "onnx", "--workspace", "2"], "--include onnx: has no --workspace"),
         (["--include", "torchscript", "--half"], "float16 in TorchScript is for GPUs"),
         (["--include", "onnx", "--nms", "--opset", "12"], "suppression needs opset 13 or newer, not 12"),
         (["--include", "onxx"], "--include"),
@@ -353,7 +364,7 @@ def test_a_missing_file_and_one_of_noise_are_refused(tmp_path, suffix):
         load_backend(tmp_path / f"x{suffix}")
     for end in ("xml", "param", "bin"):
         (tmp_path / f"x{suffix}" / f"x.{end}").write_bytes(b"\xff" * 100)
-    with pytest.raises(CheckpointError, match=r"x\.yaml"):
+    with pytest.raises(CheckpointError, match=r"x\.yaml|holds 0 \.yaml"):
         load_backend(tmp_path / f"x{suffix}")
     (tmp_path / f"x{suffix}" / "x.yaml").write_text("stride: 32\nnames: {0: a}\nimgsz: 64\n")
     with pytest.raises(CheckpointError, match=r"refuses it|cannot read it"):
@@ -365,6 +376,117 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch):
 
     assert named("ncnn").refusal() == ("--include ncnn: needs ncnn and pnnx", "pip install ncnn pnnx")
     assert named("onnx").refusal() is None
+
+
+def test_what_this_system_cannot_run_is_written_with_a_warning(project, monkeypatch, caplog):
+    def write(order, path):
+        (path / "Data/weights").mkdir(parents=True)
+        (path / "Data/weights/weight.bin").write_bytes(b"12345678" * 10**5)
+        return "written by a stand-in"
+
+    module = SimpleNamespace(write=write, describe=lambda path, facts: (path / "facts.json").write_text(str(facts)))
+    monkeypatch.setitem(sys.modules, "utils.export.coreml", module)
+    monkeypatch.setattr("utils.formats.find_spec", lambda name: name)
+    monkeypatch.setattr(type(FORMATS[0]), "runs_here", property(lambda form: form.name != "coreml"))
+    caplog.set_level("INFO")
+
+    files = export.run(weights="tiny.pt", include=("coreml", "torchscript"), imgsz=(64,))
+
+    assert [file.name for file in files] == ["tiny.mlpackage", "tiny.torchscript"]
+    assert (files[0] / "Data/weights/weight.bin").stat().st_size == 800_000
+    assert "'verification': []" in (files[0] / "facts.json").read_text()
+    report = json.loads((project / "tiny.mlpackage.json").read_text())
+    assert (report["verification"], report["megabytes"] > 0.8) == ([], True)
+    assert report["not_compared"] == "CoreML runs on macOS only; export.py compares it there"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"tiny.mlpackage: NOT compared with PyTorch, because {report['not_compared']}" in warnings
+    assert "MB  tiny.mlpackage, not compared" in caplog.text
+    assert "--weights tiny.torchscript" in caplog.text
+    assert "--weights tiny.mlpackage" not in caplog.text
+
+
+def test_coreml_runs_on_macos_only(tmp_path):
+    (tmp_path / "x.mlpackage").mkdir()
+    if sys.platform != "darwin":
+        with pytest.raises(ConfigError, match="CoreML runs on macOS only"):
+            load_backend(tmp_path / "x.mlpackage")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        load_backend(tmp_path / "y.mlpackage")
+
+
+def test_a_coreml_package_is_asked_by_the_names_and_sizes_that_it_declares(tmp_path, monkeypatch):
+    facts = {"stride": "16", "names": '["a", "b", "c"]', "imgsz": "[32, 64]", "layout": "BN5C"}
+    images = SimpleNamespace(name="images", type=SimpleNamespace(multiArrayType=SimpleNamespace(shape=[1, 3, 32, 64])))
+    description = SimpleNamespace(
+        metadata=SimpleNamespace(userDefined=facts), input=[images], output=[SimpleNamespace(name="output0")]
+    )
+
+    class Model:
+        def __init__(self, path, compute_units):
+            assert (path, compute_units) == (str(tmp_path / "x.mlpackage"), "cpu")
+
+        def get_spec(self):
+            return SimpleNamespace(description=description)
+
+        def predict(self, feeds):
+            return {"output0": np.full((1, 24, 8), feeds["images"].mean(), np.float32)}
+
+    tools = ModuleType("coremltools")
+    tools.models, tools.ComputeUnit = SimpleNamespace(MLModel=Model), SimpleNamespace(CPU_ONLY="cpu")
+    monkeypatch.setitem(sys.modules, "coremltools", tools)
+    monkeypatch.setattr("utils.backends.coreml.sys", SimpleNamespace(platform="darwin"))
+    (tmp_path / "x.mlpackage").mkdir()
+
+    backend = load_backend(tmp_path / "x.mlpackage")
+
+    assert (backend.fixed_size, backend.channels, backend.names[2]) == ((32, 64), 3, "c")
+    found = backend(torch.cat((torch.zeros(1, 3, 32, 64), torch.ones(1, 3, 32, 64)))).output
+    assert found[:, 0, 0].tolist() == [0, 1]
+    images.type.multiArrayType.shape = [1, 64, 32, 3]
+    with pytest.raises(CheckpointError, match="instead of images"):
+        load_backend(tmp_path / "x.mlpackage")
+
+
+def package(name):
+    if find_spec(name) is None:
+        pytest.skip(f"needs {name}")
+    return import_beside_torch(name, Path("x"))
+
+
+@pytest.mark.slow
+def test_a_coreml_package_holds_the_facts(project, caplog):
+    tools = package("coremltools")
+
+    (file,) = export.run(weights="tiny.pt", include=("coreml",), imgsz=(64, 96))
+
+    spec = tools.models.utils.load_spec(str(file))
+    facts = read_metadata(dict(spec.description.metadata.userDefined), file)
+    assert (facts.stride, facts.names[1], facts.trained.imgsz) == (16, "class 1", (64, 96))
+    assert list(spec.description.input[0].type.multiArrayType.shape) == [1, 3, 64, 96]
+    assert [output.name for output in spec.description.output] == ["output0"]
+
+
+def test_a_saved_model_that_would_write_a_file_is_refused(tmp_path):
+    tf = package("tensorflow")
+    folder = tmp_path / "x_saved_model"
+
+    @tf.function
+    def inner(images):
+        with tf.control_dependencies([tf.io.write_file(str(tmp_path / "harm"), "x")]):
+            return tf.identity(images)
+
+    module = tf.Module()
+    module.detect = tf.function(
+        lambda images: {"output0": inner(images)},
+        input_signature=[tf.TensorSpec((1, 3, 32, 32), tf.float32, name="images")],
+    )
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.detect})
+    (folder / "x.yaml").write_text("stride: 32\nnames: {0: a}\nimgsz: 32\n")
+
+    with pytest.raises(CheckpointError, match="an operation of TensorFlow that is not run here: WriteFile"):
+        load_backend(folder)
+
+    assert not (tmp_path / "harm").exists()
 
 
 FAMILIES = ["yolov5n", "yolov5n-emo", "yolov5n-repvit", "yolov5n-fasternet", "yolov5n-repvgg", "yolov8n"]
