@@ -36,6 +36,8 @@ ONLY = {  # file, flag → the commands that call what raises there, where the f
     ("utils/checkpoint/convert.py", "--out"): "utils/checkpoint/__main__",
     ("utils/checkpoint/official_writer.py", "--half"): "utils/checkpoint/__main__",
     ("utils/checkpoint/official_writer.py", "--to"): "utils/checkpoint/__main__",
+    ("export.py", "--int8"): "export",  # benchmark.py calls build_order alone
+    ("utils/export/engine.py", "--include"): "export",
     ("utils/export/int8.py", "--half"): "export",
     ("utils/export/int8.py", "--int8"): "export",
     ("utils/export/int8.py", "--max-drop"): "export",

@@ -33,7 +33,7 @@ def write(order: Order, path: Path) -> str:
     builder = tensorrt.Builder(logger)
     network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = tensorrt.OnnxParser(network, logger)
-    if not parser.parse(order.graph(order.half).SerializeToString()):
+    if not parser.parse(order.final_graph().SerializeToString()):
         errors = "; ".join(str(parser.get_error(index)) for index in range(parser.num_errors))
         raise RejectedError(f"TensorRT cannot read the ONNX graph: {one_line(errors, 300)}")
     config = builder.create_builder_config()

@@ -18,7 +18,7 @@ from utils.yaml_file import write_yaml
 
 def write(order: Order, path: Path) -> str:
     """Write the folder; return what is to be said of it. Raises: RejectedError, ConfigError."""
-    graph = order.graph().graph
+    graph = order.final_graph().graph
     with quiet_converter():
         tf = import_beside_torch("tensorflow", path)
     module = tf.Module()

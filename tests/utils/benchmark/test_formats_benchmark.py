@@ -64,7 +64,7 @@ def measured(calls):
 
 def test_formats_are_measured_from_size_to_accuracy_and_once_only(config, caplog):
     caplog.set_level("INFO")
-    cfg = config(formats=("torchscript", "engine"))
+    cfg = config(formats=("torchscript", "pb"))
 
     benchmark.main(cfg)
 
@@ -72,12 +72,12 @@ def test_formats_are_measured_from_size_to_accuracy_and_once_only(config, caplog
     assert {path.name for path in Path("mine").iterdir()} == {"tiny.pt"}
     assert {path.name for path in (folder / "files").iterdir()} == {"tiny.torchscript", "tiny.torchscript.json"}
     with (folder / "formats.csv").open() as file:
-        pytorch, torchscript, engine = csv.DictReader(file)
+        pytorch, torchscript, refused = csv.DictReader(file)
     assert not [key for key, value in torchscript.items() if value == "" and key != "remark"]
     assert [row["map"] for row in (pytorch, torchscript)] == [pytorch["map"]] * 2
     assert (float(torchscript["box_px"]), pytorch["box_px"]) == (pytest.approx(0, abs=1e-2), "")
     assert [row["batch"] for row in (pytorch, torchscript)] == ["2", "2"]
-    assert (engine["remark"], engine["map"]) == ("this format is not written here", "")
+    assert (refused["remark"], refused["map"]) == ("this format is not written here", "")
     assert (folder / "formats.png").is_file()
     assert "| torchscript |" in caplog.text
     assert "on squares of 64" in caplog.text
