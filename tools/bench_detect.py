@@ -15,15 +15,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import psutil
-import torch
 
-from models.detector import DetectionModel
-from utils.backends.pt import PyTorchBackend
-from utils.checkpoint.facts import TrainingFacts
-from utils.configs.detect import DetectConfig
-from utils.data.open_source import open_source
-from utils.detection.predict import build_predictor
-from utils.detection.run import detect_all
+from utils.command import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()  # as the command does, before PyTorch is imported
+
+import torch  # noqa: E402
+
+from models.detector import DetectionModel  # noqa: E402
+from utils.backends.pt import PyTorchBackend  # noqa: E402
+from utils.checkpoint.facts import TrainingFacts  # noqa: E402
+from utils.configs.detect import DetectConfig  # noqa: E402
+from utils.data.image.read import read_image  # noqa: E402
+from utils.data.open_source import open_source  # noqa: E402
+from utils.detection.predict import build_predictor  # noqa: E402
+from utils.detection.run import detect_all  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +42,16 @@ def main() -> None:
     parser.add_argument("--cfg", default="models/yolov5n.yaml")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--imgsz", type=int, default=640)
+    parser.add_argument("--candidates", type=int, default=300, help="boxes over the threshold, of which ten are kept")
     args = parser.parse_args()
     backend = make_backend(args.cfg)
-    cfg = DetectConfig(imgsz=(args.imgsz,), conf_thres=0.25, max_det=10, save_txt=True)
     with tempfile.TemporaryDirectory() as folder:
         pictures = make_pictures(Path(folder, "pictures"), args.images)
+        threshold = threshold_for(backend, pictures[0], args.imgsz, args.candidates)
+        cfg = DetectConfig(imgsz=(args.imgsz,), conf_thres=threshold, max_det=10, save_txt=True)
         times, growth = measure(backend, cfg, pictures, Path(folder, "run"))
-    log.info("%s, %d images of 640×480, load %.1f", args.cfg, args.images, os.getloadavg()[0])
+    about = args.cfg, args.images, args.candidates, os.getloadavg()[0]
+    log.info("%s, %d images of 640×480, %d candidates each, load %.1f", *about)
     for what, (model_ms, detect_ms) in zip(("", " of all cores together"), times.tolist(), strict=True):
         ratio = model_ms / detect_ms
         log.info("model alone %.2f ms, detect %.2f ms per image%s: ratio %.3f", model_ms, detect_ms, what, ratio)
@@ -55,6 +64,15 @@ def make_backend(cfg: str) -> PyTorchBackend:
     for layer in model.head.m:
         layer.bias.data.view(model.head.na, -1)[:, 4:] = 2.0
     return PyTorchBackend(model.eval(), TrainingFacts(None, None), torch.device("cpu"))
+
+
+def threshold_for(backend: PyTorchBackend, picture: Path, imgsz: int, candidates: int) -> float:
+    """Return the confidence that so many boxes of a picture reach."""
+    height = imgsz * 3 // 4
+    image = torch.from_numpy(cv2.resize(read_image(picture), (imgsz, height)))
+    output = backend(image.permute(2, 0, 1)[None].float() / 255).output[0]  # (N, 5 + nc)
+    scores = output[:, 4] * output[:, 5:].amax(dim=1)
+    return float(scores.topk(candidates).values[-1])
 
 
 def make_pictures(folder: Path, count: int) -> list[Path]:

@@ -17,15 +17,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from utils.command import let_waiting_threads_sleep
 
-import val
-from models.detector import DetectionModel
-from utils.checkpoint.native import save_checkpoint
-from utils.configs.val import ValConfig
-from utils.device import to_float_images
-from utils.evaluation.inputs import build_loader
-from utils.evaluation.setup import Setup, open_model
+let_waiting_threads_sleep()  # as the command does, before PyTorch is imported
+
+import torch  # noqa: E402
+
+import val  # noqa: E402
+from models.detector import DetectionModel  # noqa: E402
+from utils.checkpoint.native import save_checkpoint  # noqa: E402
+from utils.configs.val import ValConfig  # noqa: E402
+from utils.device import to_float_images  # noqa: E402
+from utils.evaluation.inputs import build_loader  # noqa: E402
+from utils.evaluation.setup import Setup, open_model  # noqa: E402
 
 log = logging.getLogger(__name__)
 

@@ -28,12 +28,12 @@ def run_command(
     A command that ``goes_on`` is not ended by a standard output that cannot be written, see ``utils.terminal``. One
     that ``is_shared`` may be started by ``torchrun`` in several processes, of which the first speaks.
     """
-    _let_waiting_threads_sleep()
+    let_waiting_threads_sleep()
     with console(goes_on, quiet=rank() > 0), _ended_by_sigterm():
         sys.exit(_exit_code(main, config_class, is_shared))
 
 
-def _let_waiting_threads_sleep() -> None:
+def let_waiting_threads_sleep() -> None:
     """Let PyTorch's threads sleep soon while they wait for each other; it reads this when it is imported.
 
     By default they spin for a long time, and on a machine with other work take the core from the thread that is waited
