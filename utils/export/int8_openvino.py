@@ -1,9 +1,7 @@
 """Compute a network of OpenVINO in 8-bit integers with NNCF, but for the decoding of boxes; see ``int8``."""
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator
 
 import openvino
 
@@ -11,6 +9,7 @@ from utils.errors import UserError
 from utils.export.calibrate import CalibrationImages
 from utils.export.compare import RejectedError, reason
 from utils.export.trace import quiet_exporter
+from utils.quiet import quiet
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
@@ -18,7 +17,7 @@ CONVOLUTIONS = ("Convolution", "GroupConvolution")
 def in_int8(network: openvino.Model, images: CalibrationImages) -> openvino.Model:
     """Return the network with integers from its images to its last convolutions. Raises: RejectedError, DataError."""
     os.environ.setdefault("NNCF_CI", "1")  # it reports its use to its makers otherwise
-    with _quiet():
+    with quiet(logging.ERROR, "torch.utils.cpp_extension"), quiet_exporter():  # NNCF loads it: about compilers
         import nncf  # here, because it is optional, and slow
         import rich
 
@@ -45,16 +44,3 @@ def _decoding(network: openvino.Model) -> list[str]:
         else:
             names.append(name)
     return names
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what PyTorch, which NNCF loads, says about compilers."""
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with quiet_exporter():
-            yield
-    finally:
-        logger.setLevel(level)

@@ -11,6 +11,7 @@ from torch import nn
 from utils.export.compare import RejectedError, reason
 from utils.export.deployed import Deployed
 from utils.export.trace import quiet_exporter
+from utils.quiet import quiet
 
 
 def static_program(model: Deployed, shape: tuple[int, ...]) -> nn.Module:
@@ -42,14 +43,10 @@ def _multiply_squares(module: torch.fx.GraphModule) -> None:
 @contextlib.contextmanager
 def quiet_converter() -> Iterator[None]:
     """Hold back what a converter says of its own steps, by print, progress bars, and up to warnings in the log."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.ExitStack() as stack:
-            nothing = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            stack.enter_context(contextlib.redirect_stdout(nothing))
-            stack.enter_context(contextlib.redirect_stderr(nothing))
-            stack.enter_context(quiet_exporter())
-            yield
-    finally:
-        logging.disable(before)
+    with contextlib.ExitStack() as stack:
+        nothing = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nothing))
+        stack.enter_context(contextlib.redirect_stderr(nothing))
+        stack.enter_context(quiet(logging.ERROR))
+        stack.enter_context(quiet_exporter())
+        yield
