@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from utils.command import run_command
+from utils.command import keep_freed_memory, run_command
 from utils.config import make_config
 from utils.configs.detect import DetectConfig
 from utils.detection.classes import parse_thresholds
@@ -49,4 +49,5 @@ def run(**options: Any) -> Path:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     run_command(main, DetectConfig)
