@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.command import run_command
+from utils.command import keep_freed_memory, run_command
 from utils.config import make_config
 from utils.configs.val import SWEEPS, ValConfig
 from utils.errors import ConfigError
@@ -78,4 +78,5 @@ def run(**options: Any) -> tuple[tuple[float, ...], "np.ndarray", tuple[float, f
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     run_command(main, ValConfig)
