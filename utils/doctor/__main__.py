@@ -39,11 +39,10 @@ def main(cfg: DoctorConfig) -> None:
     device = select_device(cfg.device)
     spec = load_data_spec(cfg.data)
     backend = load_backend(cfg.model, device, cfg.backbone) if cfg.model else None
-    if backend:
-        check_classes(backend, spec.names, cfg.model)
+    classes = check_classes(backend, spec.names, cfg.model) if backend else None
     facts = gather_facts(spec, cfg.imgsz)
     facts = replace(facts, anchors=model_anchors(backend) if backend else default_anchors())
-    facts = with_detections(facts, backend, device) if backend else facts
+    facts = with_detections(facts, backend, device, classes) if backend else facts
 
     findings = examine(facts)
     run_dir = _folder(cfg.out)

@@ -8,6 +8,7 @@ import torch
 
 from utils.checkpoint.facts import Backend
 from utils.data.image.read import read_image
+from utils.data.scan.class_selection import reordered
 from utils.detection.predict import Predictor
 from utils.doctor.facts import Facts, Picture
 from utils.errors import ConfigError
@@ -19,27 +20,38 @@ from utils.yaml_file import read_yaml
 
 LOWEST = 0.05  # confidence of a detection that speaks for a label
 DEFAULT_ANCHORS = "models/yolov5s.yaml"
-NOTHING = np.zeros((0, 6))
 
 
-def check_classes(backend: Backend, names: dict[int, str], weights: str) -> None:
-    """Raises: ConfigError where the model knows other classes than the data set."""
+def check_classes(backend: Backend, names: dict[int, str], weights: str) -> np.ndarray:
+    """Return the class of the data set (nc,) that each of the model's is.
+
+    Raises: ConfigError where the model knows other classes than the data set.
+    """
     if len(backend.names) != len(names):
         what = f"{weights} finds {len(backend.names)} classes, the data set has {len(names)}"
         raise ConfigError(what, "give a --model that was trained on these classes")
+    table = reordered(backend.names, names)
+    return np.arange(len(names)) if table is None else table
 
 
-def with_detections(facts: Facts, backend: Backend, device: torch.device) -> Facts:
-    """Return the facts with what the model finds; pictures that cannot be decoded have no detections."""
+def with_detections(facts: Facts, backend: Backend, device: torch.device, classes: np.ndarray) -> Facts:
+    """Return the facts with what the model finds; pictures that cannot be decoded have no detections.
+
+    ``classes`` (nc,) are what those of the model are in the data set.
+    """
     nms = partial(non_max_suppression, conf_thres=LOWEST)
     predict = Predictor(backend, device, imgsz=backend.fixed_size or (facts.imgsz,), nms=nms)
     with progress_bar(facts.pictures, f"{'detections':>22}", stays=False) as pictures:
-        return replace(facts, detections=[_detect(predict, picture, facts.spec.pixels) for picture in pictures])
+        found = [_detect(predict, picture, facts.spec.pixels) for picture in pictures]
+    for rows in found:
+        rows[:, 5] = classes[rows[:, 5].astype(int)]
+    return replace(facts, detections=found)
 
 
 def _detect(predict: Predictor, picture: Picture, pixels: PixelFormat) -> np.ndarray:
+    """Return the detections (D, 6) of a picture in shares of it."""
     if picture.pixels is None:
-        return NOTHING
+        return np.zeros((0, 6))
     found = predict(read_image(picture.path, pixels))
     height, width = found.shape
     return found.boxes.numpy().astype(np.float64) / (width, height, width, height, 1, 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from utils.checkpoint.facts import Backend, TrainingFacts
 from utils.configs.val import SWEEPS, ValConfig
 from utils.data.loader import BatchLoader, build_val_loader
-from utils.data.scan.class_selection import Selection, keep_classes, select_classes
+from utils.data.scan.class_selection import Selection, keep_classes, reordered, select_classes
 from utils.data.scan.scan import scan_split
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError
@@ -60,7 +60,7 @@ def chosen_classes(
     """
     if cfg.classes:
         return select_classes(cfg.classes, data.names)
-    if not trained.classes or len(model) == data.nc:
+    if not trained.classes or list(model.values()) == list(data.names.values()):
         return None
     try:
         selection = select_classes(trained.classes, data.names)
@@ -71,10 +71,17 @@ def chosen_classes(
 
 
 def kept_of_model(model: Mapping[int, str], data: DataSpec, selection: Selection | None) -> np.ndarray | None:
-    """Return the class, or -1, that each class (nc,) of a model counts as where it has all classes of the data."""
-    if selection is None or list(model.values()) == list(selection.names.values()) or len(model) != data.nc:
+    """Return the class, or -1, that each class (nc,) of a model counts as; None where each counts as itself.
+
+    That is so where the model has all classes of the data and a selection keeps some, or has them in another order.
+    """
+    kept = selection.names if selection else data.names
+    if (table := reordered(model, kept)) is not None:
+        return table
+    if selection is None or list(model.values()) == list(kept.values()) or len(model) != data.nc:
         return None
-    return selection.table(data.nc)
+    own = reordered(model, data.names)
+    return selection.table(data.nc) if own is None else selection.table(data.nc)[own]
 
 
 def split_of(cfg: ValConfig) -> str:

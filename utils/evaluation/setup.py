@@ -34,7 +34,7 @@ WARM_UP = 2  # forward passes before times count
 class Setup:
     """A model and the data that it is measured on; ``cfg`` is that of this model alone, with every default filled in.
 
-    ``classes`` are what those of the model count as, where it has more than the data (see ``build_nms``).
+    ``classes`` are what those of the model count as, where it has more than the data, or another order (``build_nms``).
     """
 
     cfg: ValConfig

@@ -16,7 +16,7 @@ from utils.configs.doctor import DoctorConfig
 from utils.data.scan.spec import load_data_spec
 from utils.doctor.__main__ import main
 from utils.doctor.checks import CHECKS
-from utils.doctor.detections import default_anchors, with_detections
+from utils.doctor.detections import check_classes, default_anchors, with_detections
 from utils.doctor.examine import examine, told
 from utils.doctor.facts import ERROR, NOTE, WARNING
 from utils.doctor.gather import gather_facts
@@ -172,6 +172,22 @@ class Knowing:
         return Predictions(output, BN5C)
 
 
+def judged(data, model):
+    spec = load_data_spec(data.yaml)
+    classes = check_classes(model, spec.names, "best.pt")
+    return with_detections(gather_facts(spec, 320), model, torch.device("cpu"), classes)
+
+
+def test_a_model_of_the_same_classes_in_another_order_is_asked_by_name(tmp_path):
+    data = Planted(tmp_path, {"train": 12, "val": 2})
+    model = Knowing(data)
+    model.names = dict(enumerate(reversed(load_data_spec(data.yaml).names.values())))
+    for rows in model.truth:
+        rows[:, 0] = 5 - rows[:, 0]
+
+    assert not places(*(facts := judged(data, model), examine(facts)), "other-class")
+
+
 def test_a_model_that_knows_better_names_the_labels_that_are_wrong(tmp_path):
     data = Planted(tmp_path, {"train": 12, "val": 2})
     names = [name for (split, name), rows in data.rows.items() if split == "train" and len(rows)][:3]
@@ -181,7 +197,7 @@ def test_a_model_that_knows_better_names_the_labels_that_are_wrong(tmp_path):
     data.write("train", names[1], changed)
     line = data.append("train", names[2], "3 0.03 0.03 0.05 0.05")
 
-    facts = with_detections(gather_facts(load_data_spec(data.yaml), 320), Knowing(data), torch.device("cpu"))
+    facts = judged(data, Knowing(data))
     findings = examine(facts)
 
     assert places(facts, findings, "missing-labels") == [f"labels/train/{names[0]}.txt"]
@@ -192,7 +208,7 @@ def test_a_model_that_knows_better_names_the_labels_that_are_wrong(tmp_path):
 def test_a_model_that_finds_nothing_is_no_judge(tmp_path):
     data = Planted(tmp_path, {"train": 12, "val": 2})
 
-    facts = with_detections(gather_facts(load_data_spec(data.yaml), 320), Knowing(data, skill=0), torch.device("cpu"))
+    facts = judged(data, Knowing(data, skill=0))
 
     assert [(f.check, f.severity, f.examples) for f in examine(facts) if f.count == len(facts.boxes)] == [
         ("doubtful-labels", NOTE, ())

@@ -1,5 +1,6 @@
 """What val.py and detect.py choose where the user says nothing, and what they refuse."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,14 @@ from utils.detection.predict import build_predictor
 from utils.errors import ConfigError
 from utils.evaluation import inputs as val_inputs
 from utils.evaluation.coco import COCO_IDS, CocoTruth
-from utils.evaluation.inputs import agreed_names, build_loader, build_observers, truth_for
+from utils.evaluation.inputs import (
+    agreed_names,
+    build_loader,
+    build_observers,
+    chosen_classes,
+    kept_of_model,
+    truth_for,
+)
 from utils.predictions import BN5C
 
 FACTS = TrainingFacts(imgsz=(256, 256))
@@ -101,6 +109,31 @@ def test_model_and_data_must_have_as_many_classes():
     assert agreed_names({0: "thing"}, DATA, single_cls=True) == {0: "item"}
     with pytest.raises(ConfigError, match=r"pets.yaml: 2 classes, but the model finds 1: thing"):
         agreed_names({0: "thing"}, DATA, single_cls=False)
+
+
+@pytest.mark.parametrize(
+    ("model", "trained", "wanted", "names", "classes"),
+    [
+        ("cat dog cow", "", "", "cat dog cow", None),
+        ("cow cat dog", "cow cat dog", "", "cow cat dog", None),  # as many as the data has, in the order of a training
+        ("cow cat dog", "2 0 1", "", "cow cat dog", None),
+        ("cow cat dog", "cow cat dog", "dog cat", "dog cat", [-1, 1, 0]),
+        ("cow cat dog", "", "", "cat dog cow", [2, 0, 1]),  # trained on other data, of the same names
+        ("cow cat dog", "", "x=cow,dog", "x", [0, -1, 0]),
+        ("cat dog cow", "", "cow cat", "cow cat", [1, -1, 0]),
+        ("dog cat", "dog cat", "cat dog", "cat dog", [1, 0]),
+        ("Katze Hund Kuh", "", "", "cat dog cow", None),
+    ],
+)
+def test_classes_of_a_model_are_those_of_the_data_by_name(model, trained, wanted, names, classes):
+    data = replace(DATA, names=dict(enumerate(("cat", "dog", "cow"))))
+    own = dict(enumerate(model.split()))
+
+    selection = chosen_classes(ValConfig(classes=wanted.split()), own, TrainingFacts(classes=trained.split()), data)
+    table = kept_of_model(own, data, selection)
+
+    assert list((selection or data).names.values()) == names.split()
+    assert (table if table is None else table.tolist()) == classes
 
 
 @pytest.mark.parametrize(("split", "root"), [("/d/coco/val2017.txt", Path("/d")), ("/d/images/val", None)])

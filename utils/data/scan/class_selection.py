@@ -56,6 +56,23 @@ def select_classes(wanted: Sequence[str], names: Mapping[int, str]) -> Selection
     return Selection(dict(enumerate(chosen)), list(chosen.values()))
 
 
+def reordered(model: Mapping[int, str], names: Mapping[int, str]) -> np.ndarray | None:
+    """Return the id among ``names`` (nc,) of each class of a model that has the same classes in another order.
+
+    None where the order is the same, or the names are others: then ids are all there is to go by.
+    """
+    ids = {name: index for index, name in names.items()}
+    same = list(model.values()) == list(names.values())
+    if same or len(ids) < len(names) or sorted(model.values()) != sorted(ids):
+        return None
+    log.warning(
+        "the model has the classes in another order, 0 is %s there and %s here: they are matched by name",
+        safe_text(model[0]),
+        safe_text(names[0]),
+    )
+    return np.array([ids[model[index]] for index in range(len(model))])
+
+
 def _find(text: str, names: Mapping[int, str]) -> int:
     text = text.strip()
     found = [index for index, name in names.items() if name == text]
