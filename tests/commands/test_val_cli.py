@@ -17,6 +17,7 @@ from utils.configs.val import ValConfig
 from utils.errors import ConfigError
 from utils.evaluation.sweep import STUDY_SIZES
 from utils.runs import ROOT
+from utils.terminal import LineFormatter
 from utils.yaml_file import read_yaml, write_yaml
 
 
@@ -153,6 +154,7 @@ def test_a_high_confidence_threshold_is_warned_of(weights, data, caplog):
 
     assert "--conf-thres 0.25 can leave out what the curves need" in caplog.text
     assert "by COCO's own rule" in caplog.text
+    assert r"\n" not in "".join(map(LineFormatter().format, caplog.records)), "lines of our own stay lines"
 
 
 def test_images_of_one_name_have_ids_and_label_files_of_their_own_whatever_the_batch(weights, data):

@@ -156,7 +156,7 @@ def report(summary: Summary, run_dir: Path, settings: Mapping[str, Any], every_c
     """Log a summary and write it into the folder of the run."""
     log.info("by COCO's own rule:")
     log.info(summary.coco_rows(every_class))
-    log.info("%s", WHY_TWO)
+    log.info(WHY_TWO)
     if summary.interval:
         limits = (*summary.interval.map50, *summary.interval.map)
         log.info(
