@@ -118,7 +118,7 @@ def test_model_and_data_must_have_as_many_classes():
         ("cow cat dog", "cow cat dog", "", "cow cat dog", None),  # as many as the data has, in the order of a training
         ("cow cat dog", "2 0 1", "", "cow cat dog", None),
         ("cow cat dog", "cow cat dog", "dog cat", "dog cat", [-1, 1, 0]),
-        ("cow cat dog", "", "", "cat dog cow", [2, 0, 1]),  # trained on other data, of the same names
+        ("Cow cat dog", "", "", "cat dog cow", [2, 0, 1]),  # trained on other data, of the same names
         ("cow cat dog", "", "x=cow,dog", "x", [0, -1, 0]),
         ("cat dog cow", "", "cow cat", "cow cat", [1, -1, 0]),
         ("dog cat", "dog cat", "cat dog", "cat dog", [1, 0]),

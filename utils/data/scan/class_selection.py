@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from utils.data.scan.class_matching import ClassMatcher
 from utils.data.scan.scan_result import ScanResult
 from utils.errors import ConfigError
 from utils.registry import suggest
@@ -61,16 +62,16 @@ def reordered(model: Mapping[int, str], names: Mapping[int, str]) -> np.ndarray 
 
     None where the order is the same, or the names are others: then ids are all there is to go by.
     """
-    ids = {name: index for index, name in names.items()}
-    same = list(model.values()) == list(names.values())
-    if same or len(ids) < len(names) or sorted(model.values()) != sorted(ids):
+    find, own = ClassMatcher(names).find, list(range(len(names)))
+    ids = [find(model[index]) for index in range(len(model))]
+    if ids == own or None in ids or sorted(ids) != own:
         return None
     log.warning(
         "the model has the classes in another order, 0 is %s there and %s here: they are matched by name",
         safe_text(model[0]),
         safe_text(names[0]),
     )
-    return np.array([ids[model[index]] for index in range(len(model))])
+    return np.array(ids)
 
 
 def _find(text: str, names: Mapping[int, str]) -> int:
