@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +21,13 @@ class LabelFolders(NamedTuple):
 
     unclaimed: list[str]  # that belong to no image of the scan
     links: list[int]  # indices of the images whose label file is a link
+    misnamed: list[str]  # that end in .TXT, and would be the label file of an image that has none
 
 
 def list_label_folders(label_files: Sequence[str]) -> LabelFolders:
     """Look through the folders of the label files, without opening any of these."""
     index = {file: number for number, file in enumerate(label_files)}
-    unclaimed, links = [], []
+    unclaimed, links, misnamed = [], [], []
     for folder in sorted({file.rpartition(os.sep)[0] for file in label_files}):
         try:
             entries = list(os.scandir(folder))
@@ -37,9 +38,24 @@ def list_label_folders(label_files: Sequence[str]) -> LabelFolders:
             if number is None:
                 if entry.name.endswith(".txt"):
                     unclaimed.append(entry.path)
+                elif entry.name.lower().endswith(".txt") and _stands_for(entry.path, index):
+                    misnamed.append(entry.path)
             elif entry.is_symlink():
                 links.append(number)
-    return LabelFolders(sorted(unclaimed), sorted(links))
+    return LabelFolders(sorted(unclaimed), sorted(links), sorted(misnamed))
+
+
+def _stands_for(path: str, index: Mapping[str, int]) -> bool:
+    """True for a file whose name differs from that of a label file, which does not exist, in upper case alone."""
+    label_file = path[: -len(".txt")] + ".txt"
+    return label_file in index and not os.path.exists(label_file)  # noqa: PTH110
+
+
+def check_suffixes(misnamed: Sequence[str]) -> None:
+    """Raises: DataError for label files that are not read, so that their images would teach that nothing is there."""
+    if misnamed:
+        what = f"{visible(misnamed[0])}: label files end in .txt, {len(misnamed)} of these in upper case"
+        raise DataError(what, "rename them, or their images would be backgrounds")
 
 
 def warn_of_orphans(images: Sequence[str], unclaimed: Sequence[str], suffixes: Collection[str]) -> None:

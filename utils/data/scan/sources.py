@@ -12,7 +12,7 @@ from utils.data.scan.class_matching import check_all_found
 from utils.data.scan.coco import CocoAnnotations
 from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.discovery import find_images, label_path
-from utils.data.scan.label_folders import check_links, list_label_folders, warn_of_orphans
+from utils.data.scan.label_folders import check_links, check_suffixes, list_label_folders, warn_of_orphans
 from utils.data.scan.voc import VocAnnotations
 from utils.data.scan.voc_files import check_xml_links, xml_files
 from utils.data.scan.yolo import YoloAnnotations
@@ -96,6 +96,7 @@ def _yolo(
     suffixes: Collection[str],
 ) -> YoloAnnotations:
     folders = list_label_folders(label_files)
+    check_suffixes(folders.misnamed)
     if fence is not None:
         check_links(images, label_files, folders.links, fence)
     warn_of_orphans(images, folders.unclaimed, suffixes)

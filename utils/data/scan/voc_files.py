@@ -15,26 +15,27 @@ from utils.text import visible
 
 def xml_files(images: Sequence[str]) -> dict[str, str]:
     """Return the XML file of each image that has one; no file is opened."""
-    listed: dict[str, list[tuple[str, set[str]]]] = {}  # folder of images → places with the stems that lie there
+    listed: dict[str, list[tuple[str, dict[str, str]]]] = {}  # folder of images → places with the files there
     for folder in {image.rpartition(os.sep)[0] for image in images}:
         parent = folder.rpartition(os.sep)[0]
         places = [folder, *(parent + os.sep + name for name in ANNOTATIONS)]
-        listed[folder] = [(place, stems) for place in places if (stems := _xml_stems(place))]
+        listed[folder] = [(place, files) for place in places if (files := _xml_names(place))]
     found: dict[str, str] = {}
     for image in images if any(listed.values()) else ():
         folder, _, name = image.rpartition(os.sep)
         stem = name.rpartition(".")[0]
-        place = next((place for place, stems in listed[folder] if stem in stems), None)
-        if place is not None:
-            found[image] = f"{place}{os.sep}{stem}.xml"
+        file = next((place + os.sep + files[stem] for place, files in listed[folder] if stem in files), None)
+        if file is not None:
+            found[image] = file
     return found
 
 
-def _xml_stems(folder: str) -> set[str]:
+def _xml_names(folder: str) -> dict[str, str]:
+    """Return the XML files in a folder by stem; of ``a.XML`` and ``a.xml`` the latter."""
     try:
-        return {name[:-4] for name in os.listdir(folder) if name.endswith(".xml")}  # noqa: PTH208 - names are enough
+        return {name[:-4]: name for name in sorted(os.listdir(folder)) if name[-4:].lower() == ".xml"}  # noqa: PTH208
     except OSError:
-        return set()
+        return {}
 
 
 def check_xml_links(files: Sequence[str], fence: Sequence[Path]) -> None:

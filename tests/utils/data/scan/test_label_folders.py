@@ -42,6 +42,17 @@ def test_labels_without_an_image_are_counted_and_the_first_is_named(add, caplog)
     assert f"2 label files have no image, the first is {add.root}/labels/train/b.txt" in caplog.text
 
 
+@pytest.mark.parametrize("suffix", [".TXT", ".Txt"])
+def test_a_label_file_in_upper_case_does_not_make_its_image_a_background(add, suffix):
+    add("a")
+    label = add.root / f"labels/b{suffix}"
+    add("b", label="").parent.parent.joinpath("labels", label.name).write_text(ROW)
+    (add.root / "labels/README.TXT").write_text("of no image")
+
+    with pytest.raises(DataError, match=rf"b{suffix}: label files end in .txt, 1 of these in upper case"):
+        scan_dataset([add.root / "images"], numbered_names(1))
+
+
 def test_labels_of_images_that_a_list_leaves_out_are_no_orphans(add, caplog):
     first, _ = add("a"), add("b")
     listed = add.root / "train.txt"

@@ -53,7 +53,7 @@ def test_a_list_of_ids_the_images_and_the_whole_are_read_alike(tmp_path, source,
 def test_files_may_lie_beside_the_images_and_some_images_have_none(tmp_path, caplog):
     caplog.set_level("INFO")
     draw(tmp_path / "photos")
-    (tmp_path / "photos/a.xml").write_text(voc_xml("a", [(0, 3, 4, 20, 30)]))
+    (tmp_path / "photos/a.XML").write_text(voc_xml("a", [(0, 3, 4, 20, 30)]))
 
     result = scan(tmp_path, "photos")
 
