@@ -78,6 +78,7 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys", "a data-set YAML has the keys path, train, val and names")
     _check_keys(file, data, required if _of_coco(data) else ("names", *required))
+    _check_no_poses(file, data)
     names = {} if data.get("names") is None else _names(file, data)
     values = {split: _values(file, data, split) for split in SPLITS}
     roots = _roots(file, data)
@@ -88,6 +89,7 @@ def load_data_spec(path: str | Path, required: Sequence[str] = ("train", "val"))
     if missing:
         raise _missing_error(file, data, roots, *missing[0])
     splits = {split: [_locate(root, value) for value in values[split]] for split in SPLITS}
+    _warn_of_two_places(file, root, values)
     if not names:
         names = names_of_coco([path for split in SPLITS for path in splits[split]])
     if not names:
@@ -151,6 +153,12 @@ def _of_coco(data: dict) -> bool:
     return data.get("names") is None and any(".json" in str(data.get(split)) for split in SPLITS)
 
 
+def _check_no_poses(file: Path, data: dict) -> None:
+    if data.get("kpt_shape") is not None:
+        what = f"{file}: kpt_shape: these are labels of poses, whose key points would be read as outlines"
+        raise ConfigError(what, "keep the first five columns of each row, and remove kpt_shape")
+
+
 def _names(file: Path, data: dict) -> dict[int, str]:
     names = read_class_names(data["names"], file)
     if "nc" in data and data["nc"] != len(names):
@@ -207,10 +215,23 @@ def _pixels(file: Path, data: dict) -> PixelFormat:
 
 def _locate(root: Path, value: str) -> Path:
     """Return where a split lies; exporters that write ``../train/images`` often mean ``train/images``."""
-    value = _at_home(value)
-    path = written_path(root, value)
-    inside = written_path(root, re.sub(r"^\.\.[/\\]", "", value))
+    path, inside = written_path(root, _at_home(value)), _inside(root, value)
     return inside if inside.exists() and not path.exists() else path
+
+
+def _inside(root: Path, value: str) -> Path:
+    """Return where a split lies if its first ``../`` is not meant."""
+    return written_path(root, re.sub(r"^\.\.[/\\]", "", _at_home(value)))
+
+
+def _warn_of_two_places(file: Path, root: Path, values: dict[str, list[str]]) -> None:
+    """Say where ``../train/images`` was found if ``train/images`` is there too, which exporters often mean."""
+    for split in SPLITS:
+        for value in values[split]:
+            path, inside = _locate(root, value), _inside(root, value)
+            if path != inside and inside.exists():
+                where = f"{visible(value)} is {visible(path)}, although there is {visible(inside)} too"
+                log.warning("%s: %s: %s", file, split, where)
 
 
 def _missing(root: Path, values: dict[str, list[str]], required: Sequence[str]) -> list[tuple[str, str]]:

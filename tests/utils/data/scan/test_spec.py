@@ -50,6 +50,24 @@ def test_path_is_the_root_of_the_splits_and_a_split_may_be_a_list(write):
     assert spec.val == [write.folder / "images/val"]
 
 
+def test_two_folders_that_an_exporter_can_mean_are_told(write, caplog):
+    """Roboflow's ``../train/images`` is that of another data set where this one was unpacked beside it."""
+    text = "train: ../train/images\nval: ../images/val\n" + NAMES
+    for folder in (write.folder.parent, write.folder):
+        (folder / "train/images").mkdir(parents=True)
+
+    spec = load_data_spec(write(text))
+
+    assert (spec.train, spec.val) == ([write.folder.parent / "train/images"], [write.folder / "images/val"])
+    told = f"train: ../train/images is {spec.train[0]}, although there is {write.folder / 'train/images'} too"
+    assert [record.message for record in caplog.records] == [f"{spec.file}: {told}"]
+
+
+def test_labels_of_poses_are_refused(write):
+    with pytest.raises(ConfigError, match="kpt_shape: these are labels of poses"):
+        load_data_spec(write(BASIC + "kpt_shape: [5, 2]\n"))
+
+
 def test_where_nothing_lies_beside_the_yaml_the_clone_is_the_root(write, tmp_path, monkeypatch):
     clone = tmp_path / "clone"
     (clone / "sets" / "train").mkdir(parents=True)
