@@ -20,7 +20,7 @@ from utils.search.outputs import BEST, draw_pictures, write_tables
 from utils.search.space import Range, Space, read_space
 from utils.search.study import agree, done, enqueue, finished, hidden, open_storage, open_study
 from utils.search.trials import search
-from utils.search.which import EVOLVE, KINDS, folder_of, go_on
+from utils.search.which import EVOLVE, KINDS, folder_of, go_on, train_with
 from utils.text import counted, one_line
 from utils.training.autobatch import with_batch_size
 from utils.training.inputs import read_inputs
@@ -154,4 +154,4 @@ def _log_result(study: optuna.Study, plan: Plan) -> None:
     if first is not None:
         log.info("with the values that it began with: %.5g", first.value)
     log.info("results in %s", plan.folder)
-    log.info("to train with the best: python train.py --hyp %s", plan.folder / BEST)
+    log.info("to train with the best: %s", train_with(plan.folder / BEST))

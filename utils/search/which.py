@@ -61,6 +61,12 @@ def go_on(folder: Path) -> str:
     return f"python train.py --resume {shlex.quote(str(folder))}"
 
 
+def train_with(hyp: Path) -> str:
+    """Return what is typed to train with the hyper-parameters that a search has found, and its other options."""
+    options = shlex.quote(str(hyp.with_name("opt.yaml")))
+    return f"python train.py --config {options} --hyp {shlex.quote(str(hyp))} --project runs/train"
+
+
 def _check(cfg: TrainConfig, kind: str) -> None:
     for name in ("print_config", "dry_run", "show_aug"):
         if getattr(cfg, name):

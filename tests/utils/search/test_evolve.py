@@ -2,6 +2,7 @@
 
 import csv
 import importlib.metadata
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,17 @@ def test_the_answer_is_the_best_epoch_and_the_best_trial_is_written(folder, fake
         ("0.7", "0.7"),
     ]
     assert read_yaml(run_dir / "hyp_evolve.yaml") == read_yaml(run_dir / "trials/001/hyp.yaml")
+
+
+def test_the_command_at_the_end_trains_with_all_that_was_searched_with(folder, fakes, caplog):
+    caplog.set_level("INFO")
+    run_dir = run("--evolve", "1", "--cos-lr", *ONE)
+
+    command = shlex.split(next(line for line in caplog.messages if "train with the best" in line).split(": ")[1])
+    cfg = parse_config(TrainConfig, command[2:], prog="t")
+    searched = fakes[0][0]
+    assert (cfg.data, cfg.cfg, cfg.imgsz, cfg.cos_lr) == (searched.data, searched.cfg, searched.imgsz, True)
+    assert (cfg.hyp, cfg.project, cfg.evolve) == (str(run_dir / "hyp_evolve.yaml"), "runs/train", None)
 
 
 def test_trainings_that_fail_are_noted_and_the_search_goes_on(folder, fakes):
