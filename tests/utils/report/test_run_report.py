@@ -16,15 +16,18 @@ from utils.config import parse_config
 from utils.configs.report import ReportConfig
 from utils.errors import ConfigError
 from utils.loggers.row import headings
+from utils.losses import LOSSES
 from utils.report.__main__ import main
 from utils.report.charts import Curve, chart
 from utils.report.folder import read_folder
 from utils.report.one import run_page
 from utils.report.origin import git_state
 from utils.report.record import RunRecord, read_record
+from utils.report.settings import changed, default_hyp
 from utils.report.several import comparison_page, comparison_text, names_of
 from utils.report.table import MAP, read_results
 from utils.runs import ROOT
+from utils.training.hyp import load_hyp
 from utils.yaml_file import write_yaml
 
 HEADINGS = headings(("box", "obj", "cls"))
@@ -166,6 +169,14 @@ def test_a_run_of_yolov5_is_read_with_its_own_options(tmp_path):
     assert re.search(r"entity\s+us\s+not set", found.text)
     assert not re.search(r"upload_dataset\s+False\s+not set", found.text)  # that it is off is no difference
     assert "python train.py --epochs 3 --data pets.yaml --quad" in found.text  # its opt.yaml is none of ours
+
+
+@pytest.mark.parametrize(("file", "head"), [("scratch-low", "Detect"), ("yolov8", "AnchorFreeDetect")])
+def test_defaults_of_keys_that_a_file_may_lack_are_no_differences(file, head):
+    hyp = load_hyp(ROOT / f"data/hyps/hyp.{file}.yaml", LOSSES.get(head))
+
+    assert hyp["nominal_batch"] == 64
+    assert changed(hyp, default_hyp(hyp)) == {}
 
 
 def test_an_interrupted_run_says_so(tmp_path):
