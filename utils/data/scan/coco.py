@@ -13,6 +13,7 @@ import numpy as np
 
 from utils.data.scan.annotations import Outcome
 from utils.data.scan.class_matching import ClassMatcher, mapping_text
+from utils.data.scan.coco_boxes import misreading
 from utils.data.scan.coco_file import CocoIndex, CocoLabels, open_coco, read_coco
 from utils.data.scan.coco_images import coco_images
 from utils.data.scan.label_file import NO_POLYGON, REPEATED, ROUNDED, RowProblem
@@ -74,6 +75,8 @@ class CocoReader:
         for start in range(0, len(told), AT_ONCE):
             part = told[start : start + AT_ONCE]
             self._convert(part, shapes[part])
+        if wrong := misreading(self.boxes, shapes):
+            self.bad = dict.fromkeys(range(len(self.boxes)), wrong) | self.bad
         astray = self.order[: self.starts[0]].tolist()
         self.problems = [self._problem(number, "its image_id is not among the images") for number in astray]
 

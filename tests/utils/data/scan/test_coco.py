@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.annotation_case import OBJECTS, SHAPES, coco_content, write_coco, write_yolo
+from utils.data.scan.coco_boxes import CORNERS, misreading
 from utils.data.scan.coco_file import read_coco
 from utils.data.scan.scan import scan_dataset
 from utils.data.scan.spec import load_data_spec
@@ -36,6 +37,35 @@ def annotation(content, number=0):
 
 def stems(result):
     return [path.rpartition("/")[2].partition(".")[0] for path in result.image_paths]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda x, y, w, h: [x / 100, y / 100, w / 100, h / 100], "its bbox is in shares of the image"),
+        (lambda x, y, w, h: [x, y, x + w, y + h], r"its bbox looks like \[x1, y1, x2, y2\]"),
+    ],
+)
+def test_boxes_of_another_meaning_are_refused(scanned, change, what):
+    def misread(content):
+        rows = content["annotations"]
+        rows += [row | {"id": row["id"] + 1, "bbox": [side + 0.1 for side in row["bbox"]]} for row in rows]
+        for row in rows:
+            row["bbox"] = change(*row["bbox"])
+
+    with pytest.raises(DataError, match=f"annotation id 2: {what}"):
+        scanned(misread)
+
+
+def test_large_objects_at_the_edge_are_boxes_as_they_are_written():
+    shapes = np.full((20, 2), 100)
+    boxes = np.tile([2.0, 3, 97, 96], (20, 1))
+    assert misreading(boxes, shapes) == ""
+    boxes[0] = [40, 30, 80, 90]  # a slip
+    assert misreading(boxes, shapes) == ""
+    boxes[:8] = [40, 30, 80, 90]
+    assert misreading(boxes, shapes) == CORNERS
+    assert misreading(boxes, np.zeros((20, 2), int)) == ""
 
 
 def test_boxes_are_those_of_the_file_in_fractions_of_the_image(scanned):
