@@ -76,7 +76,8 @@ class Facts:
     classes: np.ndarray  # (T,) int
     owners: np.ndarray  # (T,) index of the picture, ascending
     lines: np.ndarray  # (T,) of the label file, counted from 1
-    problems: list[Problem] = field(default_factory=list)  # unusable images and bad rows
+    problems: list[Problem] = field(default_factory=list)  # unusable images
+    bad_rows: list[Problem] = field(default_factory=list)  # rows and objects that are left out, their images are not
     bad_classes: list[Problem] = field(default_factory=list)
     class_fix: str = ""  # what to do about these
     repairs: list[Problem] = field(default_factory=list)  # rows that training clips or leaves out

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +49,10 @@ def gather_facts(spec: DataSpec, imgsz: int) -> Facts:
     """Return what the files of all splits say, each picture decoded once. The data set is only read."""
     splits = {split: _list_split(spec, split) for split in SPLITS if getattr(spec, split)}
     items: dict[tuple[str, str], tuple[Reader, int]] = {}
+    astray: list[Problem] = []
     for split in splits.values():
         readers = [source.reader() for source in split.sources]
+        astray += [problem for reader in readers for problem in reader.problems]
         for item in split.items:
             items.setdefault((item.image, item.file), (readers[item.source], item.index))
     pool = ThreadPoolExecutor(THREADS)
@@ -61,7 +63,8 @@ def gather_facts(spec: DataSpec, imgsz: int) -> Facts:
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
     claimed = {item.file for split in splits.values() for item in split.items}
-    return _facts(spec, imgsz, splits, known, [file for file in _orphans(splits) if file not in claimed])
+    facts = _facts(spec, imgsz, splits, known, [file for file in _orphans(splits) if file not in claimed])
+    return replace(facts, bad_rows=list(dict.fromkeys([*astray, *facts.bad_rows])))
 
 
 class _Sized:
@@ -148,7 +151,8 @@ def _facts(spec: DataSpec, imgsz: int, splits: dict[str, _Split], known: dict, o
         classes=table[:, 0].astype(np.int64),
         owners=np.array(owners, np.int64),
         lines=np.array(lines, np.int64),
-        problems=[problem for outcome in outcomes for problem in outcome.problems],
+        problems=[problem for outcome in outcomes if outcome.shape is None for problem in outcome.problems],
+        bad_rows=[problem for outcome in outcomes if outcome.shape is not None for problem in outcome.problems],
         bad_classes=bad_classes,
         class_fix=class_fix(outcomes, spec.nc) if bad_classes else "",
         repairs=[repair for outcome in outcomes for repair in outcome.repairs],

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from annotation_case import write_coco, write_voc, write_yolo
+from annotation_case import coco_content, write_coco, write_voc, write_yolo
 from planted_faults import Planted, drawn, plant_all, with_exif
 
 from utils.configs.doctor import DoctorConfig
@@ -298,6 +298,18 @@ def test_coco_and_voc_are_looked_at_like_label_files(tmp_path, write):
     assert not facts.refusals
     assert not [finding for finding in examine(facts) if finding.check in ("refused", "label-files", "missing-images")]
     assert "train" in told(facts, examine(facts))
+
+
+def test_objects_that_are_left_out_are_not_pictures_that_are(tmp_path):
+    content = coco_content()
+    content["annotations"][0]["bbox"] = [1, 1, 0, 5]
+    content["annotations"] += [content["annotations"][1] | {"id": 90, "image_id": 555}]
+    facts = gather_facts(load_data_spec(write_coco(tmp_path, content)), 64)
+
+    found = {finding.check: finding for finding in examine(facts)}
+    assert "unusable-pictures" not in found
+    assert found["bad-rows"].count == 2
+    assert found["bad-rows"].fix == "correct or remove these objects in their file"
 
 
 def test_pictures_of_four_channels_are_looked_at(tmp_path):

@@ -19,8 +19,7 @@ def refused(facts: Facts) -> Iterator[Finding]:
 
 
 def unusable_pictures(facts: Facts) -> Iterator[Finding]:
-    images = [problem for problem in facts.problems if not problem.line]
-    examples = [facts.at_problem(problem) for problem in images]
+    examples = [facts.at_problem(problem) for problem in facts.problems]
     yield from Finding.of(
         WARNING,
         "images that cannot be used, which training leaves out",
@@ -30,10 +29,12 @@ def unusable_pictures(facts: Facts) -> Iterator[Finding]:
 
 
 def bad_rows(facts: Facts) -> Iterator[Finding]:
-    examples = [facts.at_problem(problem) for problem in facts.problems if problem.line]
+    examples = [facts.at_problem(problem) for problem in facts.bad_rows]
     fix = "write each row as class cx cy w h, all but the class divided by the width or height of the image"
     if any("looks like pixels" in example.text for example in examples):
         fix = "coordinates in pixels: divide x and w by the width of the image, y and h by its height"
+    elif any(not example.line for example in examples):  # of COCO's or Pascal VOC's files
+        fix = "correct or remove these objects in their file"
     yield from Finding.of(WARNING, "label rows that make no sense, which training leaves out", fix, examples)
 
 
