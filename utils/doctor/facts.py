@@ -77,6 +77,7 @@ class Facts:
     owners: np.ndarray  # (T,) index of the picture, ascending
     lines: np.ndarray  # (T,) of the label file, counted from 1
     problems: list[Problem] = field(default_factory=list)  # unusable images
+    left_out: Mapping[str, int] = field(default_factory=dict)  # class that ``names`` has not → its objects
     bad_rows: list[Problem] = field(default_factory=list)  # rows and objects that are left out, their images are not
     bad_classes: list[Problem] = field(default_factory=list)
     class_fix: str = ""  # what to do about these

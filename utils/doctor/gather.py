@@ -1,6 +1,7 @@
 """Gather the facts about a data set, however bad it is: the one place where the doctor meets the scan."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -152,6 +153,7 @@ def _facts(spec: DataSpec, imgsz: int, splits: dict[str, _Split], known: dict, o
         owners=np.array(owners, np.int64),
         lines=np.array(lines, np.int64),
         problems=[problem for outcome in outcomes if outcome.shape is None for problem in outcome.problems],
+        left_out=Counter(name for outcome in outcomes for name in outcome.left_out),
         bad_rows=[problem for outcome in outcomes if outcome.shape is not None for problem in outcome.problems],
         bad_classes=bad_classes,
         class_fix=class_fix(outcomes, spec.nc) if bad_classes else "",

@@ -304,11 +304,18 @@ def test_objects_that_are_left_out_are_not_pictures_that_are(tmp_path):
     content = coco_content()
     content["annotations"][0]["bbox"] = [1, 1, 0, 5]
     content["annotations"] += [content["annotations"][1] | {"id": 90, "image_id": 555}]
+    content["annotations"] += [
+        content["annotations"][1] | {"id": 91 + number, "category_id": 77} for number in range(3)
+    ]
+    content["categories"] += [{"id": 77, "name": "ufo"}, {"id": 78, "name": "unused"}]
     facts = gather_facts(load_data_spec(write_coco(tmp_path, content)), 64)
 
     found = {finding.check: finding for finding in examine(facts)}
     assert "unusable-pictures" not in found
     assert found["bad-rows"].count == 2
+    assert [(example.path, example.text) for example in found["unknown-classes"].examples] == [
+        (str(tmp_path / "data.yaml"), "ufo: 3 objects")
+    ]
     assert found["bad-rows"].fix == "correct or remove these objects in their file"
 
 

@@ -15,6 +15,7 @@ _FUNCTIONS: tuple[Check, ...] = (
     files.unusable_pictures,
     files.bad_rows,
     files.wrong_classes,
+    files.unknown_classes,
     files.repaired_rows,
     files.orphan_labels,
     files.unlabelled_pictures,

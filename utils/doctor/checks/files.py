@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from utils.data.image.read import IMAGE_SUFFIXES
 from utils.doctor.facts import ERROR, NOTE, WARNING, Example, Facts, Finding
+from utils.text import counted
 
 MANY_UNLABELLED = 0.1  # share of a split
 
@@ -41,6 +42,20 @@ def bad_rows(facts: Facts) -> Iterator[Finding]:
 def wrong_classes(facts: Facts) -> Iterator[Finding]:
     examples = [facts.at_problem(problem) for problem in facts.bad_classes]
     yield from Finding.of(ERROR, "label rows of a class that does not exist", facts.class_fix, examples)
+
+
+def unknown_classes(facts: Facts) -> Iterator[Finding]:
+    """Objects of COCO's and Pascal VOC's files, whose classes are matched by name."""
+    examples = [
+        Example(str(facts.spec.file), 0, f"{name}: {counted(count, 'object')}")
+        for name, count in sorted(facts.left_out.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    yield from Finding.of(
+        WARNING,
+        "classes of objects that names does not have, which training leaves out",
+        "complete names, or correct a name that is spelt otherwise there",
+        examples,
+    )
 
 
 def repaired_rows(facts: Facts) -> Iterator[Finding]:
