@@ -5,6 +5,7 @@ It takes images (B, C, H, W) of one size under the signature ``serving_default``
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from utils.yaml_file import write_yaml
 
 def write(order: Order, path: Path) -> str:
     """Write the folder; return what is to be said of it. Raises: RejectedError, ConfigError."""
-    graph = order.final_graph().graph
+    plain = replace(order, opset=None) if order.opset else order  # an opset for the .onnx beside it; see tf_graph
+    graph = plain.final_graph().graph
     with quiet_converter():
         tf = import_beside_torch("tensorflow", path)
     module = tf.Module()

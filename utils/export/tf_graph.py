@@ -1,4 +1,7 @@
-"""The operations of a detector's ONNX graph in TensorFlow; what is not in the table is refused by its name."""
+"""The operations of a detector's ONNX graph in TensorFlow; what is not in the table is refused by its name.
+
+They are read as the operator set defines them that a graph has by itself; older ones have other inputs.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -24,8 +24,9 @@ from utils.checkpoint.export_facts import read_metadata
 from utils.checkpoint.native import save_checkpoint
 from utils.command import run_command
 from utils.configs.export import ExportConfig
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError, ConfigError, ExportError
 from utils.export import torchscript
+from utils.export.compare import RejectedError
 from utils.export.deployed import deployable
 from utils.formats import FORMATS, format_of, named
 from utils.nms import non_max_suppression
@@ -403,6 +404,32 @@ def test_what_this_system_cannot_run_is_written_with_a_warning(project, monkeypa
     assert "MB  tiny.mlpackage, not compared" in caplog.text
     assert "--weights tiny.torchscript" in caplog.text
     assert "--weights tiny.mlpackage" not in caplog.text
+
+
+def test_a_saved_model_does_not_go_by_the_opset_of_the_onnx_file_beside_it(project, monkeypatch):
+    opsets = []
+
+    def computed(tf, graph, images):
+        opsets.append("Upsample" in {node.op_type for node in graph.node})
+        raise RejectedError("seen")
+
+    tf = SimpleNamespace(
+        __version__="0",
+        Module=SimpleNamespace,
+        TensorSpec=lambda *args, **kwargs: None,
+        float32=None,
+        function=lambda function, **kwargs: function,
+        saved_model=SimpleNamespace(save=lambda module, *args, **kwargs: module.detect(None)),
+    )
+    monkeypatch.setattr("utils.export.saved_model.import_beside_torch", lambda *args: tf)
+    monkeypatch.setattr("utils.export.saved_model.computed", computed)
+    monkeypatch.setattr("utils.formats.find_spec", lambda name: name)
+
+    with pytest.raises(ExportError, match="tiny_saved_model: not written: seen"):
+        export.run(weights="tiny.pt", include=("onnx", "saved_model"), imgsz=(64,), opset=9)
+
+    assert "Upsample" in {node.op_type for node in onnx.load("tiny.onnx").graph.node}
+    assert opsets == [False]
 
 
 def test_coreml_runs_on_macos_only(tmp_path):
