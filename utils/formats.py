@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+SYSTEMS = {"darwin": "macOS"}  # as ``sys.platform`` and as users call them
 ONNX_FIRST = "give --include onnx and convert that file"
 
 

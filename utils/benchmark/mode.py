@@ -2,7 +2,7 @@
 
 from utils.configs.benchmark import BenchmarkConfig
 from utils.errors import ConfigError
-from utils.formats import FORMATS, named
+from utils.formats import FORMATS, SYSTEMS, named
 
 BACKBONES, REPARAM, FORMATS_OF = "backbones", "reparam", "formats"
 PLACE = ("device", "project", "name")
@@ -50,9 +50,9 @@ def mode_of(cfg: BenchmarkConfig) -> str:
 def wanted_formats(cfg: BenchmarkConfig) -> dict[str, str]:
     """Return the formats to measure, PyTorch first, each with why it cannot be written, empty where it can.
 
-    ``all`` means those that this machine can write. Raises: ConfigError where it can write none of those named.
+    ``all`` means those that this machine can write and run. Raises: ConfigError where it can none of those named.
     """
-    names = [form.name for form in FORMATS if not form.refusal()] if "all" in cfg.formats else cfg.formats
+    names = [form.name for form in FORMATS if not _refusal(form.name, [])] if "all" in cfg.formats else cfg.formats
     others = list(dict.fromkeys(name for name in names if name != PYTORCH))
     refused = {name: _refusal(name, ["half"] if cfg.half else []) for name in others}
     if refused and all(refused.values()):
@@ -65,11 +65,11 @@ def wanted_formats(cfg: BenchmarkConfig) -> dict[str, str]:
 
 
 def _refusal(name: str, options: list[str]) -> str:
-    """Return why a format is not written with the ``options``, on this machine."""
+    """Return why a format is not written with the ``options``, or not run, on this machine."""
     form = named(name)
     refusal = form.refusal(options)
     if refusal is None:
-        return ""
+        return "" if form.runs_here else f"runs on {SYSTEMS[form.system]} only, so that nothing can be measured here"
     what, fix = refusal
     why = what.removeprefix(f"--include {name}: ")
     return f"{why} ({fix})" if form.missing() else why

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnxruntime
 import openvino
@@ -241,6 +242,18 @@ def test_runtimes_that_do_not_ask_pytorch_get_its_number_of_threads(tmp_path, mo
         openvino_backend.load(tmp_path, torch.device("cpu"))
 
     assert seen == [(3, "0"), 3]
+
+
+def test_what_is_written_here_but_cannot_run_here_is_no_row_of_all(monkeypatch):
+    monkeypatch.setattr("utils.formats.find_spec", lambda name: name)
+    monkeypatch.setattr("utils.formats.sys", SimpleNamespace(platform="linux"))
+
+    assert "coreml" not in wanted_formats(BenchmarkConfig(formats=("all",)))
+    assert "runs on macOS only" in wanted_formats(BenchmarkConfig(formats=("coreml", "onnx")))["coreml"]
+    with pytest.raises(ConfigError, match="nothing to measure: coreml: runs on macOS only"):
+        wanted_formats(BenchmarkConfig(formats=("coreml",)))
+    monkeypatch.setattr("utils.formats.sys", SimpleNamespace(platform="darwin"))
+    assert wanted_formats(BenchmarkConfig(formats=("all",)))["coreml"] == ""
 
 
 def test_the_heading_tells_the_batch_and_no_remark_breaks_the_table(tmp_path):
