@@ -63,6 +63,7 @@ def test_convert_says_what_it_has_written(folder, caplog):
         ("convert a.pt b.pt --to pt", "takes one file, not 2"),
         ("convert a.pt --to pt", "a.pt: exists"),
         ("convert a.onnx --to pt", "an exported file has no layers"),
+        ("convert a_openvino_model --to pt", "an exported file has no layers"),
         ("convert a.pt --to official --out x.onnx", "ends in .onnx"),
     ],
 )

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from utils.errors import CheckpointError
+from utils.formats import format_of
 
 MAX_PICKLE_BYTES = 64 * 2**20
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # the pickled number that opens the older format
@@ -23,6 +24,7 @@ _KNOWN_RECORDS = re.compile(
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, …, length of the name, length of the extra field
 DOWNLOAD = "download or copy the file again"
 OURS_OR_OFFICIAL = "use detection weights that train.py, YOLOv5 or YOLOv8 wrote, such as yolov5s.pt or yolov8n.pt"
+FROM_EXPORT = "give the .pt that it was made from; val.py and detect.py run exported models"
 OFFICIAL = re.compile(r"yolov5[nsmlx]6?\.pt")
 RELEASE = "https://github.com/ultralytics/yolov5/releases/download/v7.0"
 
@@ -40,6 +42,8 @@ def read_file(path: str | Path) -> bytes:
 
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a weights file of any kind. Raises: CheckpointError."""
+    if path.exists() and (form := format_of(path)):
+        raise CheckpointError(f"{path}: an exported model ({form.name}), not a checkpoint", FROM_EXPORT)
     if path.is_dir():
         raise CheckpointError(f"{path}: a folder, not a weights file", "give the file in it, such as weights/best.pt")
     if not path.is_file():

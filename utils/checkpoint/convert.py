@@ -12,6 +12,7 @@ from utils.checkpoint.native import checkpoint_content, saved
 from utils.checkpoint.official_writer import official_bytes
 from utils.checkpoint.safetensors_file import safetensors_bytes
 from utils.errors import CheckpointError, ConfigError
+from utils.formats import format_of
 from utils.runs import atomic_write
 
 ENDINGS = {"pt": ".pt", "safetensors": ".safetensors", "official": "_yolov5.pt"}  # behind the stem of the other file
@@ -23,7 +24,7 @@ def convert(path: Path, to: str, half: bool = False, out: Path | None = None) ->
     ``half`` stores weights in float16. Raises: ConfigError where the file exists, CheckpointError where the model has
     parts that the format lacks.
     """
-    if path.suffix.lower() == ".onnx":
+    if format_of(path):
         raise ConfigError(f"{path}: an exported file has no layers left to convert", "give the .pt it was made from")
     out = out or path.with_name(path.stem + ENDINGS[to])
     suffix = f".{ENDINGS[to].rpartition('.')[2]}"

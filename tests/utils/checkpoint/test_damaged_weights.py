@@ -74,6 +74,27 @@ def test_a_folder_is_called_one(tmp_path):
         load_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("x.onnx", "onnx"),
+        ("x_int8_openvino_model", "openvino"),
+        ("x.torchscript", "torchscript"),
+        ("x.tflite", "tflite"),
+    ],
+)
+def test_an_exported_model_is_told_from_a_checkpoint(tmp_path, name, form):
+    if "." in name:
+        (tmp_path / name).write_bytes(b"\x08\x0a\x12\x07pytorch\x1a\x052.0.0")
+    else:
+        (tmp_path / name).mkdir()
+
+    for load in (load_checkpoint, load_weights):
+        with pytest.raises(CheckpointError, match=rf"an exported model \({form}\), not a checkpoint") as error:
+            load(tmp_path / name)
+        assert error.value.fix.startswith("give the .pt that it was made from")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"x\.pt: no such file"):
         load_checkpoint(tmp_path / "x.pt")
