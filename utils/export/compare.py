@@ -154,6 +154,8 @@ def check(comparison: Comparison, runtime: str = "ONNX Runtime") -> Comparison:
     if comparison.passed:
         return comparison
     limits = comparison.limits
+    if not limits.decide:
+        raise RejectedError(f"{runtime} gives numbers that are not finite: {comparison.line().strip()}")
     raise RejectedError(
         f"{runtime} differs from PyTorch by more than {limits.box_px:g} px or {limits.score:g}: "
         f"{comparison.line().strip()}"

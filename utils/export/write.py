@@ -103,7 +103,8 @@ def _compared(
     comparisons = tuple(check(found, form.name) for found in prove(backend, order, form.name))
     if not order.int8:
         return comparisons, None
-    return comparisons, order.int8.check(order.int8.measure(backend, backend.layout.is_suppressed and order.nms))
+    inside = order.nms if backend.layout.is_suppressed else None
+    return comparisons, order.int8.check(order.int8.measure(backend, inside))
 
 
 def _report(written: Written, facts: dict[str, Any]) -> dict[str, Any]:

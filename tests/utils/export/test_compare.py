@@ -10,6 +10,7 @@ from torch import nn
 
 from utils.export.compare import Comparison, RejectedError, check, compare
 from utils.export.onnx import deployable
+from utils.export.order import INT8
 from utils.export.trace import by_script, trace
 
 SHAPE = (2, 3, 64, 64)
@@ -35,6 +36,12 @@ def test_differences_pass_within_the_tolerance_or_where_rounding_explains_them(f
             check(comparison)
     else:
         assert check(comparison) is comparison
+
+
+def test_of_integers_only_numbers_that_are_none_are_refused():
+    assert check(Comparison(SHAPE, 50.0, 0.5, limits=INT8)).box_px == 50
+    with pytest.raises(RejectedError, match="onnx gives numbers that are not finite: 2×3×64×64 "):
+        check(Comparison(SHAPE, float("nan"), 0.5, limits=INT8), "onnx")
 
 
 @pytest.fixture(scope="module")
