@@ -25,3 +25,17 @@ def quiet(below: int, *names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def quiet_root(below: int) -> Iterator[None]:
+    """Drop what libraries without a logger of their own say, less than the level ``below``; all loggers go on."""
+
+    def is_told(record: logging.LogRecord) -> bool:
+        return record.levelno >= below
+
+    logging.root.addFilter(is_told)
+    try:
+        yield
+    finally:
+        logging.root.removeFilter(is_told)

@@ -6,6 +6,7 @@ each channel and 7 bits: processors without VNNI add up products in 16 bits, whi
 layers have 8 bits and one scale, from the least and the largest value that the calibration images give.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from utils.export.compare import INPUT, RejectedError, reason
 from utils.export.half import decoding, name_nodes
 from utils.export.suppress import Suppression
 from utils.export.trace import quiet_exporter, tidy
+from utils.quiet import quiet_root
 from utils.text import counted
 
 NORMS = ("LayerNormalization", "InstanceNormalization", "GroupNormalization")  # in front of attention
@@ -93,7 +95,7 @@ def in_int8(graph: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.ModelP
         source, ready, target = (Path(folder, f"{name}.onnx") for name in ("source", "ready", "target"))
         onnx.save_model(named, source)
         try:
-            with quiet_exporter():
+            with quiet_exporter(), quiet_root(logging.WARNING):
                 quant_pre_process(source, ready, skip_symbolic_shape=True)  # shapes of maps are of no use to it
                 quantize_static(
                     ready,

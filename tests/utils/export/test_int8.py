@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_detector import finding_model, write_tiny_project
+from tiny_detector import finding_model, tiny_model, write_tiny_project
 
 import export
 import train
@@ -83,6 +83,22 @@ def test_an_onnx_file_in_integers_runs_and_tells_what_it_cost(project, monkeypat
     told = "mAP50-95 0.5000 in float32, 0.4900 in integers, on 3 images"
     assert read_metadata(stored, file).verification.endswith(told)
     torch.testing.assert_close(load_backends(file, torch.device("cpu"), dnn=True)(images).output, found, rtol=0, atol=1)
+
+
+def test_what_the_library_says_of_each_tensor_is_not_told(project, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    loses(monkeypatch, 0.5, 0.5)
+    model = tiny_model()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):  # biases of zero are one tensor in the graph
+            torch.nn.init.zeros_(layer.bias)
+            torch.nn.init.zeros_(layer.running_mean)
+    save("tiny.pt", model)
+
+    export.run(weights="tiny.pt", int8=True)
+
+    assert {record.name.partition(".")[0] for record in caplog.records} <= {"export", "utils"}
+    assert "3 images" in caplog.text
 
 
 def test_what_follows_the_last_convolutions_stays_float32(project, monkeypatch):
