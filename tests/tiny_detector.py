@@ -55,6 +55,33 @@ def finding_model(**changes):
     return model
 
 
+@torch.no_grad()
+def enlivened(model):
+    """Return a new model in eval mode, its images telling in its answers: nearly nothing of them reaches the head else.
+
+    Norms get nearly the statistics of images, so that what enters a layer does not fade from row to row, and biases
+    that hold scores near 0 are taken away. A tenth more of one layer's weights then moves boxes by 0.03 px and more,
+    scores by 0.003, and rounding moves boxes by 0.0002 px.
+    """
+    images = torch.rand(4, model.yaml.get("ch", 3), 96, 160, generator=torch.Generator().manual_seed(0))
+    images = (images + torch.linspace(0, 1, 96).view(-1, 1) * torch.linspace(0, 1, 160)) / 2
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.9
+    model.train()(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    head = model.head
+    for conv in getattr(head, "m", ()):
+        conv.bias.view(head.na, head.no)[:, 4:] = 0
+        conv.weight.view(head.na, head.no, -1)[:, 4:] *= 20
+    for branch in getattr(head, "cv3", ()):
+        branch[-1].bias.zero_()
+        branch[-1].weight *= 20
+    return model.eval()
+
+
 def write_tiny_project():
     """Write into the current folder ``tiny.yaml``, its model, and ``pets.yaml``, a data set of three noisy pictures."""
     for folder in ("images", "labels"):

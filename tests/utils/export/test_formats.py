@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
-from tiny_detector import finding_model, tiny_model, write_tiny_project
+from tiny_detector import enlivened, finding_model, tiny_model, write_tiny_project
 from torch import nn
 
 import detect
@@ -26,7 +26,7 @@ from utils.command import run_command
 from utils.configs.export import ExportConfig
 from utils.errors import CheckpointError, ConfigError, ExportError
 from utils.export import torchscript
-from utils.export.compare import RejectedError
+from utils.export.compare import RejectedError, example_images
 from utils.export.deployed import deployable
 from utils.formats import FORMATS, format_of, named
 from utils.nms import non_max_suppression
@@ -521,12 +521,30 @@ NOT_IN_NCNN = ["yolov5n-emo"]  # pnnx leaves a reshape of its attention that ncn
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_wrong_layer_would_show_in_what_is_compared(family):
+    torch.manual_seed(0)
+    model = enlivened(DetectionModel(f"{family}.yaml", nc=6, load_backbone=False))
+    images = example_images((1, 3, 96, 160))
+    with torch.inference_mode():
+        before = model(images)[0]
+        for layer in model.model[len(model.model) // 3].modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.data *= 1.1
+        after = model(images)[0]
+
+    box, score = Predictions(after - before, model.head.layout).largest()
+    assert box > 3e-2
+    assert score > 3e-3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [True, False], ids=["dynamic", "fixed"])
 @pytest.mark.parametrize("opset", [17, 21], ids=["script", "program"])  # PyTorch's two exporters
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_of_models_is_written_in_every_format(tmp_path, family, opset, dynamic):
     torch.manual_seed(0)
-    model = DetectionModel(f"{family}.yaml", nc=6, load_backbone=False)
+    model = enlivened(DetectionModel(f"{family}.yaml", nc=6, load_backbone=False))
     save_checkpoint(tmp_path / "x.pt", model, epoch=0, fitness=0.0, training={})
     forms = [form for form in WRITTEN if not dynamic or "dynamic" in form.options]
     if opset == 21:  # the others do not change
@@ -542,3 +560,4 @@ def test_every_family_of_models_is_written_in_every_format(tmp_path, family, ops
         assert len(figures) == 2 + dynamic
         assert max(figure["box_px"] for figure in figures) <= 1e-2
         assert max(figure["score"] for figure in figures) <= 1e-3
+        assert figures[-1]["same"] >= 0.999 * figures[-1]["detections"] > 20
