@@ -144,14 +144,31 @@ def _walk(root: str, suffixes: Collection[str]) -> Iterator[_File]:
             raise DataError(f"{folder}: cannot be listed ({error.strerror})", "check its permissions") from error
         if is_voc_folder({entry.name for entry in entries}):
             entries = [entry for entry in entries if entry.name == IMAGES]
+        images = []
         for entry in entries:
             if entry.is_dir():
                 if not entry.name.startswith("."):
                     (links if entry.is_symlink() else folders).append(entry.path)
             elif is_image_name(entry.name, suffixes):
-                is_link = entry.is_symlink()
-                known = not is_link and isinstance(identity, tuple)  # listing the folder told it
-                yield _File(is_link, entry.path, (identity[0], entry.inode()) if known else _identity(Path(entry)))
+                images.append(entry)
+        yield from _told_apart(images, identity)
+
+
+def _told_apart(images: Sequence[os.DirEntry], folder: Hashable) -> Iterator[_File]:
+    """Yield the images of a folder, by the inodes of its listing, or by asking for each where these are not to trust.
+
+    Some file systems list other numbers than they give on asking: many of FUSE one and the same for all files, layers
+    of a container those of several disks.
+    """
+    files = [entry for entry in images if not entry.is_symlink()]
+    is_trusted = False
+    if files and isinstance(folder, tuple):
+        inodes = {entry.inode() for entry in files}
+        is_trusted = len(inodes) == len(files) and _identity(Path(files[0])) == (folder[0], files[0].inode())
+    for entry in images:
+        is_link = entry.is_symlink()
+        known = is_trusted and not is_link
+        yield _File(is_link, entry.path, (folder[0], entry.inode()) if known else _identity(Path(entry)))
 
 
 def _identity(path: Path) -> Hashable:

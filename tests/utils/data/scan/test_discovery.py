@@ -1,5 +1,7 @@
 """Images of folders and list files, each real file once, and the label file of each."""
 
+import os
+
 import pytest
 
 from utils.data.scan.discovery import find_images, label_path, read_list_file
@@ -55,6 +57,41 @@ def test_a_linked_folder_keeps_its_name_as_written(touch, tmp_path):
 
     assert image == str(tmp_path / "images/train/1.jpg")
     assert label_path(image) == str(tmp_path / "labels/train/1.txt")
+
+
+class _Entry:
+    """A file as the listing of some file systems has it: with another inode than the file's own."""
+
+    def __init__(self, entry, inode):
+        self._entry, self._inode = entry, inode
+
+    def __getattr__(self, name):
+        return getattr(self._entry, name)
+
+    def __fspath__(self):
+        return self._entry.path
+
+    def inode(self):
+        return self._inode
+
+
+@pytest.mark.parametrize("name_inode", [lambda number: 0xFFFFFFFF, lambda number: number], ids=["one", "others"])
+def test_a_file_system_that_lists_wrong_inodes_loses_no_image(touch, tmp_path, monkeypatch, name_inode):
+    """FUSE lists the same one for all files; then nothing but asking tells files apart, and links from files."""
+    files = [touch(f"images/{name}.jpg") for name in "abc"]
+    os.link(files[0], tmp_path / "images/d.jpg")
+    (tmp_path / "images/e.jpg").symlink_to(files[1])
+    listed = os.scandir
+    monkeypatch.setattr(
+        os, "scandir", lambda path: [_Entry(entry, name_inode(number)) for number, entry in enumerate(listed(path))]
+    )
+    assert find_images([tmp_path / "images"]) == files
+
+
+def test_hard_links_of_one_folder_are_one_image(touch, tmp_path):
+    real = touch("images/a.jpg")
+    os.link(real, tmp_path / "images/b.jpg")
+    assert find_images([tmp_path / "images"]) == [real]
 
 
 def test_a_file_and_a_link_to_it_count_once_under_the_name_of_the_file(touch, tmp_path, caplog):
