@@ -177,6 +177,14 @@ def test_images_of_one_name_have_ids_and_label_files_of_their_own_whatever_the_b
     assert written[0][1] == ["0007.txt", "cam_a_0001.txt", "cam_b_0001.txt", "cam_b_x_0001.txt"]
 
 
+def test_label_files_of_an_earlier_run_into_the_same_folder_go_where_nothing_is_found(weights, data):
+    folder = data / "runs/val/exp/labels"
+    run("--weights", weights, *COMMON, "--save-txt", "--conf", 0.0001)
+    assert list(folder.glob("*.txt"))
+    run("--weights", weights, *COMMON, "--save-txt", "--conf", 1, "--exist-ok")
+    assert not list(folder.glob("*.txt"))
+
+
 def test_help_is_there_before_pytorch_is_imported():
     probe = (
         "import runpy, sys\n"
@@ -210,7 +218,10 @@ def test_both_sets_of_figures_are_written_for_all_classes_and_for_each(weights, 
     assert float(table[1]["mAP50"]) == pytest.approx(facts["classes"][0]["mAP50"], rel=1e-5)
     assert facts["settings"]["imgsz"] == 64
     assert (facts["errors"], facts["interval"]) == (None, None)
-    assert "COCO's AP differs from the mAP above, because" in caplog.text
+    shown = "\n".join(map(LineFormatter("%(message)s").format, caplog.records)).split("\n")
+    why = shown.index("COCO's AP differs from the mAP above, because")
+    assert shown[why + 1].startswith("* beyond the recall")
+    assert not [line for line in shown if "\\n" in line], "a line end that is shown as one of a name would be"
 
 
 def test_intervals_and_errors_are_given_on_request(weights, data, caplog):

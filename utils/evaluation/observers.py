@@ -106,10 +106,13 @@ class LabelFiles:
             self.texts[result.path] = "".join(f"{line}\n" for line in lines)
 
     def finish(self, metrics: MetricsResult) -> None:
-        written = {stem: text for path, stem in output_stems(self.texts).items() if (text := self.texts[path])}
-        for stem, text in written.items():
-            write_text(self.folder / f"{stem}.txt", text, sync=False)
-        log.info("%s in %s", counted(len(written), "label file"), self.folder)
+        for path, stem in output_stems(self.texts).items():
+            file = self.folder / f"{stem}.txt"
+            if text := self.texts[path]:
+                write_text(file, text, sync=False)
+            else:
+                file.unlink(missing_ok=True)  # of an earlier run into the same folder
+        log.info("%s in %s", counted(sum(map(bool, self.texts.values())), "label file"), self.folder)
 
 
 def hybrid(result: ImageResult, iou_thres: float) -> Tensor:
