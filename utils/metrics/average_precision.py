@@ -53,8 +53,11 @@ class MetricsResult:
 
     @property
     def confidence(self) -> float:
-        """The threshold at which ``p``, ``r`` and ``f1`` hold; nan where no class has labels."""
-        return float(self.px[_best_of(self.f1_curve)]) if len(self.class_ids) else float("nan")
+        """The threshold at which ``p``, ``r`` and ``f1`` hold, the highest of several; nan without labels."""
+        if not len(self.class_ids):
+            return float("nan")
+        alike = (self.f1_curve == self.f1[:, None]).all(axis=0)
+        return float(self.px[_end_of_run(alike, _best_of(self.f1_curve))])
 
     @property
     def best_f1(self) -> np.ndarray:
@@ -63,10 +66,13 @@ class MetricsResult:
 
     @property
     def best_confidence(self) -> np.ndarray:
-        """The threshold ``(K,)`` of ``best_f1``, the middle one of several; nan where nothing is found."""
+        """The threshold ``(K,)`` of ``best_f1``, the highest of several; nan where nothing is found.
+
+        A lower one is alike only for what was measured: detections that it would let in may have been left out before.
+        """
         at_best = self.f1_curve >= self.best_f1[:, None]
-        middle = [self.px[row].mean() if f1 else np.nan for row, f1 in zip(at_best, self.best_f1, strict=True)]
-        return np.array(middle, float)
+        highest = [self.px[row].max() if f1 else np.nan for row, f1 in zip(at_best, self.best_f1, strict=True)]
+        return np.array(highest, float)
 
     def maps(self, nc: int) -> np.ndarray:
         """Return the AP ``(nc,)`` of every class; that of a class without labels is the mean of the others."""
@@ -129,6 +135,11 @@ def ap_per_class(
         f1_curve=f1_curve,
         py=py,
     )
+
+
+def _end_of_run(alike: np.ndarray, first: int) -> int:
+    """Return the position of the last of the neighbours that are ``alike (n,)``, from ``first`` on."""
+    return first + int(np.append(alike[first:], False).argmin()) - 1 if alike[first] else first
 
 
 def _best_of(f1_curve: np.ndarray) -> int:

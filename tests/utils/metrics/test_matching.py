@@ -228,3 +228,13 @@ def test_the_best_threshold_of_a_class_is_that_of_its_highest_f1():
     assert metrics.best_f1[1] == 0
     assert np.isnan(metrics.best_confidence[1])
     assert np.isnan(ap_per_class(np.zeros((0, 10), bool), *np.zeros((3, 0))).confidence)
+
+
+def test_no_best_threshold_is_below_all_confidences():
+    """With --conf-thres 0.5 all thresholds up to that of the last detection are alike; what 0 would add, nobody saw."""
+    correct = np.array([[True] * 10, [False] * 10, [True] * 10, [True] * 10])
+    metrics = ap_per_class(correct, np.array([0.9, 0.8, 0.6, 0.7]), np.array([0, 0, 0, 1]), np.array([0, 0, 1]))
+
+    assert metrics.best_confidence == pytest.approx([0.6, 0.7], abs=2e-3)
+    assert metrics.confidence == pytest.approx(0.6, abs=2e-3)
+    assert metrics.f1 == pytest.approx([0.8, 1.0], abs=1e-3), "they hold there"
