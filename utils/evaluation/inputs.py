@@ -31,13 +31,26 @@ LOW_CONFIDENCE, MANY_DETECTIONS = 0.001, 300
 
 
 def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> dict[int, str]:
-    """Return the class names to report. Raises: ConfigError when model and data have different numbers of classes."""
+    """Return the class names to report, and warn of classes that model and data name differently.
+
+    Raises: ConfigError when they have different numbers of classes.
+    """
     if single_cls:
         return {0: "item"}
     if len(model) != data.nc:
         raise ConfigError(
             f"{data.file}: {data.nc} classes, but the model finds {len(model)}: {', '.join(model.values())}",
             "give the --data that the model was trained on" + (", or --single-cls" if len(model) == 1 else ""),
+        )
+    named = [class_id for class_id, name in model.items() if name != str(class_id)]
+    differing = [i for i in named if model[i].casefold() != data.names[i].casefold()]
+    if differing:
+        first = differing[0]
+        log.warning(
+            "%s: %s called otherwise than in the weights file, the first is %s there and %s here; the figures are of "
+            "use only if both mean the same, as classes are matched by their numbers",
+            *(data.file, "1 class is" if len(differing) == 1 else f"{len(differing)} classes are"),
+            *(model[first], data.names[first]),
         )
     return dict(data.names)
 

@@ -136,6 +136,25 @@ def test_classes_of_a_model_are_those_of_the_data_by_name(model, trained, wanted
     assert (table if table is None else table.tolist()) == classes
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ("dog", "cat"),
+            "2 classes are called otherwise than in the weights file, the first is dog there and cat",
+        ),
+        (("cat", "bird"), "1 class is called otherwise than in the weights file, the first is bird there"),
+        (("Cat", "dog"), ""),
+        (("0", "1"), ""),
+    ],
+)
+def test_a_model_whose_classes_are_called_otherwise_is_told(caplog, names, said):
+    """In another order they give figures that are wrong, and look like those of a bad model."""
+    agreed_names(dict(enumerate(names)), DATA, single_cls=False)
+    assert bool(caplog.records) == bool(said)
+    assert said in caplog.text
+
+
 @pytest.mark.parametrize(("split", "root"), [("/d/coco/val2017.txt", Path("/d")), ("/d/images/val", None)])
 def test_the_file_of_coco_is_for_its_own_images_only(tmp_path, caplog, split, root):
     data = SimpleNamespace(root=Path("/d"), val=[Path(split)])
