@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -27,11 +28,14 @@ def isolated(function: Callable[..., Iterable[Any]], *args: Any) -> Iterator[Any
     Raises: IsolatedError, after the items that came before.
     """
     context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(sender, function, args))
+    (receiver, sender), (task, task_sender) = context.Pipe(duplex=False), context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(sender, task))
     process.start()
     sender.close()  # ours; so that the end of the child is the end of the pipe
+    task.close()
     try:
+        with task_sender, suppress(BrokenPipeError):  # it has died already, and why is told below
+            task_sender.send((function, args))
         while True:
             kind, value = receiver.recv()
             if kind == "done":
@@ -48,10 +52,11 @@ def isolated(function: Callable[..., Iterable[Any]], *args: Any) -> Iterator[Any
         process.join()
 
 
-def _run(sender: Connection, function: Callable[..., Iterable[Any]], args: tuple) -> None:
-    """Send items, then ``done``; or why there are no more."""
+def _run(sender: Connection, task: Connection) -> None:
+    """Send items of the ``task`` that comes, a function and its arguments, then ``done``; or why there are no more."""
     with console(goes_on=True):
         try:
+            function, args = task.recv()  # here, because it imports their modules, and Ctrl-C may come meanwhile
             for item in function(*args):
                 sender.send(("item", item))
             sender.send(("done", None))
