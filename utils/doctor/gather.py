@@ -101,7 +101,7 @@ def _sources(spec: DataSpec, paths: Sequence[Path]) -> tuple[list[Annotations], 
         return split_annotations(spec, paths), None
     except DataError as error:
         folders = [path for path in paths if not is_coco_file(path)]
-        images = find_images(folders, spec.fence, image_suffixes(spec.pixels))
+        images = find_images(folders, spec.fence, image_suffixes(spec.pixels)) if folders else []
         return [YoloAnnotations(images, [label_path(image) for image in images], spec.nc)], error
 
 

@@ -319,6 +319,15 @@ def test_objects_that_are_left_out_are_not_pictures_that_are(tmp_path):
     assert found["bad-rows"].fix == "correct or remove these objects in their file"
 
 
+def test_a_coco_file_that_training_refuses_is_named_with_its_fault(tmp_path):
+    """Not what the search for images says that comes instead: there is no folder to look into."""
+    (tmp_path / "a.json").write_text('{"images": [')
+    (tmp_path / "d.yaml").write_text(f"path: {tmp_path}\ntrain: a.json\nval: a.json\nnames: [cat]\n")
+    findings = examine(gather_facts(load_data_spec(tmp_path / "d.yaml"), 640))
+    assert [finding.check for finding in findings] == ["refused", "refused"]
+    assert all("a.json: ends in the middle" in finding.title for finding in findings)
+
+
 def test_pictures_of_four_channels_are_looked_at(tmp_path):
     for split in ("train", "val"):
         (tmp_path / split / "images").mkdir(parents=True)
