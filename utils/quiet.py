@@ -19,7 +19,7 @@ def quiet(below: int, *names: str) -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(below)
+        logger.setLevel(max(below, logger.getEffectiveLevel()))  # who has asked for less is not told more
     try:
         yield
     finally:
