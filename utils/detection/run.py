@@ -15,6 +15,7 @@ from utils.detection.tiles import TiledPredictor
 from utils.detection.window import Window
 from utils.detection.writers import drawing, open_writers
 from utils.overlap import behind
+from utils.runs import sync_all
 from utils.text import counted, distinct_names
 
 log = logging.getLogger("detect")
@@ -42,6 +43,8 @@ def detect_all(
     """
     names = distinct_names(names)
     with ExitStack() as stack:
+        if source.kind == "stream":
+            stack.callback(sync_all)  # what cameras have shown cannot be looked at again
         writers = stack.enter_context(open_writers(cfg, run_dir, names))
 
         def write_all(frame: Frame, detections: Detections) -> None:

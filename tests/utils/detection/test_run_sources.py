@@ -81,6 +81,17 @@ def test_the_log_and_the_files_keep_the_order(backend, pictures, tmp_path, caplo
     assert [line.split()[1] for line in told] == [f"{n}/6" for n in (1, 2, 3, 4, 5, 6, 6, 6, 6)]
 
 
+def test_the_disk_takes_what_streams_have_shown(backend, pictures, tmp_path, monkeypatch):
+    """Nobody can look at it again; files can, and are not waited for."""
+    taken = []
+    monkeypatch.setattr("utils.detection.run.sync_all", lambda: taken.append(len(labels(run_dir))))
+    (tmp_path / "cams.streams").write_text(f"{pictures / 'walk.avi'}\n")
+    for source, expected in ((pictures, []), (tmp_path / "cams.streams", [4])):
+        run_dir = tmp_path / Path(source).name.replace(".", "_")
+        detect(backend, source, run_dir)
+        assert taken == expected, "after all is written"
+
+
 def test_an_error_of_a_writer_ends_the_run_as_itself(backend, pictures, tmp_path, monkeypatch):
     written = []
 
