@@ -18,8 +18,8 @@ from models.build import count_parameters
 from models.scales import find_model_yaml, model_names
 from models.summary import count_flops
 from models.yolo import DetectionModel
+from utils.benchmark.board import NOTHING
 from utils.benchmark.latency import measure_latencies
-from utils.benchmark.leaderboard import NOTHING
 from utils.benchmark.machine import machine_facts
 from utils.benchmark.measure import accuracy, train_config
 from utils.benchmark.tables import write_csv
