@@ -108,6 +108,7 @@ class ImageSource:
                     continue
                 decoded, image = video.retrieve()
                 if not decoded:
+                    grabbed -= 1
                     break
                 image = frame_pixels(image, self.pixels)
                 frames = announced // self.vid_stride
@@ -119,6 +120,8 @@ class ImageSource:
             raise ImageError(path, "not a video that OpenCV can open, or one without frames")
         if grabbed < announced:
             log.warning("%s: %d of %d frames could be read", path, grabbed, announced)
+        if not number:
+            log.warning("%s: has fewer than %d frames, and with this stride none is looked at", path, self.vid_stride)
 
 
 def _files_of(source: str, suffixes: Collection[str]) -> list[Path]:

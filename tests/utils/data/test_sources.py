@@ -166,3 +166,36 @@ def test_nothing_to_read_is_an_error(tmp_path, monkeypatch, source, message):
 def test_a_stride_below_one_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="vid_stride is 0"):
         ImageSource(tmp_path, vid_stride=0)
+
+
+def test_a_video_shorter_than_the_stride_is_told(tmp_path, caplog):
+    write_clip(tmp_path / "one.avi", 1)
+    assert list(ImageSource(tmp_path / "one.avi", vid_stride=2)) == []
+    assert "one.avi: has fewer than 2 frames, and with this stride none is looked at" in caplog.text
+
+
+def test_a_frame_that_is_there_and_cannot_be_decoded_is_not_counted_as_read(tmp_path, caplog, monkeypatch):
+    write_clip(tmp_path / "three.avi", 3)
+
+    class LastIsBroken:
+        def __init__(self, path):
+            self.video, self.taken = opened(path), 0
+
+        def __getattr__(self, name):
+            return getattr(self.video, name)
+
+        def retrieve(self):
+            self.taken += 1
+            return self.video.retrieve() if self.taken < 3 else (False, None)
+
+    opened = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", LastIsBroken)
+    assert len(list(ImageSource(tmp_path / "three.avi"))) == 2
+    assert "three.avi: 2 of 3 frames could be read" in caplog.text
+
+
+def write_clip(path, frames):
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (32, 32))
+    for _ in range(frames):
+        video.write(np.zeros((32, 32, 3), np.uint8))
+    video.release()
