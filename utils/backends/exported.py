@@ -127,10 +127,10 @@ def only_file(path: Path, kind: str) -> Path:
     return files[0]
 
 
-def facts_beside(file: Path) -> ExportFacts:
-    """Return the facts in the .yaml beside the network of a folder. Raises: CheckpointError."""
+def facts_beside(file: Path, fix: str) -> ExportFacts:
+    """Return the facts in the .yaml beside the network of a folder. Raises: CheckpointError, with ``fix`` without."""
     try:
         table = read_yaml(file.with_suffix(".yaml"))
     except ConfigError as error:
-        raise CheckpointError(error.what, EXPORT_AGAIN) from error
+        raise CheckpointError(error.what, fix) from error
     return read_metadata(as_metadata(table, file.parent), file.parent)

@@ -19,7 +19,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     """Return the network on the CPU; ``layout`` as ``utils.backends.choose``. Raises: CheckpointError, ConfigError."""
     refuse_backbone(path, backbone)
     file = only_file(path, "param")
-    facts = facts_beside(file)
+    facts = facts_beside(file, EXPORT_AGAIN)
     if facts.trained.imgsz is None:
         raise CheckpointError(f"{path}: its .yaml names no imgsz", EXPORT_AGAIN)
     net = ncnn.Net()

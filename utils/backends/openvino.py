@@ -28,7 +28,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
     """Return the network on the CPU; ``layout`` as ``utils.backends.choose``. Raises: CheckpointError, ConfigError."""
     refuse_backbone(path, backbone)
     file = only_file(path, "xml")
-    facts = facts_beside(file)
+    facts = facts_beside(file, OTHER_PROGRAM)
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}  # as all backends; it does not know OMP_NUM_THREADS
     try:
         compiled = openvino.Core().compile_model(file, "CPU", EXACT | threads)

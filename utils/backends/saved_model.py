@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, only_file, refuse_backbone
-from utils.checkpoint.export_facts import EXPORT_AGAIN, as_metadata, read_metadata
+from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, facts_beside, only_file, refuse_backbone
+from utils.checkpoint.export_facts import EXPORT_AGAIN
 from utils.checkpoint.facts import read_imgsz
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError
 from utils.optional_import import import_beside_torch
 from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
-from utils.yaml_file import read_yaml
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "images", "output0"
 MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
@@ -36,11 +35,7 @@ OPERATIONS = CALLS | set(_WRITTEN.split())
 def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> ExportedBackend:
     """Return the network on the CPU; ``layout`` as ``utils.backends.choose``. Raises: CheckpointError, ConfigError."""
     refuse_backbone(path, backbone)
-    try:
-        table = read_yaml(only_file(path, "yaml"))
-    except ConfigError as error:
-        raise CheckpointError(error.what, OTHER_PROGRAM) from error
-    facts = read_metadata(as_metadata(table, path), path)
+    facts = facts_beside(only_file(path, "yaml"), OTHER_PROGRAM)
     tf = import_beside_torch("tensorflow", path)
     try:
         message = import_beside_torch("tensorflow.core.protobuf.saved_model_pb2", path).SavedModel()
