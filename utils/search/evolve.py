@@ -1,6 +1,7 @@
 """Search for better hyper-parameters: ``--evolve``."""
 
 import logging
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,11 @@ class Plan:
         options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
         return {"space": {name: item.as_list() for name, item in self.space.items()}, "hyp": self.hyp, **options}
 
+    def go_on(self) -> str:
+        """Return what is typed to go on: the address of a database too, which the folder does not note."""
+        address = "" if self.storage == _own(self.folder) else f" --storage {shlex.quote(hidden(self.storage))}"
+        return go_on(self.folder) + address
+
 
 def evolve(cfg: TrainConfig) -> Path:
     """Train ``cfg.evolve`` times with other hyper-parameters, or go on with the search of --resume; return its folder.
@@ -63,7 +69,7 @@ def evolve(cfg: TrainConfig) -> Path:
         return _search(plan)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         what = f"{hidden(plan.storage)}: the database of the search cannot be used ({one_line(error, 200)})"
-        raise StorageError(what, f"see to it, then go on: {go_on(plan.folder)}") from error
+        raise StorageError(what, f"see to it, then go on: {plan.go_on()}") from error
 
 
 def _new(cfg: TrainConfig) -> Plan:
@@ -111,15 +117,13 @@ def _search(plan: Plan) -> Path:
     if agree(study, plan.note()):
         enqueue(study, {name: item.clip(_start(plan.hyp, name, item)) for name, item in plan.space.items()})
     log.info("search for %s; %d of %d trials are done", ", ".join(plan.space), len(done(study)), plan.count)
-    log.info("another process works on it too with: %s", go_on(plan.folder))
+    log.info("another process works on it too with: %s", plan.go_on())
     training = TrialTraining(plan.cfg, plan.hyp, plan.space, plan.folder)
     about = _about(plan)
     try:
         search(study, plan.count, training, after=lambda: write_tables(study, plan.folder, about))
     except (KeyboardInterrupt, SystemExit, StorageError):
-        log.warning(
-            "\nstopped, %d of %d trials are done; to go on: %s", len(done(study)), plan.count, go_on(plan.folder)
-        )
+        log.warning("\nstopped, %d of %d trials are done; to go on: %s", len(done(study)), plan.count, plan.go_on())
         raise
     write_tables(study, plan.folder, about)
     if plan.cfg.plots:

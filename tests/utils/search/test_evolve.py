@@ -179,12 +179,16 @@ def test_a_search_keeps_what_its_trials_are_compared_by(folder, fakes):
     assert fakes[0][-1].workers == 1
 
 
-def test_two_folders_work_on_one_study_of_a_database(folder, fakes):
+def test_two_folders_work_on_one_study_of_a_database(folder, fakes, caplog):
+    caplog.set_level("INFO")
     shared = ["--storage", f"sqlite:///{folder}/shared.db", "--study", "pets", *ONE]
     run("--evolve", "1", *shared)
     second = run("--evolve", "2", *shared)
 
     assert [len(table(folder / f"runs/evolve/{name}/evolve.csv")) for name in ("exp", "exp2")] == [1, 2]
+    assert (
+        f"works on it too with: python train.py --resume {second} --storage sqlite:///{folder}/shared.db" in caplog.text
+    )
     with pytest.raises(ConfigError, match="compares other trainings: optimizer differ"):
         run("--evolve", "3", "--optimizer", "AdamW", *shared)
     with pytest.raises(ConfigError, match="its study 'pets' is in the database"):
