@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import shutil
 import sys
+import textwrap
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +30,7 @@ def build_parser(
         usage=" ".join(
             ["%(prog)s [options]", *places]
         ),  # all flags would be two dozen lines in front of what they mean
-        description=about,
+        description=_fitted(about or "", shutil.get_terminal_size().columns),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         exit_on_error=False,
@@ -40,6 +42,21 @@ def build_parser(
             groups[title] = parser.add_argument_group(title)
         _add_flag(groups.get(title, parser), field, hints[field.name])
     return parser
+
+
+def _fitted(about: str, width: int) -> str:
+    """Wrap sentences; ``command   # what it does`` has the comment above where one of them is wider than the terminal.
+
+    A command stays on its line, whatever its length: it is there to be copied.
+    """
+    if all(len(line) <= width for line in about.splitlines()):
+        return about
+    lines = []
+    for line in about.splitlines():
+        text, _, comment = line.partition("  # ")
+        lines += [f"# {comment}"] if comment else []
+        lines += [text.rstrip()] if text.startswith("python ") else textwrap.wrap(text, width) or [""]
+    return "\n".join(lines)
 
 
 def _module() -> str | None:
@@ -80,11 +97,15 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, hint
     }
     if meta["choices"]:
         keywords["choices"] = meta["choices"]
-        keywords.pop("metavar")
+        if not many:  # which would show them all twice, on a line that no terminal has the place for
+            keywords.pop("metavar")
     if many:
         keywords["nargs"] = "+" if meta["const"] is None else "*"
     elif meta["const"] is not None:
         keywords |= {"nargs": "?", "const": meta["const"]}
     default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    shown = meta["help"].replace("%", "%%") + (f" (default: {default})" if default not in (None, "") else "")
+    choices = f": any of {', '.join(meta['choices'])}" if meta["choices"] and many else ""
+    shown = (meta["help"] + choices).replace("%", "%%") + (
+        f" (default: {default})" if default not in (None, "") else ""
+    )
     parser.add_argument(*spellings, help=shown, **keywords)

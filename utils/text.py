@@ -64,12 +64,13 @@ def shorten(text: str, limit: int = 40) -> str:
 def fit_right(text: str, width: int) -> str:
     """Return a text as ``safe_text`` in the right of a column of a terminal, where Chinese letters are two wide."""
     limit = width
-    while _columns(shown := shorten(text, limit)) > width:
+    while columns(shown := shorten(text, limit)) > width:
         limit -= 1
-    return " " * (width - _columns(shown)) + shown
+    return " " * (width - columns(shown)) + shown
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes; Chinese letters take two each."""
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 

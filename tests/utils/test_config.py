@@ -1,10 +1,12 @@
 """The ranges of numbers, and a command that ends well on every terminal and GPU."""
 
+import ast
 import dataclasses
 import os
 import re
 import subprocess
 import sys
+import typing
 from dataclasses import dataclass
 
 import pytest
@@ -12,13 +14,14 @@ import torch
 
 from utils import absent_flags
 from utils.command import run_command
-from utils.config import check_config, make_config, option, parse_config
+from utils.config import check_config, make_config, option, option_fields, parse_config
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.detect import DetectConfig
 from utils.configs.export import ExportConfig
 from utils.configs.train import TrainConfig
 from utils.configs.val import ValConfig
 from utils.errors import ConfigError
+from utils.parser import build_parser
 from utils.runs import ROOT
 
 CONFIGS = [TrainConfig, ValConfig, DetectConfig, ExportConfig, BenchmarkConfig]
@@ -156,6 +159,19 @@ def test_a_terminal_that_knows_ascii_only_sees_question_marks(command):
     assert result.returncode == 0, result.stderr
     assert b"Error" not in result.stderr
     assert result.stdout.isascii()
+
+
+def test_help_fits_80_columns_but_for_commands_that_stay_whole_to_be_copied(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for config, script in zip(CONFIGS, ("train", "val", "detect", "export", "benchmark"), strict=True):
+        about = ast.get_docstring(ast.parse((ROOT / f"{script}.py").read_text()))
+        hints = typing.get_type_hints(config)
+        lines = build_parser(option_fields(config), hints, f"{script}.py", about).format_help().splitlines()
+
+        assert [line for line in lines if len(line) > 80 and not line.startswith("python ")] == []
+        assert [line for line in lines if line.startswith("python ") and "#" in line] == []
+        commands = [line.partition("  #")[0].rstrip() for line in about.splitlines() if line.startswith("python ")]
+        assert set(commands) <= set(lines)
 
 
 @pytest.mark.parametrize(

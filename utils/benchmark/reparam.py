@@ -165,6 +165,6 @@ def _notes(cfg: BenchmarkConfig, device: torch.device) -> list[str]:
     return [
         "; ".join(f"{name}: {fact}" for name, fact in facts.items()),
         f"{Path(cfg.cfg).name} with each backbone, images of {cfg.imgsz}×{cfg.imgsz}, float32, channels_last, no NMS",
-        f"Latency: both forms in turns, {RUNS[0]} to {RUNS[1]} passes each within about {TIMED_S:.0f} s per batch size",
-        f"Memory: weights, images and activations at their peak, {kind}, each form in a process of its own",
+        f"Latency (p50 / p95): both forms in turns, {RUNS[0]} to {RUNS[1]} passes each, within about {TIMED_S:.0f} s",
+        f"Memory (training → deployed): weights, images and activations at their peak, {kind}, a process for each form",
     ]

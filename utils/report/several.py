@@ -10,7 +10,7 @@ from utils.report.one import STYLE, best_figures, number, progress
 from utils.report.origins import data_facts, origin
 from utils.report.settings import ASIDE, shown
 from utils.report.table import METRICS
-from utils.text import distinct, duration, fit_right, shorten
+from utils.text import columns, distinct, duration, fit_right, shorten
 
 NAME_WIDTH, LONGEST = 30, 60  # characters
 Rows = dict[str, list[str]]  # what → its text for each run
@@ -43,13 +43,13 @@ def comparison_page(runs: Sequence[RunFolder]) -> str:
 
 def comparison_text(runs: Sequence[RunFolder]) -> str:
     """Return a table for a terminal; ``*`` marks the best of a column."""
+    names = names_of(runs)
+    width = min(max(map(columns, names)), NAME_WIDTH)
     line = "%s%8s%8s" + "%11s" * len(METRICS) + "%14s"
-    lines = [line % (" " * NAME_WIDTH, "epochs", "best", *METRICS, "time")]
-    for name, run, figures in zip(names_of(runs), runs, _marked(runs), strict=True):
+    lines = [line % (" " * width, "epochs", "best", *METRICS, "time")]
+    for name, run, figures in zip(names, runs, _marked(runs), strict=True):
         cells = [f"{number(value)}{'*' if is_best else ' '}" for value, is_best in figures]
-        lines.append(
-            line % (fit_right(name, NAME_WIDTH), len(run.results.epochs), _best_epoch(run), *cells, _time(run))
-        )
+        lines.append(line % (fit_right(name, width), len(run.results.epochs), _best_epoch(run), *cells, _time(run)))
     return "\n".join(lines)
 
 

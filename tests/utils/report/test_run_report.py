@@ -297,7 +297,8 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 def test_a_run_without_a_validation_has_no_best_epoch(tmp_path):
     run = make_run(tmp_path / "exp", maps=(float("nan"),))
 
-    assert "–" in comparison_text([read_folder(run)])
+    text = comparison_text([read_folder(run)])
+    assert "–" in text and all(len(line) <= 80 for line in text.splitlines())
     assert "not measured" in page_of(run).text
 
 
