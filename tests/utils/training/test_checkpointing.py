@@ -212,7 +212,7 @@ dist.destroy_process_group()
 
 @pytest.mark.slow
 def test_two_processes_have_the_same_gradients_with_it(tmp_path):
-    assert in_processes(PROCESSES, 2, tmp_path) == ["True", "True"]
+    assert in_processes(PROCESSES, (2,), tmp_path) == [["True", "True"]]
 
 
 def test_norms_over_all_processes_are_refused(monkeypatch):
