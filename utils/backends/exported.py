@@ -1,9 +1,11 @@
 """What all exported files have in common once a runtime has opened them: sizes, batches, metadata, the layout."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +13,15 @@ from torch import Tensor
 from utils.checkpoint.export_facts import EXPORT_AGAIN, ExportFacts, as_metadata, read_metadata
 from utils.checkpoint.output_layout import Shape, ambiguous, fitting, holds_nms, other_layout, possible_layouts
 from utils.errors import CheckpointError, ConfigError
+from utils.imgsz import MAX_IMGSZ
+from utils.pixels import MAX_CHANNELS
 from utils.predictions import Layout, Predictions
 from utils.text import one_line
 from utils.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 
+MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
 OTHER_PROGRAM = "run it with the program that wrote it; read here is what export.py writes"
 
 
@@ -109,6 +114,25 @@ class ExportedBackend:
         size = self.network.batch or 1
         images = torch.zeros((size, self.channels, height, width), dtype=self.network.dtype, device=self.device)
         return self._run(images, size)
+
+
+def image_sizes(
+    shapes: Sequence[Sequence[Any]], path: Path, types: Sequence[str] = (), floats: Container[str] = ("float32",)
+) -> tuple[int | None, ...]:
+    """Return B, C, H and W of the images that a file takes, None for open ones, which ``shapes`` has as None or text.
+
+    ``shapes`` are those of all its inputs, ``types`` their types, as far as they are known; ``floats`` can be fed.
+    Raises: CheckpointError unless it takes one batch of images, no larger than what can be made.
+    """
+    sizes = tuple(size if isinstance(size, int) else None for size in shapes[0]) if len(shapes) == 1 else ()
+    fixed = [size for size in sizes if size is not None]
+    is_batch = len(sizes) == 4 and min(fixed, default=1) >= 1 and prod(fixed) <= MAX_NUMBERS
+    is_batch = is_batch and (sizes[1] or 1) <= MAX_CHANNELS and max(sizes[2] or 1, sizes[3] or 1) <= MAX_IMGSZ
+    if is_batch and (sizes[2] is None) == (sizes[3] is None) and all(kind in floats for kind in types):
+        return sizes
+    found = " ".join([*types[:3], *(str(list(shape)) for shape in shapes[:3])])
+    what = f"{path}: takes {found or 'nothing'} instead of one batch of float images (B, C, H, W)"
+    raise CheckpointError(f"{what}, H and W both fixed or both open", OTHER_PROGRAM)
 
 
 def refuse_backbone(path: Path, backbone: str) -> None:

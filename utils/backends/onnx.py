@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,16 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, refuse_backbone
+from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, image_sizes, refuse_backbone
 from utils.checkpoint.export_facts import EXPORT_AGAIN
 from utils.checkpoint.onnx_file import OnnxFile, read_facts, read_onnx
 from utils.errors import CheckpointError
-from utils.imgsz import MAX_IMGSZ
-from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 
 log = logging.getLogger(__name__)
 
 INPUT_TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 OUTPUT_TYPES = (*INPUT_TYPES, "tensor(double)")
-MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
 
 
 def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> ExportedBackend:
@@ -37,9 +33,10 @@ def open_file(
     """Return what runs the file: ``open_session`` gives a session, of ONNX Runtime or with those of its methods."""
     file = read_onnx(path)
     session = open_session(file, device)
-    source = _check_input(session.get_inputs(), path)
+    inputs = session.get_inputs()
+    sizes = image_sizes([port.shape for port in inputs], path, [port.type for port in inputs], INPUT_TYPES)
     output = _check_outputs(session.get_outputs(), path)
-    batch, channels, height, width = source.shape
+    (source,), (batch, channels, height, width) = inputs, sizes
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run([output.name], {source.name: images.cpu().numpy()})[0])
@@ -47,9 +44,9 @@ def open_file(
     network = Network(
         run,
         runtime,
-        batch=batch if isinstance(batch, int) else None,
-        size=(height, width) if isinstance(height, int) else None,
-        channels=channels if isinstance(channels, int) else None,
+        batch=batch,
+        size=None if height is None else (height, width),
+        channels=channels,
         output=output.shape,  # empty where the file does not say
         dtype=INPUT_TYPES[source.type],
     )
@@ -73,25 +70,6 @@ def _session(file: OnnxFile, device: torch.device) -> onnxruntime.InferenceSessi
         return onnxruntime.InferenceSession(file.content, options, providers=providers)
     except Exception as error:  # the runtime's errors have no class in common
         raise CheckpointError(f"{file.path}: ONNX Runtime refuses it: {one_line(error, 200)}", EXPORT_AGAIN) from error
-
-
-def _check_input(inputs: Sequence[Any], path: Path) -> Any:
-    """Return the only input. Raises: CheckpointError unless it is a batch of images that fits into memory."""
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in INPUT_TYPES:
-        found = ", ".join(f"{source.name!r:.40} {source.type} {source.shape}" for source in inputs[:3])
-        raise CheckpointError(
-            f"{path}: its input is {found or 'missing'} instead of one batch of float images", EXPORT_AGAIN
-        )
-    shape = inputs[0].shape
-    fixed = [size for size in shape if isinstance(size, int)]
-    sides = [side for side in shape[2:] if isinstance(side, int)]
-    too_large = prod(fixed) > MAX_NUMBERS or max(sides, default=1) > MAX_IMGSZ
-    too_large = too_large or (isinstance(shape[1], int) and shape[1] > MAX_CHANNELS)
-    if min(fixed, default=1) < 1 or too_large or len(sides) == 1:
-        raise CheckpointError(
-            f"{path}: takes {shape} instead of images (B, C, H, W), with H and W both fixed or both open", EXPORT_AGAIN
-        )
-    return inputs[0]
 
 
 def _check_outputs(outputs: Sequence[Any], path: Path) -> Any:

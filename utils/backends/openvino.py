@@ -14,13 +14,14 @@ from utils.backends.exported import (
     ExportedBackend,
     Network,
     facts_beside,
+    image_sizes,
     only_file,
     refuse_backbone,
 )
 from utils.errors import CheckpointError
-from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 
+FLOATS = {"f32", "f16"}  # types of inputs; it converts by itself, which makes zeros of images for integers
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}  # some processors compute in bfloat16 otherwise, and find other boxes
 
 
@@ -34,7 +35,8 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         compiled = openvino.Core().compile_model(file, "CPU", EXACT | threads)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: OpenVINO refuses it: {one_line(error, 200)}", OTHER_PROGRAM) from error
-    batch, channels, height, width = _sizes(compiled, path)
+    types = [port.get_element_type().get_type_name() for port in compiled.inputs]
+    batch, channels, height, width = image_sizes([*map(_declared, compiled.inputs)], path, types, FLOATS)
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(compiled([images.cpu().numpy()])[0].copy())  # it writes the next result there
@@ -43,7 +45,7 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         run,
         "OpenVINO",
         batch=batch,
-        size=None if height is None or width is None else (height, width),
+        size=None if height is None else (height, width),
         channels=channels,
         output=_declared(compiled.output(0)),
     )
@@ -54,11 +56,3 @@ def _declared(port: openvino.ConstOutput) -> tuple[int | None, ...]:
     """Return the sizes of an input or output, None for an open one."""
     shape = port.get_partial_shape()
     return tuple(None if size.is_dynamic else size.get_length() for size in shape)
-
-
-def _sizes(compiled: openvino.CompiledModel, path: Path) -> tuple[int | None, ...]:
-    """Return B, C, H and W of the input, None for open ones. Raises: CheckpointError for another input."""
-    shapes = [_declared(port) for port in compiled.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (None, *range(1, MAX_CHANNELS + 1)):
-        raise CheckpointError(f"{path}: takes {shapes} instead of images (B, C, H, W)", OTHER_PROGRAM)
-    return shapes[0]

@@ -7,23 +7,28 @@ does not write is refused.
 
 import uuid
 from collections.abc import Iterator
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, facts_beside, only_file, refuse_backbone
+from utils.backends.exported import (
+    OTHER_PROGRAM,
+    ExportedBackend,
+    Network,
+    facts_beside,
+    image_sizes,
+    only_file,
+    refuse_backbone,
+)
 from utils.checkpoint.export_facts import EXPORT_AGAIN
 from utils.checkpoint.facts import read_imgsz
 from utils.errors import CheckpointError
 from utils.optional_import import import_beside_torch
-from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 
 SIGNATURE, INPUT, OUTPUT = "serving_default", "images", "output0"
-MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}  # of functions, which are looked through as well
 _WRITTEN = """
     AddV2 BatchMatMulV2 Cast ConcatV2 Const Conv2D Conv2DBackpropInput DepthwiseConv2dNative Erf ExpandDims Identity
@@ -44,7 +49,8 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         signature = network.signature_def[SIGNATURE]
         source, answer = signature.inputs[INPUT], signature.outputs[OUTPUT]
         graph = _prepared(_part(network.graph_def, answer.name.partition(":")[0]), path)
-        batch, channels, *size = _sizes(source, path)
+        shape = [dim.size for dim in source.tensor_shape.dim]
+        batch, channels, *size = image_sizes([shape], path, [tf.as_dtype(source.dtype).name])
 
         def computed(images: Any) -> Any:
             return tf.graph_util.import_graph_def(graph, {source.name: images}, [answer.name], name="")[0]
@@ -108,12 +114,3 @@ def _called_by(node: Any) -> Iterator[Any]:
         if value.HasField("func"):
             yield value.func
         yield from value.list.func
-
-
-def _sizes(source: Any, path: Path) -> list[int]:
-    """Return B, C, H and W of the input. Raises: CheckpointError where they are not those of images."""
-    shape = [dim.size for dim in source.tensor_shape.dim]
-    is_batch = len(shape) == 4 and min(shape) >= 1 and shape[1] <= MAX_CHANNELS and prod(shape) <= MAX_NUMBERS
-    if not is_batch:
-        raise CheckpointError(f"{path}: takes {shape} instead of images (B, C, H, W)", OTHER_PROGRAM)
-    return shape

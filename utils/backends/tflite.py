@@ -6,8 +6,6 @@ The file is data: LiteRT knows the operations that a file may name, and refuses 
 import json
 import os
 import zipfile
-from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, refuse_backbone
+from utils.backends.exported import OTHER_PROGRAM, ExportedBackend, Network, image_sizes, refuse_backbone
 from utils.checkpoint.export_facts import EXPORT_AGAIN, MAX_METADATA, as_metadata, read_metadata
 from utils.checkpoint.facts import read_imgsz
 from utils.errors import CheckpointError
 from utils.optional_import import import_optional
-from utils.pixels import MAX_CHANNELS
 from utils.text import one_line
 
 RECORD = "metadata.json"
-MAX_NUMBERS = 2**31 - 1  # in the batch that a file asks for
 
 
 def load(path: Path, device: torch.device, backbone: str = "", layout: str = "") -> ExportedBackend:
@@ -39,16 +35,17 @@ def load(path: Path, device: torch.device, backbone: str = "", layout: str = "")
         what = f"{path}: not a LiteRT file, or a damaged one: {one_line(error, 200)}"
         raise CheckpointError(what, EXPORT_AGAIN) from error
     facts = read_metadata(as_metadata(_table(path), path), path)
-    source, answer = _only(interpreter.get_input_details(), path), interpreter.get_output_details()[0]
-    batch, channels, height, width = map(int, source["shape"])
-    size = read_imgsz((height, width), path)
+    inputs, answer = interpreter.get_input_details(), interpreter.get_output_details()[0]
+    types = [np.dtype(port["dtype"]).name for port in inputs]
+    batch, channels, *size = image_sizes([port["shape"].tolist() for port in inputs], path, types)
+    size = read_imgsz(size, path)
     try:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: LiteRT refuses it: {one_line(error, 200)}", OTHER_PROGRAM) from error
 
     def run(images: Tensor) -> Tensor:
-        interpreter.set_tensor(source["index"], images.cpu().numpy())
+        interpreter.set_tensor(inputs[0]["index"], images.cpu().numpy())
         interpreter.invoke()
         return torch.from_numpy(interpreter.get_tensor(answer["index"]))  # a copy
 
@@ -64,12 +61,3 @@ def _table(path: Path) -> Any:
             return json.loads(record.read(MAX_METADATA))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, RuntimeError, RecursionError) as error:
         raise CheckpointError(f"{path}: has no {RECORD} that names stride and classes", OTHER_PROGRAM) from error
-
-
-def _only(inputs: Sequence[dict[str, Any]], path: Path) -> dict[str, Any]:
-    """Return the only input. Raises: CheckpointError unless it is a batch of images (B, C, H, W)."""
-    shapes = [list(map(int, source["shape"])) for source in inputs]
-    is_batch = len(shapes) == 1 and len(shapes[0]) == 4 and min(shapes[0]) >= 1 and shapes[0][1] <= MAX_CHANNELS
-    if not is_batch or inputs[0]["dtype"] is not np.float32 or prod(shapes[0]) > MAX_NUMBERS:
-        raise CheckpointError(f"{path}: takes {shapes[:3]} instead of float images (B, C, H, W)", OTHER_PROGRAM)
-    return inputs[0]

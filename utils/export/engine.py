@@ -1,25 +1,22 @@
 """Build a TensorRT engine of a detector's ONNX graph, on the GPU that is to run it.
 
-The file is a length (4 bytes, little-endian), the facts as JSON of that length, then the engine as TensorRT serializes
-it. Precision is that of the graph: the network is strongly typed, and float32 is computed in float32, not in TF32. With
+Precision is that of the graph: the network is strongly typed, and float32 is computed in float32, not in TF32. With
 ``dynamic`` it takes batches and sides from the smallest up to twice those of the order.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from utils.checkpoint.engine_file import GPU, read_engine, write_engine
+from utils.checkpoint.export_facts import EXPORT_AGAIN
 from utils.errors import ConfigError
 from utils.export.compare import INPUT, RejectedError
 from utils.export.order import Order
 from utils.optional_import import import_optional
 from utils.text import one_line
-
-GPU = "cuda"  # the kind of device
-LENGTH = 4  # bytes in front of the facts
 
 
 def write(order: Order, path: Path) -> str:
@@ -46,7 +43,7 @@ def write(order: Order, path: Path) -> str:
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise RejectedError("TensorRT cannot build an engine of it; its messages above say why")
-    _save(path, {}, bytes(engine))
+    write_engine(path, {}, bytes(engine))
     return f"built by TensorRT {tensorrt.__version__}"
 
 
@@ -60,11 +57,4 @@ def profile_shapes(order: Order) -> tuple[tuple[int, ...], ...]:
 
 def describe(path: Path, facts: Mapping[str, Any]) -> None:
     """Store the facts in the file, in place."""
-    content = path.read_bytes()
-    length = int.from_bytes(content[:LENGTH], "little")
-    _save(path, facts, content[LENGTH + length :])
-
-
-def _save(path: Path, facts: Mapping[str, Any], engine: bytes) -> None:
-    text = json.dumps(dict(facts)).encode()
-    path.write_bytes(len(text).to_bytes(LENGTH, "little") + text + engine)
+    write_engine(path, facts, read_engine(path, EXPORT_AGAIN)[1])

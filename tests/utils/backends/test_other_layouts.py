@@ -161,12 +161,12 @@ def test_a_small_file_of_one_class_of_yolov5_is_not_mistaken(tmp_path):
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        ((0, 3, 64, 64), "takes .* instead of images"),
-        ((1, 3, 0, 64), "takes .* instead of images"),
-        ((1, 17, 64, 64), "takes .* instead of images"),
+        ((0, 3, 64, 64), "takes .* instead of one batch of float images"),
+        ((1, 3, 0, 64), "takes .* instead of one batch of float images"),
+        ((1, 17, 64, 64), "takes .* instead of one batch of float images"),
         (("b", 3, 64, "w"), "both fixed or both open"),
-        ((2**20, 3, 640, 640), "takes .* instead of images"),
-        ((1, 3, 40000, 64), "takes .* instead of images"),
+        ((2**20, 3, 640, 640), "takes .* instead of one batch of float images"),
+        ((1, 3, 40000, 64), "takes .* instead of one batch of float images"),
     ],
 )
 def test_a_batch_that_cannot_be_made_is_refused(tmp_path, images, words):

@@ -470,7 +470,7 @@ def test_a_coreml_package_is_asked_by_the_names_and_sizes_that_it_declares(tmp_p
     found = backend(torch.cat((torch.zeros(1, 3, 32, 64), torch.ones(1, 3, 32, 64)))).output
     assert found[:, 0, 0].tolist() == [0, 1]
     images.type.multiArrayType.shape = [1, 64, 32, 3]
-    with pytest.raises(CheckpointError, match="instead of images"):
+    with pytest.raises(CheckpointError, match="instead of one batch"):
         load_backend(tmp_path / "x.mlpackage")
 
 
