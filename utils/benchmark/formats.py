@@ -21,6 +21,7 @@ from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.val import ValConfig
 from utils.device import select_device
 from utils.errors import ConfigError, ExportError
+from utils.evaluation.inputs import scan_to_measure
 from utils.evaluation.setup import open_model
 from utils.formats import named
 from utils.imgsz import fit_imgsz
@@ -66,7 +67,10 @@ def judge(board: Board, wanted: Mapping[str, str], hard_fail: float | None) -> N
 
 
 def open_job(cfg: BenchmarkConfig) -> FormatsJob:
-    """Return the weights file with every default filled in, once it was opened with the data. Raises: UserError."""
+    """Return the weights file with every default filled in, once it was opened with the data and these were scanned.
+
+    Raises: UserError, as where no image to validate with has a label.
+    """
     weights = Path(cfg.weights or newest_weights())
     own = {"data": cfg.data} if "data" in cfg.given else {}
     size = {"imgsz": cfg.imgsz} if "imgsz" in cfg.given else {}
@@ -80,6 +84,7 @@ def open_job(cfg: BenchmarkConfig) -> FormatsJob:
         raise ConfigError(
             f"{weights}: takes images of {fixed[0]}×{fixed[1]} only, and this measures squares", "use val.py"
         )
+    scan_to_measure(setup.cfg, setup.data, setup.selection)
     return FormatsJob(
         weights=str(weights.absolute()),
         backbone=cfg.backbone,

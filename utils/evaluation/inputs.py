@@ -15,6 +15,7 @@ from utils.configs.val import SWEEPS, ValConfig
 from utils.data.loader import BatchLoader, build_val_loader
 from utils.data.scan.class_selection import Selection, keep_classes, reordered, select_classes
 from utils.data.scan.scan import scan_split
+from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import DataSpec
 from utils.errors import ConfigError
 from utils.evaluation.coco import CocoTruth, coco_truth
@@ -102,10 +103,15 @@ def split_of(cfg: ValConfig) -> str:
     return "val" if cfg.task in SWEEPS else cfg.task
 
 
+def scan_to_measure(cfg: ValConfig, data: DataSpec, selection: Selection | None = None) -> ScanResult:
+    """Return the images and labels of the split to evaluate. Raises: as ``scan_dataset``, as where none has a label."""
+    scan = scan_split(data, getattr(data, split_of(cfg)))
+    return keep_classes(scan, selection, data.nc) if selection else scan
+
+
 def build_loader(cfg: ValConfig, data: DataSpec, backend: Backend, selection: Selection | None = None) -> BatchLoader:
     """Return the batches of the split to evaluate; an exported graph of fixed size gets squares, and so does speed."""
-    scan = scan_split(data, getattr(data, split_of(cfg)))
-    scan = keep_classes(scan, selection, data.nc) if selection else scan
+    scan = scan_to_measure(cfg, data, selection)
     if backend.fixed_size is None:
         longer = max(backend.trained.default_imgsz()) if cfg.imgsz is None else cfg.imgsz
         imgsz = fit_imgsz(longer, backend.stride)

@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import json
+import shutil
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +26,12 @@ from utils.benchmark.mode import mode_of, wanted_formats
 from utils.benchmark.subprocess_run import IsolatedError
 from utils.checkpoint.native import save_checkpoint
 from utils.checkpoint.onnx_file import OnnxFile
+from utils.command import run_command
 from utils.config import make_config, parse_config
 from utils.configs.benchmark import BenchmarkConfig
 from utils.errors import CheckpointError, ConfigError, ExportError
 from utils.formats import FORMATS, Format, named
+from utils.yaml_file import write_yaml
 
 
 @pytest.fixture
@@ -161,6 +165,34 @@ def test_what_is_no_checkpoint_is_refused_before_a_folder_is_made(config):
         with pytest.raises(CheckpointError):
             run_formats(cfg, wanted_formats(cfg), measured([]))
 
+    assert not Path("boards").exists()
+
+
+@pytest.mark.parametrize(
+    ("val", "what"),
+    [
+        ("bare", "none of the 3 images has a label"),
+        ("empty", "no images"),
+        ("gone", "gone"),
+        (None, "val"),
+    ],
+)
+def test_data_that_cannot_tell_a_map_are_refused_before_anything_is_measured(options, monkeypatch, capsys, val, what):
+    Path("bare").mkdir()
+    Path("empty").mkdir()
+    for index in range(3):
+        shutil.copy(f"images/{index}.png", "bare")
+    write_yaml("other.yaml", {"train": "images", "names": ["cat", "dog", "eel"]} | ({"val": val} if val else {}))
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options(data="other.yaml").items()]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--formats", *flags])
+
+    with pytest.raises(SystemExit) as end:
+        run_command(benchmark.main, BenchmarkConfig, goes_on=True)
+
+    message = capsys.readouterr().err
+    assert end.value.code == 2
+    assert what in message
+    assert "fix: " in message
     assert not Path("boards").exists()
 
 
