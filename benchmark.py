@@ -6,6 +6,7 @@ python benchmark.py --backbones repvgg_a0 timm/mobileone_s0 --imgsz 640 --epochs
 
 python benchmark.py --weights best.pt --formats            # one file in all formats that this machine can write
 python benchmark.py --weights best.pt --formats onnx openvino --half --batch-size 1
+python benchmark.py --weights best.pt --formats onnx openvino --int8       # both again in 8-bit integers
 
 The same command again goes on where it was interrupted; further backbones and formats join the table.
 

@@ -119,18 +119,14 @@ def build_int8(
     import torch
 
     from utils.backends.pt import PyTorchBackend
-    from utils.data.scan.scan import scan_split
     from utils.data.scan.spec import load_data_spec
     from utils.evaluation.drop import DropMeter
-    from utils.export.calibrate import CalibrationImages
+    from utils.export.calibrate import calibration_images
     from utils.export.int8 import Int8
 
     data = load_data_spec(cfg.data or trained.default_data())
     measure = DropMeter(PyTorchBackend(model, trained, torch.device("cpu")), data, shape[2:])
-    scan = scan_split(data, data.train)
-    images = CalibrationImages(scan, shape, data.file.name)
-    log.info("calibrating with %d of the %d training images of %s", images.count, len(scan), data.file.name)
-    return Int8(images, cfg.max_drop, measure)
+    return Int8(calibration_images(data, shape), cfg.max_drop, measure)
 
 
 def _summary(form: Format, written: Any, failure: UserError | None) -> str:

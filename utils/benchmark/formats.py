@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ from utils.benchmark.formats_table import formats_table
 from utils.benchmark.latency import LEAST_S, LONGEST_S, RUNS, STEADY
 from utils.benchmark.machine import machine_facts
 from utils.benchmark.measure_format import FILES, FormatsJob
-from utils.benchmark.mode import PYTORCH
+from utils.benchmark.mode import PYTORCH, is_int8, packages_of
 from utils.benchmark.run import CODE, digest, source_of
 from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.val import ValConfig
+from utils.data.scan.scan import scan_split
+from utils.data.scan.spec import load_data_spec
 from utils.device import select_device
 from utils.errors import ConfigError, ExportError
 from utils.evaluation.inputs import scan_to_measure
 from utils.evaluation.setup import open_model
-from utils.formats import named
 from utils.imgsz import fit_imgsz
 from utils.runs import ROOT, newest_weights
 from utils.text import counted
@@ -40,9 +42,12 @@ def run_formats(cfg: BenchmarkConfig, wanted: Mapping[str, str], measure: Measur
     Raises: UserError where weights, data and options do not fit.
     """
     job = open_job(cfg)
+    if cfg.int8:
+        calibrating = load_data_spec(job.data, required=("train",))
+        scan_split(calibrating, calibrating.train)
     board = open_board(formats_table(job.batch_size), cfg.project, cfg.name, settings_of(job), notes_of(job, wanted))
     for number, (name, refusal) in enumerate(wanted.items(), 1):
-        source = _versions(name)
+        source = ", ".join(_versions(name))
         if not board.has(name, source=source):
             work = partial(_refused, refusal) if refusal else partial(isolated, measure, job, name, board.folder)
             board.measure(f"[{number}/{len(wanted)}]", {"format": name}, source, work)
@@ -109,34 +114,33 @@ def settings_of(job: FormatsJob) -> dict[str, Any]:
 def notes_of(job: FormatsJob, wanted: Mapping[str, str]) -> list[str]:
     """Return lines that say what the figures mean and on which machine they were measured."""
     facts = [f"{name}: {fact}" for name, fact in machine_facts(select_device(job.device)).items()]
-    precision, threads = (
-        "with weights in float16" if job.half else "in float32",
-        counted(torch.get_num_threads(), "thread"),
-    )
+    precision, threads = "with weights in float16" if job.half else "in float32", torch.get_num_threads()
     batch = job.batch_size
+    if any(map(is_int8, wanted)):
+        precision += ", int8 in 8-bit integers whatever that costs in mAP"
     return [
-        "; ".join(filter(None, [*facts, *map(_versions, wanted)])),
+        "; ".join(dict.fromkeys([*facts, *chain(*map(_versions, wanted))])),
         f"{Path(job.weights).name} {precision}; {FILES}/ keeps the files for one image; the size of pytorch is "
         "that of the checkpoint, in its training form",
         f"mAP: validation images of {Path(job.data).name}, on squares of {job.imgsz} as files of one size take them; "
         "val.py gives PyTorch rectangles, so its third digit can be another",
         f"Latency: one image as a tensor to predictions, without NMS, {RUNS} passes and {LEAST_S:.0f} s or more, "
         f"until the p50 of both halves is within {STEADY:.0%} or {LONGEST_S:.0f} s are over; one format after another, "
-        f"each in a process of its own, all with {threads}",
+        f"each in a process of its own, all with {counted(threads, 'thread')}",
         f"images/s: batches of {batch} by their p50{'' if batch == 1 else f', files for {batch}'}; difference: "
         "the largest from PyTorch in float32, on the images of export.py",
     ]
 
 
-def _versions(name: str) -> str:
-    """Return the packages that a format needs with their versions, as far as they are installed."""
+def _versions(name: str) -> list[str]:
+    """Return the packages that a row needs with their versions, as far as they are installed."""
     found = []
-    for package in () if name == PYTORCH else named(name).packages:
+    for package in () if name == PYTORCH else packages_of(name):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return found
 
 
 def _refused(why: str) -> Iterator[dict[str, Any]]:

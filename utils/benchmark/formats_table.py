@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from utils.benchmark.board import NOTHING, Board, Kind, number, pair
-from utils.benchmark.mode import PYTORCH
+from utils.benchmark.mode import INT8, PYTORCH
 from utils.formats import NAMES
 from utils.plots.formats import Bar, plot_formats
 from utils.text import markdown_cell
 
-ORDER = (PYTORCH, *NAMES)
+ORDER = (PYTORCH, *(name + end for name in NAMES for end in ("", INT8)))
 
 
 @dataclass(frozen=True)

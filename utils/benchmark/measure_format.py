@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,17 @@ from torch import Tensor
 
 from utils.backends.choose import load_backend
 from utils.benchmark.latency import measure_steady
-from utils.benchmark.mode import PYTORCH
+from utils.benchmark.mode import PYTORCH, format_of_row, is_int8
 from utils.checkpoint.facts import Backend
 from utils.configs.val import ValConfig
+from utils.data.scan.spec import load_data_spec
 from utils.device import select_device
 from utils.errors import UserError
 from utils.evaluation.setup import measure, open_model
+from utils.export.calibrate import calibration_images
+from utils.export.int8 import Int8
 from utils.export.order import Order
 from utils.export.write import Written, size_of, write_format
-from utils.formats import named
 from utils.text import one_line
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class FormatsJob:
     imgsz: int
     batch_size: int  # of images per second, and of the validation
     single_cls: bool
-    half: bool
+    half: bool  # where a row is not in integers
     device: str
     workers: int
 
@@ -84,9 +86,12 @@ def measure_format(job: FormatsJob, name: str, folder: Path, make_order: MakeOrd
 
 
 def _write(job: FormatsJob, name: str, batch: int, folder: Path, make_order: MakeOrder) -> Written:
-    """Write and prove a file. Raises: UserError."""
-    order = make_order(job, batch)
-    return write_format(named(name), order, folder, lambda path: load_backend(path, order.device))
+    """Write and prove a file; what one in integers costs is a figure of the table. Raises: UserError."""
+    order = make_order(replace(job, half=job.half and not is_int8(name)), batch)
+    if is_int8(name):
+        images = calibration_images(load_data_spec(job.data), order.shape)
+        order = replace(order, name=f"{order.name}_int8", int8=Int8(images, max_drop=1.0, measure=None))
+    return write_format(format_of_row(name), order, folder, lambda path: load_backend(path, order.device))
 
 
 def _speed(job: FormatsJob, name: str, backend: Backend, make_order: MakeOrder) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from utils.configs.benchmark import BenchmarkConfig
 from utils.errors import ConfigError
-from utils.formats import FORMATS, SYSTEMS, named
+from utils.formats import FORMATS, SYSTEMS, Format, named
 
 BACKBONES, REPARAM, FORMATS_OF = "backbones", "reparam", "formats"
 PLACE = ("device", "project", "name")
@@ -22,6 +22,7 @@ USES = {  # benchmark → the options that mean something for it
             "batch_size",
             "single_cls",
             "half",
+            "int8",
             "hard_fail",
             "workers",
         ),
@@ -29,6 +30,7 @@ USES = {  # benchmark → the options that mean something for it
     ),
 }
 PYTORCH = "pytorch"
+INT8 = " int8"  # behind the name of a format: its row in integers
 
 
 def mode_of(cfg: BenchmarkConfig) -> str:
@@ -50,11 +52,20 @@ def mode_of(cfg: BenchmarkConfig) -> str:
 def wanted_formats(cfg: BenchmarkConfig) -> dict[str, str]:
     """Return the formats to measure, PyTorch first, each with why it cannot be written, empty where it can.
 
-    ``all`` means those that this machine can write and run. Raises: ConfigError where it can none of those named.
+    ``all`` means those that this machine can write and run; behind each that can be in integers, with ``INT8`` in its
+    name, comes that. Raises: ConfigError where the machine can none of those named, or none can be in integers.
     """
     names = [form.name for form in FORMATS if not _refusal(form.name, [])] if "all" in cfg.formats else cfg.formats
     others = list(dict.fromkeys(name for name in names if name != PYTORCH))
-    refused = {name: _refusal(name, ["half"] if cfg.half else []) for name in others}
+    refused = {}
+    for name in others:
+        refused[name] = _refusal(name, ["half"] if cfg.half else [])
+        if cfg.int8 and "int8" in named(name).options:
+            refused[name + INT8] = _refusal(name, ["int8"])
+    if cfg.int8 and not any(map(is_int8, refused)):
+        able = " or ".join(form.name for form in FORMATS if "int8" in form.options)
+        what = f"--int8: nothing of {', '.join(cfg.formats)} can be in integers"
+        raise ConfigError(what, f"add {able} to --formats, or leave --int8 out")
     if refused and all(refused.values()):
         each = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise ConfigError(
@@ -62,6 +73,25 @@ def wanted_formats(cfg: BenchmarkConfig) -> dict[str, str]:
             "name others in --formats, or none for all that can be; docs/export.md tells what each needs",
         )
     return {PYTORCH: "", **refused}
+
+
+def is_int8(name: str) -> bool:
+    """Return whether a row is of a file in integers."""
+    return name.endswith(INT8)
+
+
+def format_of_row(name: str) -> Format:
+    """Return the format of a row that is not PyTorch's."""
+    return named(name.removesuffix(INT8))
+
+
+def packages_of(name: str) -> list[str]:
+    """Return the packages that a row which is not PyTorch's needs."""
+    form = format_of_row(name)
+    return [
+        *form.packages,
+        *(package for option, package in form.option_packages if is_int8(name) and option == "int8"),
+    ]
 
 
 def _refusal(name: str, options: list[str]) -> str:
@@ -72,4 +102,4 @@ def _refusal(name: str, options: list[str]) -> str:
         return "" if form.runs_here else f"runs on {SYSTEMS[form.system]} only, so that nothing can be measured here"
     what, fix = refusal
     why = what.removeprefix(f"--include {name}: ")
-    return f"{why} ({fix})" if form.missing() else why
+    return f"{why} ({fix})" if fix.startswith("pip ") else why

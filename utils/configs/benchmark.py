@@ -41,6 +41,11 @@ class BenchmarkConfig(Given):
     half: bool = option(
         False, help="weights of the files in float16; on a GPU PyTorch computes in it too", group=WITH_FORMATS
     )
+    int8: bool = option(
+        False,
+        help="also in 8-bit integers, in rows of their own: ONNX and OpenVINO, calibrated on training images of --data",
+        group=WITH_FORMATS,
+    )
     hard_fail: float | None = option(
         None,
         help="exit code 2 where a format fails, or has a mAP50-95 below this; alone the former",

@@ -1,15 +1,20 @@
 """Pictures from which the ranges of the numbers inside a network are read, for computing in 8-bit integers."""
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from utils.data.image_store import ImageStore
+from utils.data.scan.scan import scan_split
 from utils.data.scan.scan_result import ScanResult
+from utils.data.scan.spec import DataSpec
 from utils.data.val_batches import ValBatches
 from utils.device import to_float_images
 from utils.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 IMAGES = 128  # spread evenly over a data set, so that they are the same every time
 
@@ -38,6 +43,14 @@ class CalibrationImages:
             for number in numbers:
                 images = to_float_images(self.batches[0, number].images, torch.device("cpu"))
                 yield images.contiguous().numpy()
+
+
+def calibration_images(data: DataSpec, shape: Sequence[int]) -> CalibrationImages:
+    """Return training images of a data set, ``shape`` (B, C, H, W) being that of the export. Raises: DataError."""
+    scan = scan_split(data, data.train)
+    images = CalibrationImages(scan, shape, data.file.name)
+    log.info("calibrating with %d of the %d training images of %s", images.count, len(scan), data.file.name)
+    return images
 
 
 def spread(count: int, most: int) -> np.ndarray:

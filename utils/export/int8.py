@@ -59,7 +59,11 @@ class Int8:
 
     images: CalibrationImages
     max_drop: float  # of mAP50-95
-    measure: Callable[[Backend, Suppression | None], MapDrop]  # of a file, and the suppression inside it
+    measure: Callable[[Backend, Suppression | None], MapDrop] | None  # of a file, and the suppression inside it
+
+    def proven(self, backend: Backend, inside: Suppression | None) -> MapDrop | None:
+        """Return what a file loses, None where somebody else measures that. Raises: RejectedError, DataError."""
+        return self.check(self.measure(backend, inside)) if self.measure else None
 
     def check(self, found: MapDrop) -> MapDrop:
         """Return what was measured. Raises: RejectedError where it is too much, or where nothing could be seen."""

@@ -39,7 +39,7 @@ class Written:
     seconds: float
     comparisons: tuple[Comparison, ...]  # none where this system cannot run it
     drop: MapDrop | None = None  # of a file in integers
-    max_drop: float = 0.0
+    max_drop: float | None = None  # of mAP50-95, for such a file
 
     def lines(self) -> list[str]:
         """Return the report as text."""
@@ -57,7 +57,7 @@ class Written:
 
     def limits(self) -> dict[str, float]:
         """Return what the figures were held against."""
-        return {"max_drop": self.max_drop} if self.drop else asdict(self.comparisons[0].limits)
+        return {"max_drop": self.max_drop} if self.max_drop is not None else asdict(self.comparisons[0].limits)
 
 
 def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[Path], Backend]) -> Written:
@@ -82,7 +82,7 @@ def write_format(form: Format, order: Order, folder: Path, open_file: Callable[[
         raise ExportError(what, "use another format, or the .pt file") from error
     except RejectedError as error:
         raise ExportError(f"{path}: not written: {error}", error.fix or _fix(form, order)) from error
-    spent, max_drop = time.perf_counter() - started, order.int8.max_drop if order.int8 else 0.0
+    spent, max_drop = time.perf_counter() - started, order.int8.max_drop if order.int8 else None
     written = Written(form, path, about, megabytes, spent, comparisons, drop, max_drop)
     if not comparisons:
         log.warning("%s: NOT compared with PyTorch, because %s", path, UNPROVEN[form.system])
@@ -104,7 +104,7 @@ def _compared(
     if not order.int8:
         return comparisons, None
     inside = order.nms if backend.layout.is_suppressed else None
-    return comparisons, order.int8.check(order.int8.measure(backend, inside))
+    return comparisons, order.int8.proven(backend, inside)
 
 
 def _report(written: Written, facts: dict[str, Any]) -> dict[str, Any]:

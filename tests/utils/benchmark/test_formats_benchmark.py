@@ -16,12 +16,14 @@ import torch
 from tiny_detector import finding_model, write_tiny_project
 
 import benchmark
+import val
 from utils.backends import onnx
 from utils.backends import openvino as openvino_backend
 from utils.benchmark import formats, latency, mode
 from utils.benchmark.formats import judge, open_job, run_formats
 from utils.benchmark.formats_table import Row, formats_table
 from utils.benchmark.latency import measure_steady
+from utils.benchmark.measure_format import measure_format
 from utils.benchmark.mode import mode_of, wanted_formats
 from utils.benchmark.subprocess_run import IsolatedError
 from utils.checkpoint.native import save_checkpoint
@@ -29,7 +31,7 @@ from utils.checkpoint.onnx_file import OnnxFile
 from utils.command import run_command
 from utils.config import make_config, parse_config
 from utils.configs.benchmark import BenchmarkConfig
-from utils.errors import CheckpointError, ConfigError, ExportError
+from utils.errors import CheckpointError, ConfigError, DataError, ExportError
 from utils.formats import FORMATS, Format, named
 from utils.yaml_file import write_yaml
 
@@ -136,6 +138,55 @@ def test_other_settings_go_into_another_folder(config):
     ]
 
     assert folders == ["exp", "exp2", "exp3", "exp"]
+
+
+def test_integers_are_rows_beside_those_of_floats_in_the_same_table(config, caplog):
+    caplog.set_level("INFO")
+    benchmark.main(config(formats=("onnx",)))
+
+    benchmark.main(config(formats=("onnx", "torchscript"), int8=True, half=False))
+
+    with Path("boards/exp/formats.csv").open() as file:
+        rows = {row["format"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["pytorch", "torchscript", "onnx", "onnx int8"]
+    assert not [key for key, value in rows["onnx int8"].items() if value == "" and key != "remark"]
+    assert float(rows["onnx int8"]["megabytes"]) != float(rows["onnx"]["megabytes"])
+    assert float(rows["onnx int8"]["box_px"]) > 10 * float(rows["onnx"]["box_px"])
+    assert "kept: 2 finished rows" in caplog.text
+    assert "in float32, int8 in 8-bit integers" in caplog.text
+    report = json.loads(Path("boards/exp/files/tiny_int8.onnx.json").read_text())
+    assert report["int8"] == {"calibration": {"images": 3, "data": "pets.yaml"}}
+    found = val.run(weights="boards/exp/files/tiny_int8.onnx", data="pets.yaml", plots=False, workers=0)[0]
+    assert found[3] == pytest.approx(float(rows["onnx int8"]["map"]), abs=1e-6)
+
+
+def test_half_and_int8_are_of_different_rows(config, monkeypatch):
+    job = open_job(config(formats=("onnx",), half=True))
+    halves = []
+
+    def make_order(job, batch):
+        halves.append(job.half)
+        raise ConfigError("seen", "")
+
+    for name in ("onnx", "onnx int8"):
+        list(measure_format(job, name, Path(), make_order))
+
+    assert halves == [True, False]
+
+
+def test_integers_need_a_format_that_can_and_training_images(config, monkeypatch):
+    with pytest.raises(ConfigError, match="--int8: nothing of ncnn, pytorch can be in integers") as error:
+        wanted_formats(BenchmarkConfig(formats=("ncnn", "pytorch"), int8=True))
+    assert "add onnx or openvino to --formats" in error.value.fix
+    monkeypatch.setattr("utils.formats.find_spec", lambda name: None if name == "nncf" else name)
+    found = wanted_formats(BenchmarkConfig(formats=("openvino", "torchscript"), int8=True))
+    needs = "--int8 needs nncf (pip install nncf)"
+    assert found == {"pytorch": "", "openvino": "", "openvino int8": needs, "torchscript": ""}
+
+    write_yaml("other.yaml", {"train": "gone", "val": "images", "names": ["cat", "dog", "eel"]})
+    with pytest.raises(DataError, match="gone"):
+        run_formats(config(formats=("onnx",), int8=True, data="other.yaml"), {}, measured([]))
+    assert not Path("boards").exists()
 
 
 def test_data_and_size_are_those_of_the_training_unless_they_are_given(config):
