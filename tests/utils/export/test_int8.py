@@ -1,6 +1,7 @@
 """Files in 8-bit integers: what stays float32, what they are calibrated with, and that too large a loss is refused."""
 
 import json
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,6 +17,7 @@ import export
 import train
 import val
 from utils.backends.choose import load_backend
+from utils.backends.pt import PyTorchBackend, load_trained
 from utils.backends.several import load_backends
 from utils.checkpoint.export_facts import read_metadata
 from utils.checkpoint.native import save_checkpoint
@@ -23,6 +25,7 @@ from utils.command import run_command
 from utils.configs.export import ExportConfig
 from utils.data.letterbox import letterbox
 from utils.data.scan.scan import scan_dataset
+from utils.data.scan.spec import load_data_spec
 from utils.errors import CheckpointError, ExportError
 from utils.evaluation.drop import DropMeter
 from utils.export import int8
@@ -187,6 +190,34 @@ def test_what_cannot_be_written_is_said_in_a_sentence(project, monkeypatch, caps
     assert what in message
     assert "fix: " in message
     assert not list(project.glob("tiny_int8*")) + list(project.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (3, 1, "3 images of many.yaml with 3 labels"),
+        (49, 2, "49 images"),
+        (50, 1, ""),
+        (60, 0, "60 images of many.yaml with 1 label"),
+    ],
+)
+def test_a_cost_that_is_measured_on_a_handful_is_doubted_before_it_is_measured(project, caplog, images, labels, said):
+    (project / "many/images").mkdir(parents=True)
+    (project / "many/labels").mkdir()
+    for index in range(images):
+        shutil.copy("images/0.png", f"many/images/{index}.png")
+        rows = labels if index else max(labels, 1)
+        (project / f"many/labels/{index}.txt").write_text(
+            "".join(f"0 0.{row + 2} 0.5 0.2 0.2\n" for row in range(rows))
+        )
+    write_yaml("many.yaml", {"train": "many/images", "val": "many/images", "names": ["cat", "dog", "eel"]})
+    model, trained = load_trained(Path("tiny.pt"))
+
+    DropMeter(PyTorchBackend(model, trained, torch.device("cpu")), load_data_spec("many.yaml"), (64, 64))
+
+    doubts = [record.getMessage() for record in caplog.records if "what --int8 costs" in record.getMessage()]
+    assert len(doubts) == bool(said)
+    assert all(said in doubt for doubt in doubts)
 
 
 def test_an_option_without_int8_is_said_to_mean_nothing(project, caplog):
