@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tiny_detector import tiny_model
+from tiny_detector import enlivened, tiny_model
 from torch import nn
 
 from models.detector import DetectionModel
@@ -357,15 +357,35 @@ def test_an_opset_that_nothing_here_writes_is_answered_with_the_newest_that_work
 FAMILIES = ["own", "emo_1m", "repvit_m0_6", "fasternet_t0", "repvgg_a0", "timm/mobilenetv4_conv_small"]
 
 
+def seeded(cfg, backbone="own"):
+    data, _ = read_model_yaml(cfg)
+    torch.manual_seed(0)
+    network = DetectionModel(data if backbone == "own" else swap_backbone(data, backbone), nc=6, load_backbone=False)
+    return enlivened(network)
+
+
+@pytest.mark.parametrize(
+    "backbone", [FAMILIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[1:])]
+)
+def test_a_wrong_row_would_be_seen(backbone):
+    network, images = seeded("yolov5n.yaml", backbone), example_images((1, 3, 128, 64))
+    expected = predictions(network, images)
+    for row in network.model[:-1]:
+        weights = [layer.weight for layer in row.modules() if isinstance(layer, nn.Conv2d)]
+        for weight in weights:
+            weight.data *= 1.01
+        if weights:
+            with pytest.raises(AssertionError):
+                assert_equal(predictions(network, images), expected)
+        for weight in weights:
+            weight.data /= 1.01
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", FAMILIES)
 @pytest.mark.parametrize("opset", [12, 13, 15, 17, 18, 20])
 def test_every_family_of_backbones_is_written_in_every_usual_opset(tmp_path, backbone, opset):
-    data, _ = read_model_yaml("yolov5n.yaml")
-    torch.manual_seed(0)
-    network = DetectionModel(
-        data if backbone == "own" else swap_backbone(data, backbone), nc=6, load_backbone=False
-    ).eval()
+    network = seeded("yolov5n.yaml", backbone)
 
     report = export_onnx(network, tmp_path / "x.onnx", (96, 160), dynamic=True, opset=opset)
 
@@ -382,11 +402,6 @@ def test_comparison_images_are_neither_constant_nor_random():
     assert 0 <= images.min() < 0.1
     assert 0.9 < images.max() <= 1
     assert images[..., -8:, -8:].mean() > images[..., :8, :8].mean() + 0.3
-
-
-def seeded(cfg):
-    torch.manual_seed(0)
-    return DetectionModel(cfg, nc=6, load_backbone=False).eval()
 
 
 @pytest.mark.parametrize(
