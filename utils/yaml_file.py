@@ -53,10 +53,19 @@ class _Loader(yaml.SafeLoader):
         return int(text, 0 if text.lstrip("+-")[:2].lower() in ("0x", "0b") else 10)
 
 
-_Loader.add_implicit_resolver(  # a copy of the table is made for _Loader, PyYAML's own loaders stay as they are
-    TAG + "float", re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-_Loader.add_implicit_resolver(TAG + "int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))  # 08 too
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes a text which ``_Loader`` would take for something else."""
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar(TAG + "str", text, style='"' if "\x85" in text else None)  # a line break to YAML
+
+
+for kind in (_Loader, _Dumper):  # a copy of the table is made for each, PyYAML's own stay as they are
+    kind.add_implicit_resolver(
+        TAG + "float", re.compile(r"^[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+    kind.add_implicit_resolver(TAG + "int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))  # 08 too
+_Dumper.add_representer(str, _Dumper.represent_text)
 _Loader.add_constructor(TAG + "int", _Loader.construct_number)
 _Loader.add_constructor(TAG + "float", _Loader.construct_number)
 _Loader.add_constructor(TAG + "timestamp", _Loader.construct_yaml_str)
@@ -159,5 +168,5 @@ def _as_text(node: yaml.Node) -> yaml.Node:
 
 
 def write_yaml(path: str | Path, data: Any) -> None:
-    """Write plain data, atomically, keeping the order of keys."""
-    write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    """Write plain data, atomically, keeping the order of keys; ``read_yaml`` gives them back."""
+    write_text(path, yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))

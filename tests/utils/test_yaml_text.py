@@ -3,7 +3,7 @@
 import pytest
 
 from utils.errors import ConfigError
-from utils.yaml_file import parse_yaml, read_yaml
+from utils.yaml_file import parse_yaml, read_yaml, write_yaml
 
 WRITTEN = (
     *("02146", "1_0", "0x1F", "12:30:45", "3.10", "1e3", "007", "1.0", "+1", "0b11", ".5", ".inf", ".nan", "1_000.5"),
@@ -129,3 +129,28 @@ def test_another_encoding_is_one_sentence_with_the_line(tmp_path, content, reaso
     with pytest.raises(ConfigError, match=reason) as caught:
         read_yaml(tmp_path / "x.yaml")
     assert caught.value.fix
+
+
+def test_what_is_written_is_read_back_as_it_was(tmp_path):
+    texts = [
+        "1e3",
+        "-2E5",
+        "08",
+        "+7",
+        "1_0",
+        "12:30",
+        "0x1f",
+        "no",
+        "~",
+        "",
+        "\x85n",
+        "a\u2028b",
+        " a ",
+        "猫 # : {}",
+        "\r\n",
+    ]
+    data = {"texts": texts, "names": dict(enumerate(texts)), "1e3": 8, "numbers": [8, 1e3, 1e-05, -2.5, None, True]}
+
+    write_yaml(tmp_path / "x.yaml", data)
+
+    assert read_yaml(tmp_path / "x.yaml") == data

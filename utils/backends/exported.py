@@ -154,7 +154,7 @@ def only_file(path: Path, kind: str) -> Path:
 def facts_beside(file: Path, fix: str) -> ExportFacts:
     """Return the facts in the .yaml beside the network of a folder. Raises: CheckpointError, with ``fix`` without."""
     try:
-        table = read_yaml(file.with_suffix(".yaml"))
+        table = read_yaml(file.with_suffix(".yaml"), text_keys=("names",))
     except ConfigError as error:
         raise CheckpointError(error.what, fix) from error
     return read_metadata(as_metadata(table, file.parent), file.parent)

@@ -8,7 +8,7 @@ import torch
 from openvino import opset13
 
 from utils.backends.choose import load_backend
-from utils.backends.exported import OTHER_PROGRAM, image_sizes
+from utils.backends.exported import OTHER_PROGRAM, facts_beside, image_sizes
 from utils.errors import CheckpointError
 
 
@@ -45,6 +45,12 @@ def test_what_is_no_batch_of_images_is_refused(shapes, types, found):
 
     assert error.value.what.startswith(f"x: takes {found} instead of one batch of float images (B, C, H, W)")
     assert error.value.fix == OTHER_PROGRAM
+
+
+def test_names_of_a_folder_are_text_as_other_programs_write_them(tmp_path):
+    (tmp_path / "x.yaml").write_text("stride: 32\nnames:\n  0: 1e3\n  1: no\n  2: 007\n")
+
+    assert facts_beside(tmp_path / "x.xml", "").names == {0: "1e3", 1: "no", 2: "007"}
 
 
 @pytest.mark.parametrize("kind", ["f32", "f16", "u8"])
