@@ -7,6 +7,7 @@ python export.py --int8 --data pets.yaml                           # best_int8.o
 """
 
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from utils.configs.export import ExportConfig
 from utils.errors import ConfigError, ExportError, UserError
 from utils.formats import Format, named
 from utils.runs import newest_weights
+from utils.text import safe_text
 
 if TYPE_CHECKING:
     from models.detector import DetectionModel
@@ -52,7 +54,7 @@ def main(cfg: ExportConfig) -> list[Path]:
         for form in forms:
             log.info(_summary(form, done.get(form.name), failures.get(form.name)))
     for written in (written for written in done.values() if written.comparisons):  # the others do not run here
-        log.info("python detect.py --weights %s", written.path)
+        log.info("python detect.py --weights %s", shlex.quote(str(written.path)))
     if failures:
         raise _all_in_one(failures)
     return [written.path for written in done.values()]
@@ -131,9 +133,9 @@ def build_int8(
 
 def _summary(form: Format, written: Any, failure: UserError | None) -> str:
     if failure:
-        return f"{form.name:>12}  {failure.what}; {failure.fix}"
+        return f"{form.name:>12}  {safe_text(failure.what)}; {safe_text(failure.fix)}"
     doubt = "" if written.comparisons else ", not compared"
-    return f"{form.name:>12}  {written.megabytes:8.1f} MB  {written.path}{doubt}"
+    return f"{form.name:>12}  {written.megabytes:8.1f} MB  {safe_text(written.path)}{doubt}"
 
 
 def _all_in_one(failures: dict[str, UserError]) -> UserError:

@@ -28,7 +28,14 @@ RETRY_S = (0.1, 0.2, 0.3, 0.4)  # a second in all, for virus scanners to let go 
 UNLOCKED_S = 1.0  # age from which a temporary file without a lock is abandoned: between two calls it has none yet
 ABANDONED_S = 3600.0  # the same where there are no locks
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NOT_WRITABLE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}  # ESTALE: of network disks
+NOT_WRITABLE = FULL | {
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ESTALE,
+}  # ESTALE: of network disks
 
 
 def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
@@ -81,23 +88,33 @@ def atomic_write(path: str | Path, previous: str | Path | None = None, sync: boo
     path = Path(path)
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}")
-        temporary = Path(name)
-        with _locked(handle):
-            yield temporary
-            _publish(temporary, path, None if previous is None else Path(previous), sync)
-    except OSError as error:
-        if error.errno not in NOT_WRITABLE and path.parent.is_dir():
-            raise
-        raise _not_written(path, error) from error
+        with writable(path):
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}")
+            temporary = Path(name)
+            with _locked(handle):
+                yield temporary
+                _publish(temporary, path, None if previous is None else Path(previous), sync)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """Raises: StorageError in place of an OSError that says that the file or folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE and path.parent.is_dir():
+            raise
+        raise _not_written(path, error) from error
+
+
 def _not_written(path: Path, error: OSError) -> StorageError:
     fix = "choose another folder"
-    if error.errno in FULL:
+    if error.errno == errno.EISDIR:
+        fix = f"move that folder away, or {fix}"
+    elif error.errno in FULL:
         fix = f"free some space, or {fix}"
     elif isinstance(error, PermissionError):
         fix = f"close the programs that have it open, or {fix}"

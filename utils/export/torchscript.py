@@ -3,6 +3,7 @@
 ``shape`` among the facts is that of the images, as YOLOv5 writes it; with ``dynamic`` it is one of many.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,5 +51,7 @@ def describe(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _save(module: torch.jit.ScriptModule, path: Path, table: Mapping[str, Any]) -> None:
+    content = io.BytesIO()  # a disk that is full ends the process where PyTorch writes to it
     with quiet_exporter():
-        torch.jit.save(module, path, _extra_files={RECORD: json.dumps(table)})
+        torch.jit.save(module, content, _extra_files={RECORD: json.dumps(table)})
+    path.write_bytes(content.getbuffer())

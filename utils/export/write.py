@@ -21,7 +21,8 @@ from utils.export.int8 import MapDrop
 from utils.export.order import Order
 from utils.export.prove import prove
 from utils.formats import Format
-from utils.runs import atomic_write, write_text
+from utils.runs import atomic_write, writable, write_text
+from utils.text import safe_text
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Written:
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        found = f"{self.path}: {self.about}, {self.megabytes:.1f} MB, {self.seconds:.1f} s"
+        found = f"{safe_text(self.path)}: {self.about}, {self.megabytes:.1f} MB, {self.seconds:.1f} s"
         if not self.comparisons:
             return [found]
         limits = self.limits()
@@ -131,20 +132,32 @@ def size_of(path: Path) -> int:
 def staged(path: Path, form: Format) -> Iterator[Path]:
     """Yield a temporary file or folder beside ``path``; on success it, or each file in it, takes its place.
 
-    Raises: StorageError, ExportError.
+    Raises: StorageError; ExportError where something else is there.
     """
+    if path.exists() and path.is_dir() != form.is_folder:
+        there, wanted = ("folder", "file") if path.is_dir() else ("file", "folder")
+        raise ExportError(f"{path}: is a {there}, and a {wanted} of this name is to be written", "move it away")
     if not form.is_folder:
         with atomic_write(path) as temporary:
             yield temporary
         return
-    if path.exists() and not path.is_dir():
-        raise ExportError(f"{path}: is a file, and a folder of this name is to be written", "move it away")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}.", suffix=form.suffix) as temporary:
+    beside = {"dir": path.parent, "prefix": f".{path.stem}.", "suffix": form.suffix}
+    with writable(path), tempfile.TemporaryDirectory(**beside) as temporary:
         yield Path(temporary)
-        path.mkdir(exist_ok=True)
-        for file in sorted(file for file in Path(temporary).rglob("*") if file.is_file()):
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
-            target = path / file.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
+        _publish(Path(temporary), path)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Let the files of a folder take their places in another. Raises: ExportError where that holds another network."""
+    files = {file.relative_to(temporary): file for file in sorted(temporary.rglob("*")) if file.is_file()}
+    kinds = {name.suffix for name in files if len(name.parts) == 1}
+    others = [file.name for file in path.glob("*.*") if file.suffix in kinds and file.relative_to(path) not in files]
+    if others:
+        what = f"{path}: holds {', '.join(sorted(others)[:3])}, of another network than the one that is to be written"
+        raise ExportError(what, "move that folder away")
+    path.mkdir(exist_ok=True)
+    for name, file in files.items():
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        file.replace(path / name)

@@ -1,5 +1,6 @@
 """Every format is written and computes what PyTorch computes, or says in a sentence what to do instead."""
 
+import errno
 import json
 import sys
 from dataclasses import replace
@@ -24,7 +25,7 @@ from utils.checkpoint.export_facts import read_metadata
 from utils.checkpoint.native import save_checkpoint
 from utils.command import run_command
 from utils.configs.export import ExportConfig
-from utils.errors import CheckpointError, ConfigError, ExportError
+from utils.errors import CheckpointError, ConfigError, ExportError, StorageError
 from utils.export import torchscript
 from utils.export.compare import RejectedError, example_images
 from utils.export.deployed import deployable
@@ -225,6 +226,57 @@ def test_a_file_that_differs_is_not_written_and_the_old_one_stays(project, monke
     assert (project / "tiny.torchscript").read_text() == "old"
     assert not list(project.glob(".*"))
     assert not (project / "tiny.torchscript.json").exists()
+
+
+def test_what_stands_in_the_way_of_a_file_is_told_and_left_as_it_is(project, monkeypatch, capsys):
+    (project / "tiny.onnx").mkdir()
+    (project / "tiny.torchscript.json").mkdir()
+    (project / "tiny_openvino_model").mkdir()
+    (project / "tiny_openvino_model/older.xml").write_text("another network")
+    (project / "tiny_openvino_model/readme.txt").write_text("of the user")
+    forms = ("onnx", "openvino", "torchscript")
+
+    assert main(export, ExportConfig, monkeypatch, "--weights", "tiny.pt", "--imgsz", 64, "--include", *forms) == 2
+
+    message = " ".join(capsys.readouterr().err.split())
+    assert "tiny.onnx: is a folder, and a file of this name is to be written (move it away)" in message
+    assert "tiny_openvino_model: holds older.xml, of another network than the one that is to be written" in message
+    assert "tiny.torchscript.json: cannot be written (Is a directory) (move that folder away" in message
+    assert sorted(file.name for file in (project / "tiny_openvino_model").iterdir()) == ["older.xml", "readme.txt"]
+    assert not list(project.glob(".*"))
+    (project / "tiny_openvino_model/older.xml").unlink()
+
+    (folder,) = export.run(weights="tiny.pt", imgsz=(64,), include=("openvino",))
+
+    assert load_backend(folder).fixed_size == (64, 64)
+    assert (folder / "readme.txt").is_file()
+
+
+@pytest.mark.parametrize("form", ["openvino", "torchscript"])
+def test_a_place_that_takes_nothing_is_told_in_a_sentence(project, monkeypatch, form):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"utils.export.{form}.write", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        export.run(weights="tiny.pt", imgsz=(64,), include=(form,))
+    monkeypatch.setattr("tempfile.mkdtemp" if form == "openvino" else "tempfile.mkstemp", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        export.run(weights="tiny.pt", imgsz=(64,), include=(form,))
+    assert not list(project.glob(".*"))
+
+
+def test_a_path_that_a_shell_or_a_terminal_would_take_apart_is_shown_whole(project, caplog):
+    caplog.set_level("INFO")
+    (project / "a b").mkdir()
+    (project / "tiny.pt").rename(project / "a b/x;\x1b[2J.pt")
+
+    export.run(weights="a b/x;\x1b[2J.pt", imgsz=(64,), include=("onnx", "torchscript"))
+
+    assert "--weights 'a b/x;" in caplog.text
+    assert "MB  a b/x;\\x1b[2J.onnx" in caplog.text
+    messages = [record.getMessage() for record in caplog.records if record.name == "export"]
+    assert any(message.startswith("a b/x;\\x1b[2J.onnx: ") for message in messages)
 
 
 def test_a_file_that_its_own_reader_refuses_is_not_written(project, monkeypatch, capsys):
