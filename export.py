@@ -77,7 +77,9 @@ def refused(forms: Sequence[Format], cfg: ExportConfig) -> dict[str, UserError]:
 def build_order(cfg: ExportConfig, weights: Path) -> "Order":
     """Return what the options ask for. Raises: CheckpointError, ConfigError."""
     from utils.backends.pt import load_trained
+    from utils.data.scan.spec import load_data_spec
     from utils.device import select_device
+    from utils.evaluation.inputs import agreed_classes
     from utils.export.deployed import deployable
     from utils.export.graph import fitting_size
     from utils.export.order import WORKSPACE, Order
@@ -93,6 +95,10 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
         log.info("--simplify means nothing: the ONNX graph is always simplified")
     device = select_device(cfg.device)
     model, trained = load_trained(weights, cfg.backbone)
+    if (
+        cfg.data and not cfg.int8
+    ):  # val.py will go by what the file names; with --int8 the data are looked through below
+        agreed_classes(model.names, trained, load_data_spec(cfg.data, required=()))
     height, width = (*(sizes := cfg.imgsz or trained.default_imgsz()), *sizes)[:2]
     iou = DETECT_IOU[model.head.layout.has_objectness] if cfg.iou_thres is None else cfg.iou_thres
     shape = (cfg.batch_size, model.yaml["ch"], *fitting_size((height, width), model.size_multiple))

@@ -2,20 +2,18 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from utils.backends.pt import PyTorchBackend
 from utils.checkpoint.facts import Backend
-from utils.configs.val import ValConfig
 from utils.data.loader import build_val_loader
 from utils.data.scan.class_selection import keep_classes
 from utils.data.scan.scan import scan_split
 from utils.data.scan.spec import DataSpec
 from utils.evaluation.evaluate import evaluate, val_nms
-from utils.evaluation.inputs import agreed_names, check_channels, chosen_classes, class_table_nms, kept_of_model
+from utils.evaluation.inputs import agreed_classes, check_channels, class_table_nms
 from utils.export.calibrate import spread
 from utils.export.int8 import MapDrop
 from utils.export.suppress import Suppression
@@ -38,11 +36,7 @@ class DropMeter:
         """Raises: ConfigError where model and data do not fit, DataError for images and labels that cannot be used."""
         self.model, self.data, self.imgsz = model, data, imgsz
         check_channels(model, data)
-        selection = chosen_classes(ValConfig(), model.names, model.trained, data)
-        self.single = len(model.names) == 1 < data.nc and selection is None  # as --single-cls trains
-        self.classes = kept_of_model(model.names, data, selection)
-        chosen = replace(data, names=selection.names) if selection else data
-        self.names = agreed_names(chosen.names if self.classes is not None else model.names, chosen, self.single)
+        selection, self.classes, self.names, self.single = agreed_classes(model.names, model.trained, data)
         scan = scan_split(data, data.val)
         scan = keep_classes(scan, selection, data.nc) if selection else scan
         self.scan = scan.take(spread(len(scan), IMAGES))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from utils.evaluation.evaluate import Observer, val_nms
 from utils.evaluation.observers import BatchPictures, CocoJson, LabelFiles, MetricCharts
 from utils.imgsz import fit_imgsz
 from utils.predictions import Layout, Predictions
-from utils.text import safe_text
+from utils.text import counted, safe_text
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
         return {0: "item"}
     if len(model) != data.nc:
         raise ConfigError(
-            f"{data.file}: {data.nc} classes, but the model finds {len(model)}: {', '.join(model.values())}",
+            f"{data.file}: {counted(data.nc, 'class')}, but the model finds {len(model)}: {', '.join(model.values())}",
             "give the --data that the model was trained on" + (", or --single-cls" if len(model) == 1 else ""),
         )
     named = [class_id for class_id, name in model.items() if name != str(class_id)]
@@ -96,6 +97,21 @@ def kept_of_model(model: Mapping[int, str], data: DataSpec, selection: Selection
         return None
     own = reordered(model, data.names)
     return selection.table(data.nc) if own is None else selection.table(data.nc)[own]
+
+
+def agreed_classes(
+    model: Mapping[int, str], trained: TrainingFacts, data: DataSpec
+) -> tuple[Selection | None, np.ndarray | None, dict[int, str], bool]:
+    """Return which classes of the data count, as what those of the model do, their names, and whether all are one.
+
+    All are one for a model of one class on data of several, as --single-cls trains. Raises: ConfigError where model and
+    data have different classes.
+    """
+    selection = chosen_classes(ValConfig(), model, trained, data)
+    single = len(model) == 1 < data.nc and selection is None
+    classes = kept_of_model(model, data, selection)
+    chosen = replace(data, names=selection.names) if selection else data
+    return selection, classes, agreed_names(chosen.names if classes is not None else model, chosen, single), single
 
 
 def split_of(cfg: ValConfig) -> str:

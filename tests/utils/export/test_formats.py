@@ -279,6 +279,20 @@ def test_a_path_that_a_shell_or_a_terminal_would_take_apart_is_shown_whole(proje
     assert any(message.startswith("a b/x;\\x1b[2J.onnx: ") for message in messages)
 
 
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [("pests.yaml", "pests.yaml"), ("two.yaml", "two.yaml: 2 classes, but the model finds 3"), ("pets.yaml", "")],
+)
+def test_data_that_a_file_is_to_name_are_there_and_have_its_classes(project, monkeypatch, capsys, data, what):
+    (project / "two.yaml").write_text("train: images\nval: images\nnames: [a, b]\n")
+
+    code = main(export, ExportConfig, monkeypatch, "--weights", "tiny.pt", "--imgsz", 64, "--data", data)
+
+    assert (project / "tiny.onnx").is_file() != bool(what)
+    assert what in capsys.readouterr().err
+    assert bool(code) == bool(what)
+
+
 def test_a_file_that_its_own_reader_refuses_is_not_written(project, monkeypatch, capsys):
     monkeypatch.setattr(torchscript, "describe", lambda path, facts: None)
 
