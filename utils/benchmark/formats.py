@@ -1,5 +1,6 @@
 """Measure one weights file in every format, each in a process of its own, and keep the results."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -21,6 +22,7 @@ from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.val import ValConfig
 from utils.data.scan.scan import scan_split
+from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import load_data_spec
 from utils.device import select_device
 from utils.errors import ConfigError, ExportError
@@ -89,7 +91,7 @@ def open_job(cfg: BenchmarkConfig) -> FormatsJob:
         raise ConfigError(
             f"{weights}: takes images of {fixed[0]}×{fixed[1]} only, and this measures squares", "use val.py"
         )
-    scan_to_measure(setup.cfg, setup.data, setup.selection)
+    scan = scan_to_measure(setup.cfg, setup.data, setup.selection)
     return FormatsJob(
         weights=str(weights.absolute()),
         backbone=cfg.backbone,
@@ -101,7 +103,16 @@ def open_job(cfg: BenchmarkConfig) -> FormatsJob:
         half=cfg.half,
         device=cfg.device,
         workers=cfg.workers,
+        truth=fingerprint(scan),
     )
+
+
+def fingerprint(scan: ScanResult) -> str:
+    """Return what tells images, their sizes and labels from others; files are not read again."""
+    digest = hashlib.sha256("\0".join(scan.image_paths).encode(errors="surrogateescape"))
+    for array in (scan.shapes, *scan.labels):
+        digest.update(array.tobytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def settings_of(job: FormatsJob) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class FormatsJob:
     half: bool  # where a row is not in integers
     device: str
     workers: int
+    truth: str = ""  # fingerprint of what the mAP is measured on
 
     def validation(self, path: str | Path, half: bool = False) -> ValConfig:
         """Return how a file is validated: on squares, which files of one size need."""

@@ -189,6 +189,20 @@ def test_integers_need_a_format_that_can_and_training_images(config, monkeypatch
     assert not Path("boards").exists()
 
 
+def test_other_labels_or_images_go_into_another_folder(config):
+    cfg, folders = config(formats=("pytorch",)), []
+    for change in (
+        lambda: None,
+        lambda: Path("labels/0.txt").write_text("0 0.5 0.5 0.25 0.5\n"),
+        lambda: Path("images/1.png").rename("images/4.png"),
+        lambda: None,
+    ):
+        change()
+        folders.append(run_formats(cfg, wanted_formats(cfg), measured([])).folder.name)
+
+    assert folders == ["exp", "exp2", "exp3", "exp3"]
+
+
 def test_data_and_size_are_those_of_the_training_unless_they_are_given(config):
     Path("others.yaml").write_text(Path("pets.yaml").read_text())
     own, given = open_job(config(formats=("all",))), open_job(config(formats=("all",), data="others.yaml", imgsz=96))
