@@ -44,12 +44,13 @@ def run_formats(cfg: BenchmarkConfig, wanted: Mapping[str, str], measure: Measur
     Raises: UserError where weights, data and options do not fit.
     """
     job = open_job(cfg)
+    calibration = []
     if cfg.int8:
-        calibrating = load_data_spec(job.data, required=("train",))
-        scan_split(calibrating, calibrating.train)
+        data = load_data_spec(job.data, required=("train",))
+        calibration = [f"training images {fingerprint(scan_split(data, data.train))}"]
     board = open_board(formats_table(job.batch_size), cfg.project, cfg.name, settings_of(job), notes_of(job, wanted))
     for number, (name, refusal) in enumerate(wanted.items(), 1):
-        source = ", ".join(_versions(name))
+        source = ", ".join(_versions(name) + (calibration if is_int8(name) else []))
         if not board.has(name, source=source):
             work = partial(_refused, refusal) if refusal else partial(isolated, measure, job, name, board.folder)
             board.measure(f"[{number}/{len(wanted)}]", {"format": name}, source, work)

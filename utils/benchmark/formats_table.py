@@ -28,7 +28,7 @@ class Row:
     box_px: float | None = None  # largest differences from PyTorch
     score: float | None = None
     remark: str = ""  # why something could not be measured, or how it was
-    source: str = ""  # versions of the packages that the format needs
+    source: str = ""  # versions of the packages that the format needs, and what integers are calibrated with
     finished: bool = False  # False: refused, interrupted or failed, to be measured again
 
     @property

@@ -160,6 +160,19 @@ def test_integers_are_rows_beside_those_of_floats_in_the_same_table(config, capl
     assert found[3] == pytest.approx(float(rows["onnx int8"]["map"]), abs=1e-6)
 
 
+def test_integers_that_were_calibrated_with_other_images_are_measured_again(config):
+    shutil.copytree("images", "train/images")
+    shutil.copytree("labels", "train/labels")
+    write_yaml("other.yaml", {"train": "train/images", "val": "images", "names": ["cat", "dog", "eel"]})
+    cfg, calls = config(formats=("openvino",), int8=True, data="other.yaml"), []
+    for _ in range(2):
+        run_formats(cfg, {"openvino": "", "openvino int8": ""}, measured(calls))
+    Path("train/images/2.png").unlink()
+    run_formats(cfg, {"openvino": "", "openvino int8": ""}, measured(calls))
+
+    assert calls == ["openvino", "openvino int8", "openvino int8"]
+
+
 def test_half_and_int8_are_of_different_rows(config, monkeypatch):
     job = open_job(config(formats=("onnx",), half=True))
     halves = []
