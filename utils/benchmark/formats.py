@@ -1,6 +1,5 @@
 """Measure one weights file in every format, each in a process of its own, and keep the results."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -17,12 +16,11 @@ from utils.benchmark.latency import LEAST_S, LONGEST_S, RUNS, STEADY
 from utils.benchmark.machine import machine_facts
 from utils.benchmark.measure_format import FILES, FormatsJob
 from utils.benchmark.mode import PYTORCH, is_int8, packages_of
-from utils.benchmark.run import CODE, digest, source_of
+from utils.benchmark.run import CODE, digest, fingerprint, source_of
 from utils.benchmark.subprocess_run import IsolatedError, isolated
 from utils.configs.benchmark import BenchmarkConfig
 from utils.configs.val import ValConfig
 from utils.data.scan.scan import scan_split
-from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import load_data_spec
 from utils.device import select_device
 from utils.errors import ConfigError, ExportError
@@ -106,14 +104,6 @@ def open_job(cfg: BenchmarkConfig) -> FormatsJob:
         workers=cfg.workers,
         truth=fingerprint(scan),
     )
-
-
-def fingerprint(scan: ScanResult) -> str:
-    """Return what tells images, their sizes and labels from others; files are not read again."""
-    digest = hashlib.sha256("\0".join(scan.image_paths).encode(errors="surrogateescape"))
-    for array in (scan.shapes, *scan.labels):
-        digest.update(array.tobytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def settings_of(job: FormatsJob) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from utils.benchmark.mode import BACKBONES, USES
 from utils.benchmark.subprocess_run import isolated
 from utils.config import check_config
 from utils.configs.benchmark import BenchmarkConfig
+from utils.data.scan.scan import scan_split
+from utils.data.scan.scan_result import ScanResult
 from utils.data.scan.spec import load_data_spec
 from utils.device import autocast_dtype, select_device
 from utils.errors import ConfigError
@@ -58,9 +60,9 @@ def source_of(backbone: str) -> str:
 
 
 def benchmark_settings(cfg: BenchmarkConfig) -> dict[str, Any]:
-    """Return all that a row depends on except its backbone: flags, code and YAML files, machine.
+    """Return all that a row depends on except its backbone: flags, code and YAML files, images and labels, machine.
 
-    Raises: UserError when the model, the data set or the device is not there.
+    Raises: UserError when the model, the data set or the device is not there, or no image has a label.
     """
     check_config(cfg)
     model, _ = read_model_yaml(cfg.cfg)
@@ -71,6 +73,7 @@ def benchmark_settings(cfg: BenchmarkConfig) -> dict[str, Any]:
     return {
         **flags,
         "data": str(spec.file),
+        "truth": [fingerprint(scan_split(spec, split)) for split in (spec.train, spec.val)],
         "model": model,
         "code": digest([*(path for pattern in CODE for path in ROOT.glob(pattern)), spec.file, hyp]),
         **machine_facts(select_device(cfg.device)),
@@ -97,3 +100,11 @@ def digest(paths: Iterable[Path]) -> str:
     """Return a short fingerprint of the content of those paths that are files."""
     content = b"".join(path.read_bytes() for path in sorted(paths) if path.is_file())
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def fingerprint(scan: ScanResult) -> str:
+    """Return what tells images, their sizes and labels from others; files are not read again."""
+    digest = hashlib.sha256("\0".join(scan.image_paths).encode(errors="surrogateescape"))
+    for array in (scan.shapes, *scan.labels):
+        digest.update(array.tobytes() + b"\0")
+    return digest.hexdigest()[:16]

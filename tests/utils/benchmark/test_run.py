@@ -120,6 +120,16 @@ def test_another_content_of_a_file_is_another_setting(cfg, measured, file):
     assert run_benchmark(cfg, measure).folder != first.folder
 
 
+def test_rows_of_other_labels_do_not_stand_in_one_table(cfg, measured):
+    measure, _ = measured
+    first = run_benchmark(cfg, measure)
+    label = next(Path("labels").glob("*.txt"))
+    label.write_text("1 0.5 0.5 0.25 0.125\n")
+    second = run_benchmark(cfg, measure)
+
+    assert [first.folder.name, second.folder.name, run_benchmark(cfg, measure).folder.name] == ["exp", "exp2", "exp2"]
+
+
 def test_a_backbone_in_a_file_is_measured_again_when_the_file_changes(cfg, measured):
     measure, calls = measured
     cfg = dataclasses.replace(cfg, backbones=("mine.py:net", "a"))
