@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from utils.backends.choose import load_backend
 from utils.backends.pt import PyTorchBackend
 from utils.checkpoint.facts import Backend
+from utils.data.scan.class_matching import loose
 from utils.data.scan.spec import load_data_spec
 from utils.errors import ConfigError
 from utils.predictions import Predictions
@@ -128,5 +129,5 @@ def _shown(names: dict[int, str], others: dict[int, str]) -> str:
     """Return the first class that another model has not under the same number, or how many there are."""
     if len(names) != len(others):
         return f"{len(names)}"
-    odd = next((index for index in names if names[index] != others.get(index)), None)
+    odd = next((index for index in names if loose(names[index]) != loose(others[index])), None)
     return f"{len(names)}" if odd is None else f"{odd} is {safe_text(names[odd])!r}"

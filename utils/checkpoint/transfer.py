@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
+from utils.data.scan.class_matching import ClassMatcher
+
 
 def transfer(model: nn.Module, state: Mapping[str, Tensor], exclude: Iterable[str] = ()) -> set[str]:
     """Copy every tensor whose key and shape are the model's, and return their keys.
@@ -21,10 +23,10 @@ def transfer(model: nn.Module, state: Mapping[str, Tensor], exclude: Iterable[st
 
 
 def same_classes(theirs: Mapping[int, str], ours: Mapping[int, str]) -> list[tuple[int, int]]:
-    """Return the ids (theirs, ours) of classes of one name, whatever its case; a number is no name."""
-    by_name = {_plain(name): index for index, name in reversed(theirs.items())}  # the first of equals counts
-    names = {index: _plain(name) for index, name in ours.items()}
-    return [(by_name[name], index) for index, name in names.items() if name in by_name and not name.isdecimal()]
+    """Return the ids (theirs, ours) of classes of one name, as ``ClassMatcher`` finds it; a number is no name."""
+    find = ClassMatcher(theirs).find
+    found = {index: find(name) for index, name in ours.items() if not name.strip().isdecimal()}
+    return [(index, own) for own, index in found.items() if index is not None]
 
 
 def carry_classes(model: nn.Module, state: Mapping[str, Tensor], nc: int, pairs: Sequence[tuple[int, int]]) -> bool:
@@ -54,7 +56,3 @@ def fitted_keys(model: nn.Module) -> tuple[str, ...]:
 def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors of one module under its own keys."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from utils.data.scan.class_matching import loose
 from utils.errors import ConfigError
 from utils.registry import suggest
 
@@ -9,7 +10,8 @@ from utils.registry import suggest
 def class_ids(given: Sequence[str], names: Mapping[int, str], flag: str = "--classes") -> tuple[int, ...]:
     """Return the ids of classes; a name that several classes have stands for all of them.
 
-    A name is taken as it is written, else in any case; only what is no name is an id. Raises: ConfigError.
+    A name is taken as it is written, else as ``ClassMatcher`` finds it; only what is no name is an id.
+    Raises: ConfigError.
     """
     return tuple(dict.fromkeys(class_id for text in given for class_id in _ids(text, names, flag)))
 
@@ -20,7 +22,7 @@ def _ids(text: str, names: Mapping[int, str], flag: str) -> list[int]:
         return exact
     if text.isdecimal() and int(text) in names:
         return [int(text)]
-    alike = [class_id for class_id, name in names.items() if name.casefold() == text.casefold()]
+    alike = [class_id for class_id, name in names.items() if loose(name) == loose(text)]
     if alike:
         return alike
     if "," in text:

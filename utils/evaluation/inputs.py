@@ -14,6 +14,7 @@ from torch import Tensor
 from utils.checkpoint.facts import Backend, TrainingFacts
 from utils.configs.val import SWEEPS, ValConfig
 from utils.data.loader import BatchLoader, build_val_loader
+from utils.data.scan.class_matching import loose
 from utils.data.scan.class_selection import Selection, keep_classes, reordered, select_classes
 from utils.data.scan.scan import scan_split
 from utils.data.scan.scan_result import ScanResult
@@ -45,7 +46,7 @@ def agreed_names(model: Mapping[int, str], data: DataSpec, single_cls: bool) -> 
             "give the --data that the model was trained on" + (", or --single-cls" if len(model) == 1 else ""),
         )
     named = [class_id for class_id, name in model.items() if name != str(class_id)]
-    differing = [i for i in named if model[i].casefold() != data.names[i].casefold()]
+    differing = [i for i in named if loose(model[i]) != loose(data.names[i])]
     if differing:
         first = differing[0]
         log.warning(

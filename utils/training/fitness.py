@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from utils.data.scan.class_matching import ClassMatcher
 from utils.errors import ConfigError
 from utils.metrics.average_precision import MetricsResult
 from utils.metrics.matching import fitness
@@ -50,5 +51,4 @@ def fitness_of(choice: str, metrics: MetricsResult, names: Mapping[int, str]) ->
 
 def _class_id(choice: str, names: Mapping[int, str]) -> int | None:
     """Return the class of ``class:NAME``, None where there is none; of several with one name each has its number."""
-    wanted = choice.removeprefix(CLASS)
-    return next((class_id for class_id, name in distinct_names(names).items() if name == wanted), None)
+    return ClassMatcher(distinct_names(names)).find(choice.removeprefix(CLASS))

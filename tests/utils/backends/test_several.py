@@ -89,6 +89,15 @@ def test_members_that_do_not_fit_together_are_refused(folder, tmp_path, changes,
         load_backends([folder / "a.pt", other], CPU)
 
 
+def test_members_may_write_the_names_of_their_classes_in_other_ways(folder, tmp_path):
+    model = tiny_model()
+    model.names = {0: "Class_0", 1: "class-1", 2: "CLASS 2"}
+
+    ensemble = load_backends([folder / "a.pt", saved(tmp_path / "other.pt", model)], CPU)
+
+    assert ensemble.names == tiny_model().names
+
+
 def test_heads_of_two_kinds_and_exports_of_two_sizes_are_refused(folder, tmp_path):
     yaml = {key: value for key, value in TINY.items() if key != "anchors"}
     model = DetectionModel({**yaml, "head": [*TINY["head"][:-1], [[-1, 5], 1, "Detect", ["nc"]]]})

@@ -94,3 +94,7 @@ def test_a_larger_model_keeps_the_width_of_its_own(tmp_path):
 def test_numbers_are_no_names():
     assert same_classes({0: "0", 1: "dog"}, {0: "0", 1: "Dog"}) == [(1, 1)]
     assert same_classes({0: "dog", 1: "dog"}, {0: "dog"}) == [(0, 0)]
+
+
+def test_names_of_one_class_are_written_in_several_ways():
+    assert same_classes({0: "dog", 1: "traffic light"}, {0: "Traffic-Light", 1: "DOG"}) == [(1, 0), (0, 1)]

@@ -16,6 +16,7 @@ NAMES = {0: "person", 1: "Traffic Light", 2: "0", 3: "person"}
     [
         (["person"], (0, 3)),
         (["traffic light", "1"], (1,)),
+        (["traffic_light", "Traffic-Light"], (1,)),
         (["0"], (2,)),  # a class is called so
         (["3", "1"], (3, 1)),
     ],
@@ -34,6 +35,7 @@ def test_a_class_is_given_by_name_or_id(given, ids):
         ("person=1.5", "not a class with"),
         ("persn=0.5", "knows no such class"),
         ("7=0.5", "knows 4 classes"),
+        ("-0=0.5", "knows 4 classes"),  # not the class 0
     ],
 )
 def test_a_threshold_that_cannot_be_is_refused(entry, message):

@@ -42,7 +42,7 @@ METRICS = result(ap50=(0.8, 0.4), ap=(0.3, 0.2), r=(0.9, 0.1), f1=(0.6, 0.2))
         ("recall", 0.5),
         ("f1", 0.4),
         ("class:cat", 0.35),  # (0.8 + 9 · 0.3) / 10
-        ("class:eel", 0.22),  # (0.4 + 9 · 0.2) / 10
+        ("class:E_el", 0.22),  # (0.4 + 9 · 0.2) / 10
     ],
 )
 def test_a_figure_is_taken_from_the_validation(choice, expected):

@@ -1,4 +1,4 @@
-"""Match the classes that annotations name with those of the data set."""
+"""Match the classes that annotations, models and people name with those of the data set: the one rule for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,14 +17,17 @@ class ClassMatcher:
         self._exact = {name: index for index, name in reversed(names.items())}
         self._loose: dict[str, int | None] = {}
         for name, index in self._exact.items():
-            self._loose[_loose(name)] = None if _loose(name) in self._loose else index
+            self._loose[loose(name)] = None if loose(name) in self._loose else index
 
     def find(self, name: str) -> int | None:
         found = self._exact.get(name)
-        return self._loose.get(_loose(name)) if found is None else found
+        return self._loose.get(loose(name)) if found is None else found
 
 
-def _loose(name: str) -> str:
+def loose(name: str) -> str:
+    """Return what names of one class have in common; a number, as ``-1``, is itself alone."""
+    if name.strip().lstrip("-").isdecimal():
+        return name.strip()
     return "".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 

@@ -79,8 +79,9 @@ def _find(text: str, names: Mapping[int, str]) -> int:
     found = [index for index, name in names.items() if name == text]
     if not found and text.isascii() and text.isdigit() and int(text) in names:
         found = [int(text)]
-    if found:
-        return found[0]
+    found = found[0] if found else ClassMatcher(names).find(text)
+    if found is not None:
+        return found
     known = ", ".join(safe_text(name) for name in list(names.values())[:20]) + (" …" if len(names) > 20 else "")
     raise ConfigError(f"--classes: no class {shorten(text)!r}", suggest(text, names.values()) or f"classes are {known}")
 

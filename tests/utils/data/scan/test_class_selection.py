@@ -20,6 +20,7 @@ ODD = {0: "car", 1: "truck", 2: "a=b,c", 3: "1", 4: "person"}
         (["all = car, 4"], ["all"], [[0, 4]]),
         (["a=b,c"], ["a=b,c"], [[2]]),  # a name is a name
         (["1"], ["1"], [[3]]),
+        (["Per son", "CAR"], ["person", "car"], [[4], [0]]),  # as ClassMatcher has it
     ],
 )
 def test_a_class_is_chosen_by_name_or_id_and_several_make_one(wanted, names, members):
