@@ -13,7 +13,6 @@ from utils.yaml_file import read_yaml
 
 HYPS = ("hyp.scratch-low.yaml", "hyp.yolov8.yaml")  # defaults of the two heads; a key of the second alone is ``dfl``
 ASIDE = {"project", "name", "exist_ok", "save_dir"}  # where a run lies: they make no other run
-OPTIONAL = {"iou_t": 0.2, "nominal_batch": 64, "mosaic_pool": 2}  # default of a key that a file may lack, unless 0
 Values = dict[str, Any]
 
 
@@ -24,8 +23,8 @@ def default_options() -> Values:
 
 
 def default_hyp(hyp: Mapping[str, Any]) -> Values:
-    """Return the hyper-parameters that the head of a run has by default."""
-    return OPTIONAL | read_yaml(ROOT / "data/hyps" / HYPS["dfl" in hyp])
+    """Return the hyper-parameters that the head of a run has by default, but for those that are 0 or none."""
+    return read_yaml(ROOT / "data/hyps" / HYPS["dfl" in hyp])
 
 
 def changed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Values:

@@ -172,7 +172,7 @@ def test_a_run_of_yolov5_is_read_with_its_own_options(tmp_path):
 
 
 @pytest.mark.parametrize(("file", "head"), [("scratch-low", "Detect"), ("yolov8", "AnchorFreeDetect")])
-def test_defaults_of_keys_that_a_file_may_lack_are_no_differences(file, head):
+def test_the_default_hyper_parameters_are_no_differences(file, head):
     hyp = load_hyp(ROOT / f"data/hyps/hyp.{file}.yaml", LOSSES.get(head))
 
     assert hyp["nominal_batch"] == 64

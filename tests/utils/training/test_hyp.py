@@ -12,7 +12,7 @@ from utils.hyper import hyper
 from utils.losses import LOSSES, build_loss
 from utils.losses._contract import register_loss
 from utils.runs import ROOT
-from utils.training.hyp import load_hyp
+from utils.training.hyp import known_hyper, load_hyp
 from utils.yaml_file import read_yaml, write_yaml
 
 SHIPPED = sorted((ROOT / "data/hyps").glob("*.yaml"))
@@ -25,6 +25,15 @@ def test_every_shipped_file_is_valid(path):
     hyp = load_hyp(path, LOSS)
     assert hyp["lr0"] == read_yaml(path)["lr0"]
     assert hyp["nominal_batch"] == read_yaml(path).get("nominal_batch", 64)
+
+
+@pytest.mark.parametrize("head", sorted(LOSSES))
+def test_the_file_of_a_head_has_every_key_that_is_not_0_by_default(head):
+    """The report, which imports no PyTorch, takes the defaults from there."""
+    loss = LOSSES.get(head)
+    optional = {key: item.default for key, item in known_hyper(loss).items() if item.metadata["optional"]}
+
+    assert {key for key, default in optional.items() if default} <= read_yaml(ROOT / "data/hyps" / loss.file).keys()
 
 
 @pytest.mark.parametrize(
