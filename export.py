@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("export")
 
-OF_NMS = {"conf_thres", "iou_thres", "max_det", "agnostic_nms"}
-
 
 def main(cfg: ExportConfig) -> list[Path]:
     forms = [named(name) for name in dict.fromkeys(cfg.include)]
@@ -86,13 +84,6 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
     from utils.export.suppress import Suppression
     from utils.nms import DETECT_IOU
 
-    unused = sorted(cfg.given & OF_NMS) if not cfg.nms else []
-    if unused:
-        log.warning("--%s means nothing without --nms", unused[0].replace("_", "-"))
-    if "max_drop" in cfg.given and not cfg.int8:
-        log.warning("--max-drop means nothing without --int8")
-    if cfg.simplify:
-        log.info("--simplify means nothing: the ONNX graph is always simplified")
     device = select_device(cfg.device)
     model, trained = load_trained(weights, cfg.backbone)
     if (

@@ -18,6 +18,7 @@ from typing import Any
 from utils.absent_flags import check_flag, check_value
 from utils.bad_arguments import refused, unknown
 from utils.errors import ConfigError
+from utils.idle_options import Idle, check_idle
 from utils.option_types import counts_of, may_be_one, value_type, word_value
 from utils.parser import Parser, build_parser
 from utils.registry import suggest
@@ -71,6 +72,7 @@ def arguments(*, help: str) -> Any:
 class Given:
     """Base of a config that knows which of its options the user has given, and which of these only by ``--config``."""
 
+    IDLE: typing.ClassVar[tuple[Idle, ...]] = ()  # options that do nothing beside others
     given: frozenset[str] = dataclasses.field(default=frozenset(), repr=False, compare=False)
     from_file: frozenset[str] = dataclasses.field(default=frozenset(), repr=False, compare=False)
 
@@ -97,7 +99,10 @@ def _filled(config_class: type, values: Mapping[str, Any]) -> Any:
     """Return an instance with the given values, else those of its ``config`` file, else the defaults."""
     file = read_options(config_class, values["config"]) if values.get("config") else {}
     origin = {"given": frozenset(file | values), "from_file": frozenset(file.keys() - values)}
-    return check_config(config_class(**file | values, **origin if issubclass(config_class, Given) else {}))
+    cfg = check_config(config_class(**file | values, **origin if issubclass(config_class, Given) else {}))
+    if isinstance(cfg, Given):
+        check_idle(cfg, cfg.IDLE)
+    return cfg
 
 
 def read_options(config_class: type, path: str) -> dict[str, Any]:

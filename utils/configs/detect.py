@@ -1,15 +1,35 @@
 """The flags of ``detect.py``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from utils.config import option
 from utils.configs.inference import InferenceOptions
 from utils.configs.shared import BATCH_SIZE, IMGSZ, NAME_HELP, SHARE
+from utils.idle_options import Idle
+
+SUPPRESSED = (  # with a weights file of export.py --nms
+    Idle(
+        "iou_thres agnostic_nms",
+        "with a file that suppresses by itself, unless there is --tile",
+        lambda cfg: not cfg.tile,
+    ),
+)
 
 
 @dataclass(frozen=True)
 class DetectConfig(InferenceOptions):
     """Every flag of ``python detect.py``."""
+
+    IDLE: ClassVar[tuple[Idle, ...]] = (
+        Idle("save_conf save_format", "without --save-txt", lambda cfg: not cfg.save_txt),
+        Idle("overlap", "without --tile", lambda cfg: cfg.tile is None),
+        Idle(
+            "line_thickness hide_labels hide_conf",
+            "with --nosave, unless there is --view-img",
+            lambda cfg: not (cfg.save or cfg.view_img),
+        ),
+    )
 
     data: str = option("", help="data-set YAML whose class names are shown in place of those of the weights file")
     source: str = option(

@@ -1,10 +1,12 @@
 """The flags of ``export.py``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from utils.config import Given, option
 from utils.configs.shared import BACKBONE_HELP, BATCH_SIZE, DEVICE, IMGSZ, SHARE
 from utils.formats import NAMES
+from utils.idle_options import Idle
 
 IN_FILE = "suppression inside the file"
 
@@ -12,6 +14,12 @@ IN_FILE = "suppression inside the file"
 @dataclass(frozen=True)
 class ExportConfig(Given):
     """Every flag of ``python export.py``."""
+
+    IDLE: ClassVar[tuple[Idle, ...]] = (
+        Idle("conf_thres iou_thres max_det agnostic_nms", "without --nms", lambda cfg: not cfg.nms),
+        Idle("max_drop", "without --int8", lambda cfg: not cfg.int8),
+        Idle("simplify", "here: the ONNX graph is always simplified", lambda cfg: True),
+    )
 
     weights: str = option("", help="checkpoint; without it the newest runs/train/*/weights/best.pt")
     backbone: str = option("", help=BACKBONE_HELP)

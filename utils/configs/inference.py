@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from utils.config import option
+from utils.config import Given, option
 from utils.configs.shared import BACKBONE_HELP, DEVICE, WEIGHTS_HELP
 
 
 @dataclass(frozen=True)
-class InferenceOptions:
+class InferenceOptions(Given):
     """What ``val.py`` and ``detect.py`` have in common."""
 
     weights: str | tuple[str, ...] = option("", help=f"{WEIGHTS_HELP}; several are an ensemble")

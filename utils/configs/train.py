@@ -1,10 +1,12 @@
 """The flags of ``train.py``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from utils.config import Given, option
 from utils.configs.shared import AUTO, BATCH_SIZE, CLASSES_HELP, DEVICE, IMGSZ, NAME_HELP, SEED, WORKERS
 from utils.head_names import HEAD_HELP, HEADS
+from utils.idle_options import Idle
 
 # titles of --help, in the order of what is changed most often
 MODEL_AND_DATA = "what to train"
@@ -24,6 +26,30 @@ WITHOUT_RECIPE = {"optimizer": "SGD", "backbone_lr": 1.0, "cos_lr": False}
 @dataclass(frozen=True)
 class TrainConfig(Given):
     """Every flag of ``python train.py``."""
+
+    IDLE: ClassVar[tuple[Idle, ...]] = (
+        Idle("save_period", "with --nosave", lambda cfg: not cfg.save),
+        Idle(
+            "save_period save_steps",
+            "with --evolve",
+            lambda cfg: cfg.evolve is not None,
+            "leave it out",
+        ),
+        Idle(
+            "on_nonfinite",
+            "as rollback with --nosave",
+            lambda cfg: cfg.on_nonfinite == "rollback" and not (cfg.save or cfg.save_steps) and cfg.evolve is None,
+            "add --save-steps, or leave one of them out",
+        ),
+        Idle("on_nonfinite", "with --evolve", lambda cfg: cfg.evolve is not None),
+        Idle("patience", "with --noval, as improvement is seen by validation", lambda cfg: not cfg.val),
+        Idle("epochs", "with --time, but for what is tried first", lambda cfg: cfg.time is not None),
+        Idle(
+            "backbone_lr layer_decay",
+            "with --freeze backbone",
+            lambda cfg: cfg.freeze == ("backbone",) and cfg.unfreeze_epoch is None,
+        ),
+    )
 
     cfg: str = option(
         "",

@@ -1,10 +1,12 @@
 """The flags of ``val.py``."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from utils.config import option
 from utils.configs.inference import InferenceOptions
 from utils.configs.shared import BATCH_SIZE, CLASSES_HELP, IMGSZ, NAME_HELP, SHARE, WORKERS
+from utils.idle_options import Idle
 
 SWEEPS = ("speed", "study")  # tasks that measure several models or sizes
 
@@ -12,6 +14,22 @@ SWEEPS = ("speed", "study")  # tasks that measure several models or sizes
 @dataclass(frozen=True)
 class ValConfig(InferenceOptions):
     """Every flag of ``python val.py``."""
+
+    IDLE: ClassVar[tuple[Idle, ...]] = (
+        Idle(
+            "save_txt save_hybrid save_json errors ci",
+            "with --task speed or study",
+            lambda cfg: cfg.task in SWEEPS,
+            "leave it out, or measure with --task val, which writes it",
+        ),
+        Idle("save_conf verbose", "with --task speed or study", lambda cfg: cfg.task in SWEEPS),
+        Idle(
+            "conf_thres iou_thres", "with --task speed, which has those of detect.py", lambda cfg: cfg.task == "speed"
+        ),
+        Idle(
+            "save_conf", "without --save-txt", lambda cfg: not (cfg.save_txt or cfg.save_hybrid or cfg.task in SWEEPS)
+        ),
+    )
 
     data: str = option("", help="data-set YAML; without it the one of the training, else data/shapes.yaml")
     classes: tuple[str, ...] = option((), help=CLASSES_HELP + "; without it those of the training")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from utils.boxes import unletterbox
 from utils.checkpoint.facts import Backend
-from utils.configs.detect import DetectConfig
+from utils.configs.detect import SUPPRESSED, DetectConfig
 from utils.data.letterbox import letterbox
 from utils.detection.classes import class_ids, class_thresholds
 from utils.detection.features import FeatureMaps
@@ -19,6 +19,7 @@ from utils.detection.found import Detections, Maps
 from utils.detection.tiles import TiledPredictor, merge_boxes
 from utils.device import to_float_images
 from utils.errors import ConfigError
+from utils.idle_options import check_idle
 from utils.imgsz import both_sides, fit_shape
 from utils.nms import DETECT_IOU, non_max_suppression
 from utils.predictions import Predictions
@@ -95,6 +96,8 @@ def build_predictor(cfg: DetectConfig, backend: Backend, device: torch.device) -
 
     Raises: ConfigError for classes that the model does not know, and for an impossible size.
     """
+    if backend.layout.is_suppressed:
+        check_idle(cfg, SUPPRESSED)
     iou_thres = DETECT_IOU[backend.layout.has_objectness] if cfg.iou_thres is None else cfg.iou_thres
     nms = partial(
         non_max_suppression,

@@ -330,7 +330,7 @@ def test_simplify_is_taken_and_said_to_mean_nothing(project, caplog):
 
     export.run(weights="tiny.pt", simplify=True, imgsz=(64,), conf_thres=0.5)
 
-    assert "--simplify means nothing: the ONNX graph is always simplified" in caplog.text
+    assert "--simplify means nothing here: the ONNX graph is always simplified" in caplog.text
     assert "--conf-thres means nothing without --nms" in caplog.text
 
 
