@@ -1,7 +1,8 @@
 """Cameras, network streams, screens and videos at the same time: a thread for each, of a live one the newest frame.
 
 A live stream that breaks off is opened again, after pauses that grow, and does not stop the others. It is given up
-after as many attempts without a frame as there are pauses; once all are given up or at their end, so is the source.
+after as many attempts as there are pauses, none of which brought frames for ``WELL_S``: one that breaks off after a
+frame, each time, is no better than none. Once all are given up or at their end, so is the source.
 """
 
 import logging
@@ -23,6 +24,7 @@ from utils.text import counted
 log = logging.getLogger(__name__)
 
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # before a stream is opened again
+WELL_S = 10.0  # from its first frame to its last, after which a stream counts as well, and all pauses are its again
 POLL_S = 0.2  # in which Ctrl-C is obeyed everywhere
 LAST_CALL_S = 1.0  # that a thread gets to end
 
@@ -81,35 +83,41 @@ class _Stream:
     def _keep_open(self) -> None:
         failures = 0
         while not self.stop.is_set():
-            frames = self._read_to_the_end(is_back=failures > 0)
+            seconds = self._read_to_the_end(is_back=failures > 0)
             if not self.channel.is_live:
                 return
-            failures = 1 if frames else failures + 1
+            has_broken_off = seconds is not None or not failures
+            failures = 1 if seconds is not None and seconds >= WELL_S else failures + 1
             if failures > len(PAUSES_S):
                 log.warning("%s: given up after %s", self.channel.address, counted(failures - 1, "attempt"))
                 return
             self.stop.wait(PAUSES_S[failures - 1])
-            if failures == 1 and not self.stop.is_set():
+            if has_broken_off and not self.stop.is_set():
                 why = self.error.what if self.error else "it has broken off"
-                pauses = ", ".join(f"{pause:g}" for pause in PAUSES_S)
+                pauses = ", ".join(f"{pause:g}" for pause in PAUSES_S[failures - 1 :])
                 log.warning("%s: %s; it is tried again, after %s s", self.channel.address, why, pauses)
 
-    def _read_to_the_end(self, is_back: bool) -> int:
-        """Open the stream and hand its frames out; return how many there were. What is wrong becomes ``error``."""
-        count = 0
+    def _read_to_the_end(self, is_back: bool) -> float | None:
+        """Open the stream and hand its frames out; return the seconds from the first to the last, None without any.
+
+        What is wrong becomes ``error``.
+        """
+        first, last = None, 0.0
         try:
             with closing(self.channel.open()) as reader:
                 self.error = None
                 self._tell_tried()
                 while not self.stop.is_set() and (image := reader.read()) is not None:
-                    if is_back and not count:
-                        log.info("%s: there again", self.channel.address)
+                    last = time.monotonic()
+                    if first is None:
+                        first = last
+                        if is_back:
+                            log.info("%s: there again", self.channel.address)
                     self._hand_out(image, reader.fps)
-                    count += 1
         except UserError as error:
             self.error = error
             self._tell_tried()
-        return count
+        return None if first is None else last - first
 
     def _tell_tried(self) -> None:
         with self.changed:

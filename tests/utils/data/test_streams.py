@@ -114,6 +114,47 @@ def test_a_stream_that_breaks_off_is_opened_again(caplog):
     assert "there again" in caplog.text
 
 
+class OneFrame:
+    """A stream that gives one frame each time that it is opened; after ``times`` it is not there any more."""
+
+    fps = None
+
+    def __init__(self, times):
+        self.left, self.opened = times, 0
+
+    def open(self):
+        if not self.left:
+            raise DataError("flaky: cannot be opened", "mend it")
+        self.left, self.opened, self.fresh = self.left - 1, self.opened + 1, True
+        return self
+
+    def read(self):
+        fresh, self.fresh = self.fresh, False
+        return np.zeros((8, 8, 3), np.uint8) if fresh else None
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("well", "opened", "told"), [(10.0, 3, ["0.01, 0.02 s", "0.02 s"]), (0.0, 5, ["0.01, 0.02 s"] * 5)]
+)
+def test_a_stream_that_breaks_off_each_time_is_given_up_unless_it_is_well_for_a_while(
+    monkeypatch, caplog, well, opened, told
+):
+    monkeypatch.setattr(streams, "WELL_S", well)
+    flaky = OneFrame(times=5)
+    with streams.StreamSource([streams.Channel("flaky", "flaky", flaky.open)]) as source:
+        list(source.batches(1))
+
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert flaky.opened == opened
+    assert lines == [
+        *(f"flaky: it has broken off; it is tried again, after {pauses}" for pauses in told),
+        "flaky: given up after 2 attempts",
+    ]
+
+
 def test_a_dead_stream_does_not_stop_the_others_and_a_video_among_them_is_read_whole(tmp_path, caplog):
     video(tmp_path / "walk.avi", 9)
     with served(Mjpeg(frames=5)) as address:
