@@ -1,7 +1,9 @@
 """Share groups of images out so that every part has its share of every class.
 
 Paper: On the Stratification of Multi-Label Data (Sechidis et al., 2011), Algorithm 1, with groups in place of examples:
-the class that is left with the fewest images goes first, each of its groups to the part that lacks it most.
+the class that is left with the fewest images goes first, each of its groups to the part that lacks it most. Beyond the
+paper, a part that has no room for half of a group does not get it, as long as another has: where each class is on a few
+images only, what they lack would all go to the same part.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,8 @@ def share_out(counts: np.ndarray, sizes: np.ndarray, shares: Sequence[float], rn
     left = counts.sum(0)
 
     def place(group: int, wanted: np.ndarray) -> None:
-        chosen = np.lexsort((rng.random(len(room)), room.round(9), wanted.round(9)))[-1]
+        has_room = room.round(9) >= sizes[group] / 2
+        chosen = np.lexsort((rng.random(len(room)), room.round(9), wanted.round(9), has_room))[-1]
         part[group] = chosen
         lacks[chosen] -= counts[group]
         room[chosen] -= sizes[group]

@@ -121,6 +121,15 @@ def test_every_class_has_its_share_of_every_part():
         )  # boxes of 1800, 800, 200, 40, 20
 
 
+@pytest.mark.parametrize("classes", [12, 4, 3, 1])
+def test_a_dozen_images_have_their_shares_however_few_show_a_class(classes):
+    counts = np.eye(classes, dtype=int)[np.arange(12) % classes]
+
+    part = share_out(counts, np.ones(12, int), [0.8, 0.2], np.random.default_rng(0))
+
+    assert np.bincount(part).tolist() == [10, 2]
+
+
 def test_a_coco_file_is_split_into_two_that_say_the_same(tmp_path):
     yaml = write_coco(tmp_path / "set", polygons=True)
     out = split(yaml, tmp_path / "out", val=0.5, leak=True)
