@@ -87,6 +87,23 @@ def test_labels_that_count_from_one_are_told(tmp_path):
     assert "count from 1" in next(f.fix for f in findings if f.check == "wrong-classes")
 
 
+@pytest.mark.parametrize(
+    ("rows", "fix"),
+    [
+        ("0 45.3 50.1 20 10", "coordinates in pixels: .*; coordinates in per cent: divide all four by 100"),
+        ("0 45.3 50.1 20 10\n0 320 50 20 10", "coordinates in pixels: divide x and w by the width of the image"),
+    ],
+)
+def test_labels_in_another_unit_are_told_with_every_unit_that_it_can_be(tmp_path, rows, fix):
+    data = Planted(tmp_path, {"train": 2, "val": 1})
+    (data.root / "labels/train/000.txt").write_text(rows)
+
+    _, findings = look(data)
+
+    (found,) = [finding for finding in findings if finding.check == "bad-rows"]
+    assert re.match(fix, found.fix) and ("per cent" in found.fix) == ("per cent" in fix)
+
+
 def test_a_clean_set_is_left_in_peace(tmp_path):
     facts, findings = look(Planted(tmp_path, {"train": 80, "val": 30}))
 

@@ -19,6 +19,7 @@ MIN_POLYGON_COLUMNS = 7
 SHOWN_CHARACTERS = 20  # of a value that is quoted in a message
 
 ONE_BOX = "not a polygon; write one object per line"
+PIXELS, PER_CENT = "pixels", "per cent"  # units that coordinates are written in by mistake
 ROUNDED, REPEATED = "a coordinate just outside 0–1 is clipped", "repeats one above it, and is left out"
 
 NO_POLYGON = np.zeros((0, 2))
@@ -139,9 +140,15 @@ def _coordinates(fields: list[str], shape: tuple[int, int]) -> tuple[list[float]
         if not math.isfinite(value):
             raise _RowError(f"{_quote(text)} is not a finite number")
         if not -ROUNDING <= value <= 1 + ROUNDING:
-            hint = f"; looks like pixels: divide by {shape[1]}×{shape[0]}" if 1 < max(values) <= max(shape) else ""
-            raise _RowError(f"coordinate {_quote(text)} is outside 0–1{hint}")
+            raise _RowError(f"coordinate {_quote(text)} is outside 0–1{_unit(max(values), shape)}")
     return [min(max(value, 0.0), 1.0) for value in values], True
+
+
+def _unit(largest: float, shape: tuple[int, int]) -> str:
+    """Return in which units the coordinates of a row may be, by the largest; empty where there is no guess."""
+    units = {PIXELS: f"divide by {shape[1]}×{shape[0]}"} if 1 < largest <= max(shape) else {}
+    units |= {PER_CENT: "divide by 100"} if 1 < largest <= 100 else {}
+    return f"; looks like {' or '.join(f'{unit}: {fix}' for unit, fix in units.items())}" if units else ""
 
 
 def _box(coordinates: list[float]) -> list[float]:

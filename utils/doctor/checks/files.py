@@ -4,9 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from utils.data.image.read import IMAGE_SUFFIXES
+from utils.data.scan.label_file import PER_CENT, PIXELS
 from utils.doctor.facts import ERROR, NOTE, WARNING, Example, Facts, Finding
 from utils.text import counted
 
+UNIT_FIXES = {
+    PIXELS: "divide x and w by the width of the image, y and h by its height",
+    PER_CENT: "divide all four by 100",
+}
 MANY_UNLABELLED = 0.1  # share of a split
 
 
@@ -32,8 +37,10 @@ def unusable_pictures(facts: Facts) -> Iterator[Finding]:
 def bad_rows(facts: Facts) -> Iterator[Finding]:
     examples = [facts.at_problem(problem) for problem in facts.bad_rows]
     fix = "write each row as class cx cy w h, all but the class divided by the width or height of the image"
-    if any("looks like pixels" in example.text for example in examples):
-        fix = "coordinates in pixels: divide x and w by the width of the image, y and h by its height"
+    units = {tuple(unit for unit in (PIXELS, PER_CENT) if f"{unit}: divide" in example.text) for example in examples}
+    told = min(filter(None, units), key=len, default=())  # a row that can be of one unit alone speaks for the others
+    if told:
+        fix = "; ".join(f"coordinates in {unit}: {UNIT_FIXES[unit]}" for unit in told)
     elif any(not example.line for example in examples):  # of COCO's or Pascal VOC's files
         fix = "correct or remove these objects in their file"
     yield from Finding.of(WARNING, "label rows that make no sense, which training leaves out", fix, examples)
