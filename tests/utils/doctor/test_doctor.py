@@ -77,6 +77,18 @@ def test_a_set_that_training_refuses_is_an_error_and_keeps_its_whole_report(plan
     assert findings[0].severity == ERROR and findings[-1].severity == NOTE
 
 
+def test_a_split_that_is_another_one_is_told_once_and_not_picture_by_picture(tmp_path):
+    data = Planted(tmp_path, {"train": 30})
+    data.yaml.write_text(data.yaml.read_text().replace("val: images/val", "val: images/train"))
+
+    facts, findings = look(data)
+
+    (found,) = [finding for finding in findings if finding.check == "leaks"]
+    assert found.title.startswith("val and train are the same 30 pictures,") and not found.examples
+    assert "check <code>leaks</code>" in render(facts, findings)
+    assert told(facts, findings).count("images/train/") == 0
+
+
 def test_labels_that_count_from_one_are_told(tmp_path):
     data = Planted(tmp_path, {"train": 20, "val": 8})
     for (split, name), rows in list(data.rows.items()):

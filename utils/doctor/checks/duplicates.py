@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from utils.data.scan.folder_layout import SPLIT_COMMAND
 from utils.doctor.alike import MIN_AGREEMENT, MIN_SPREAD, agree, hashes
 from utils.doctor.facts import NOTE, WARNING, Facts, Finding
 from utils.text import counted
@@ -20,6 +21,12 @@ def leaks(facts: Facts) -> Iterator[Finding]:
     order = [split for split in ("train", "val", "test") if split in facts.splits]
     for position, split in enumerate(order):
         for earlier in order[:position]:
+            own = [{picture.path for picture in facts.pictures if picture.split == name} for name in (split, earlier)]
+            if own[0] == own[1]:
+                title = f"{split} and {earlier} are the same {counted(len(own[0]), 'picture')}"
+                what = f"{title}, which tells nothing about pictures that were not trained on"
+                yield Finding(WARNING, what, f"take {split} from {earlier}: {SPLIT_COMMAND}")
+                continue
             twins = _twins(facts, split, earlier)
             examples = [facts.at_picture(i, f"{how} {_name(facts, j)}", j) for i, j, how in twins]
             images = sum(picture.split == split for picture in facts.pictures)
