@@ -1,4 +1,4 @@
-"""Recognise labels that are not read, so that their owner hears how to get others."""
+"""Recognise labels that are not read, in another format or folders, so that their owner hears how to get others."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ TABLE = "write the boxes of the table as label files, COCO or Pascal VOC, which 
 
 
 def foreign_labels(image: str) -> tuple[str, str] | None:
-    """Return the labels in a foreign format that lie beside an image, and what to do; None where there are none."""
+    """Return the labels beside an image that are not read, and what to do; None where there are none."""
     path = Path(image)
     supervisely, labelme = path.parent.parent / "ann" / f"{path.name}.json", path.with_suffix(".json")
     if supervisely.is_file():
@@ -22,4 +22,16 @@ def foreign_labels(image: str) -> tuple[str, str] | None:
         tables = sorted(name for name in os.listdir(folder) if name.lower().endswith(".csv"))  # noqa: PTH208
         if tables:
             return f"{visible(folder / tables[0])} is a table", TABLE
-    return None
+    return _in_capitals(path)
+
+
+def _in_capitals(image: Path) -> tuple[str, str] | None:
+    """Return that a folder is called ``Images`` or ``Labels``, which leads no image to its label file."""
+    place = next((folder for folder in image.parents if folder.name.lower() == "images"), None)
+    if place is None:
+        return None
+    folders = [place, *(other for other in place.parent.iterdir() if other.name.lower() == "labels" and other.is_dir())]
+    if len(folders) == 1 or all(folder.name.islower() for folder in folders):
+        return None
+    names = " and ".join(visible(folder.name) for folder in folders)
+    return f"the folders {names} of {visible(place.parent)} are not in lower case", "call them images and labels"

@@ -219,7 +219,20 @@ def labels_elsewhere(folder):
     return ".", r"the first label file would be .*/0\.txt\nfix: put the labels where"
 
 
-@pytest.mark.parametrize("layout", [supervisely, labelme, table, labels_elsewhere])
+def capitals(folder):
+    folder.images("Images/train", labels=lambda _: "Labels/train")
+    return (
+        "Images/train",
+        r"the folders Images and Labels of .* are not in lower case\nfix: call them images and labels",
+    )
+
+
+def one_capital(folder):
+    folder.images("images", labels=lambda _: "LABELS")
+    return "images", r"the folders images and LABELS of .* are not in lower case\nfix: call them images and labels"
+
+
+@pytest.mark.parametrize("layout", [supervisely, labelme, table, labels_elsewhere, capitals, one_capital])
 def test_what_is_not_read_is_refused_with_a_way_out(tmp_path, layout):
     images, expected = layout(Folder(tmp_path))
     (tmp_path / "data.yaml").write_text(f"train: {images}\nval: {images}\nnames: [cat, dog]\n")
