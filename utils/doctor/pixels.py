@@ -11,7 +11,7 @@ from PIL import Image
 
 from utils.data.image.header import ORIENTATION_TAG
 from utils.data.image.jpeg import JPEG_START
-from utils.data.image.read import decode_image, read_image
+from utils.data.image.read import COLORS, decode_image, read_image, storage
 from utils.pixels import RGB, PixelFormat, as_picture
 
 THUMB = 32  # pixels of a side of the thumbnail that pictures are compared by
@@ -36,6 +36,7 @@ class Pixels:
     lost: float  # share of the height, from the bottom, for which a JPEG had no data
     mode: str  # Pillow's name of how the file stores a pixel; empty where it does not say
     orientation: int  # EXIF's, 1–8; 1 is upright
+    pages: int = 1  # that look like channels, of which the first alone is read
 
 
 def read_pixels(path: str, format_: PixelFormat = RGB) -> tuple[Pixels, np.ndarray]:
@@ -55,6 +56,7 @@ def read_pixels(path: str, format_: PixelFormat = RGB) -> tuple[Pixels, np.ndarr
         lost=_lost(small) if data.startswith(JPEG_START) and orientation == 1 else 0.0,
         mode=mode,
         orientation=orientation,
+        pages=storage(data)[1] if format_.channels in COLORS else 1,
     ), small
 
 

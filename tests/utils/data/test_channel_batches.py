@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from utils.class_names import numbered_names
 from utils.data.image_store import ImageStore
@@ -173,6 +174,24 @@ def test_upper_bits_alone_are_read_with_a_word(data_set, tmp_path, caplog):
 
     assert scan.deep == 6
     assert "6 images of 16 bits: the upper 8 of each value are read; 'bits: 16' in the data-set YAML" in caplog.text
+
+
+def test_the_first_of_several_pages_is_read_with_a_word_once_for_the_data_set(tmp_path, caplog):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    page = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60), np.uint8))
+    for index in range(3):
+        page.save(tmp_path / f"images/{index}.tif", save_all=True, append_images=[page] * index)
+        (tmp_path / f"labels/{index}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+
+    for _ in range(2):  # the second is from the cache
+        caplog.clear()
+        scan = scan_dataset([tmp_path / "images"], numbered_names(2))
+
+        assert [path[-5:] for path in scan.paged] == ["1.tif", "2.tif"]
+        (line,) = [record.getMessage() for record in caplog.records if "pages" in record.getMessage()]
+        assert line.startswith(f"2 images of several grey pages, as {tmp_path}/images/1.tif: the first page of each")
+    assert scan.cached
 
 
 @pytest.mark.parametrize("line", ["channels: 0", "channels: 17", "channels: four", "channels: true", "bits: 12"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from annotation_case import coco_content, write_coco, write_voc, write_yolo
+from PIL import Image
 from planted_faults import Planted, drawn, plant_all, with_exif
 
 from utils.configs.doctor import DoctorConfig
@@ -355,6 +356,21 @@ def test_a_coco_file_that_training_refuses_is_named_with_its_fault(tmp_path):
     findings = examine(gather_facts(load_data_spec(tmp_path / "d.yaml"), 640))
     assert [finding.check for finding in findings] == ["refused", "refused"]
     assert all("a.json: ends in the middle" in finding.title for finding in findings)
+
+
+def test_pages_that_may_be_channels_are_told(tmp_path):
+    data = Planted(tmp_path, {"train": 2, "val": 1})
+    page = Image.fromarray(drawn("train", 0)[0][..., 0])
+    data.image("train", "000").unlink()
+    page.save(data.root / "images/train/000.tif", save_all=True, append_images=[page, page])
+
+    facts, findings = look(data)
+
+    assert places(facts, findings, "kinds-of-pixels")[0] == "images/train/000.tif"
+    assert any("say how many with 'channels'" in finding.fix for finding in findings)
+    data.yaml.write_text(data.yaml.read_text() + "channels: 3\n")
+    Image.fromarray(drawn("train", 0)[0]).save(data.root / "images/train/000.tif")
+    assert not any("'channels'" in finding.fix for finding in look(data)[1])
 
 
 def test_pictures_of_four_channels_are_looked_at(tmp_path):

@@ -16,6 +16,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from utils.data.image.array_file import ARRAY_START, array_header, array_pixels
 from utils.data.image.header import Header, UnusableError, exif_orientation
 from utils.data.image.jpeg import JPEG_END, JPEG_START, jpeg_header
 from utils.data.image.png import PNG_START, check_checksums, png_header
-from utils.data.image.tiff import TIFF_STARTS, is_misread, tiff_bits, tiff_pixels
+from utils.data.image.tiff import TIFF_STARTS, is_misread, tiff_pixels, tiff_storage
 from utils.errors import DataError
 from utils.pixels import RGB, PixelFormat, to_colors, with_bits
 from utils.text import counted
@@ -49,6 +50,17 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation 
     7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+
+
+class ImageFacts(NamedTuple):
+    """What a file is: height and width of what ``read_image`` returns, bits of its values, pages that may be channels.
+
+    Of these the first alone is read where 1 or 3 channels are wanted.
+    """
+
+    shape: tuple[int, int]
+    bits: int = 8
+    pages: int = 1
 
 
 class ImageError(DataError):
@@ -83,11 +95,11 @@ def decode_image(data: bytes, name: str, pixels: PixelFormat = RGB) -> np.ndarra
 
 def image_shape(path: str | Path, pixels: PixelFormat = RGB) -> tuple[int, int]:
     """Return (height, width) of what ``read_image`` returns. Raises: ImageError."""
-    return image_facts(path, pixels)[0]
+    return image_facts(path, pixels).shape
 
 
-def image_facts(path: str | Path, pixels: PixelFormat = RGB) -> tuple[tuple[int, int], int]:
-    """Return (height, width) of what ``read_image`` returns, and the bits of the file's values. Raises: ImageError.
+def image_facts(path: str | Path, pixels: PixelFormat = RGB) -> ImageFacts:
+    """Return what a file is. Raises: ImageError.
 
     A common JPEG is judged by its header and end marker, a progressive one by all its segments, a PNG by its chunks and
     their checksums, an array by its header; anything else is decoded, and so is what must have more channels.
@@ -97,20 +109,20 @@ def image_facts(path: str | Path, pixels: PixelFormat = RGB) -> tuple[tuple[int,
         if head.startswith(ARRAY_START) and pixels.has_arrays:
             header = array_header(head, os.stat(path).st_size)  # noqa: PTH116 - as below
             _check_channels(header.shape[2], pixels)
-            return header.shape[:2], header.dtype.itemsize * 8
+            return ImageFacts(header.shape[:2], header.dtype.itemsize * 8)
         if pixels.channels not in COLORS:
             data = _read_bytes(path)
-            return _decode(data, pixels).shape[:2], _bits(data)
+            return ImageFacts(_decode(data, pixels).shape[:2], storage(data)[0])
         if head.startswith(JPEG_START) and tail == JPEG_END:
             header = jpeg_header(head)
             if header is not None and header.sure:
-                return _checked(header).upright_shape, 8
+                return ImageFacts(_checked(header).upright_shape)
         data = _read_bytes(path)
         header = _header(data)
         if header.sure:
             _check_complete(data, header)
-            return header.upright_shape, _bits(data)
-        return _decode(data, pixels).shape[:2], _bits(data)
+            return ImageFacts(header.upright_shape, *storage(data))
+        return ImageFacts(_decode(data, pixels).shape[:2], *storage(data))
     except UnusableError as error:
         raise ImageError(path, str(error)) from error
 
@@ -221,11 +233,11 @@ def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
     return image.reshape(-1, channels)[places]
 
 
-def _bits(data: bytes) -> int:
-    """Return 16 for a file whose values have more than 8 bits."""
+def storage(data: bytes) -> tuple[int, int]:
+    """Return 16 for a file whose values have more than 8 bits, else 8; and how many of its pages may be channels."""
     if data.startswith(PNG_START):
-        return 16 if data[24] == 16 else 8
-    return tiff_bits(data) if data[:4] in TIFF_STARTS else 8
+        return (16 if data[24] == 16 else 8), 1
+    return tiff_storage(data) if data[:4] in TIFF_STARTS else (8, 1)
 
 
 def _header(data: bytes) -> Header:

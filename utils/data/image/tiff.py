@@ -89,10 +89,15 @@ def tiff_pages(data: bytes) -> list[Page]:
     return pages
 
 
-def tiff_bits(data: bytes) -> int:
-    """Return 16 for a TIFF of values with more than 8 bits, else 8."""
+def tiff_storage(data: bytes) -> tuple[int, int]:
+    """Return 16 for a TIFF of values with more than 8 bits, else 8; and how many pages look like channels of one image.
+
+    Those are grey, and of one size; as ``tiff_pages`` counts them. Raises: UnusableError.
+    """
     pages = tiff_pages(data)
-    return 16 if pages and pages[0].bits > 8 else 8
+    alike = {(page.shape, page.bits, page.samples, page.one(PHOTOMETRIC, 1) in GREY) for page in pages}
+    are_channels = len(alike) == 1 and pages[0].samples == 1 and pages[0].one(PHOTOMETRIC, 1) in GREY
+    return 16 if pages and pages[0].bits > 8 else 8, len(pages) if are_channels else 1
 
 
 def is_misread(data: bytes, bits: int) -> bool:

@@ -23,6 +23,7 @@ class Outcome:
     repairs: list[Problem] = field(default_factory=list)  # rows that are used, clipped, or are there already
     left_out: list[str] = field(default_factory=list)  # class of each object that the data set has no name for
     bits: int = 8  # of a value in the image's file
+    pages: int = 1  # of the image's file that look like channels, where the first alone is read
 
 
 class Reader(Protocol):

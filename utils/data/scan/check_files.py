@@ -58,13 +58,13 @@ def class_fix(outcomes: list[Outcome], nc: int) -> str:
 def verify(image: str, reader: Reader, index: int, pixels: PixelFormat = RGB) -> Outcome:
     """Read the header of an image and its labels; what is wrong with them is in the outcome."""
     try:
-        shape, bits = image_facts(image, pixels)
+        shape, bits, pages = image_facts(image, pixels)
     except ImageError as error:
         return Outcome(problems=[Problem(image, 0, error.reason)])
     if min(shape) < MIN_SIDE:
         return Outcome(problems=[Problem(image, 0, f"{shape[1]}×{shape[0]} pixels; a side must have {MIN_SIDE}")])
     outcome = reader(index, shape)
-    outcome.bits = bits
+    outcome.bits, outcome.pages = bits, pages
     return outcome
 
 
@@ -83,6 +83,7 @@ def _table(outcomes: list[Outcome], problems: list[Problem], pixels: PixelFormat
         "dropped_rows": sum(len(outcome.rows.bad_rows) for outcome in used) + len(problems),
         "duplicates": sum(outcome.rows.duplicates for outcome in used),
         "deep": sum(outcome.bits > pixels.bits for outcome in used),
+        "paged": [index for index in kept if outcomes[index].pages > 1],
         "rounded": sum(outcome.rows.rounded for outcome in used),
         "clipped": sum(outcome.rows.clipped for outcome in used),
         "left_out": Counter(name for outcome in used for name in outcome.left_out),

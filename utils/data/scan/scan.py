@@ -22,7 +22,7 @@ from utils.data.scan.sources import entries_of, find_annotations
 from utils.data.scan.spec import DataSpec
 from utils.errors import DataError
 from utils.pixels import RGB, PixelFormat
-from utils.text import counted
+from utils.text import counted, visible
 
 log = logging.getLogger(__name__)
 
@@ -70,17 +70,7 @@ def scan_dataset(
     _check_limits(result, max_bad_images, max_bad_rows)
     if not len(table["labels"]):
         raise _no_labels(annotations, result, images)
-    if result.deep:
-        log.warning(
-            "%s of 16 bits: the upper 8 of each value are read; 'bits: 16' in the data-set YAML keeps all",
-            counted(result.deep, "image"),
-        )
-    if result.left_out:
-        log.warning("left out, because names does not have them: %s", left_out_text(result.left_out))
-    for problem in result.problems[:LOGGED_PROBLEMS]:
-        log.warning("left out: %s", problem)
-    if len(result.problems) > LOGGED_PROBLEMS:
-        log.warning("left out: %d more", len(result.problems) - LOGGED_PROBLEMS)
+    _tell(result)
     return result
 
 
@@ -113,6 +103,7 @@ def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: S
 def _result(images: list[str], table: Table, cached: bool, pixels: PixelFormat) -> ScanResult:
     counts = table["counts"].tolist()
     ends = np.cumsum(table["counts"]).tolist()
+    tallies = unpack(table["tallies"])
     polygons = _split(table["points"], table["corners"])
     return ScanResult(
         image_paths=[images[index] for index in table["kept"]],
@@ -125,8 +116,29 @@ def _result(images: list[str], table: Table, cached: bool, pixels: PixelFormat) 
         repairs=[Problem(*repair) for repair in unpack(table["repairs"])],
         cached=cached,
         pixels=pixels,
-        **unpack(table["tallies"]),
+        **tallies | {"paged": [images[index] for index in tallies["paged"]]},
     )
+
+
+def _tell(result: ScanResult) -> None:
+    """Log what is not read, or not as it is in the files."""
+    if result.deep:
+        log.warning(
+            "%s of 16 bits: the upper 8 of each value are read; 'bits: 16' in the data-set YAML keeps all",
+            counted(result.deep, "image"),
+        )
+    if result.paged:
+        log.warning(
+            "%s of several grey pages, as %s: the first page of each is read; if the pages are the channels of one "
+            "image, say how many with 'channels' in the data-set YAML",
+            *(counted(len(result.paged), "image"), visible(result.paged[0])),
+        )
+    if result.left_out:
+        log.warning("left out, because names does not have them: %s", left_out_text(result.left_out))
+    for problem in result.problems[:LOGGED_PROBLEMS]:
+        log.warning("left out: %s", problem)
+    if len(result.problems) > LOGGED_PROBLEMS:
+        log.warning("left out: %d more", len(result.problems) - LOGGED_PROBLEMS)
 
 
 def _split(rows: np.ndarray, counts: np.ndarray) -> list:

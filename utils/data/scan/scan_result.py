@@ -57,6 +57,7 @@ class ScanResult:
     cached: bool
     pixels: PixelFormat = RGB  # what the images are read as
     deep: int = 0  # images whose values have more bits than are read
+    paged: Sequence[str] = ()  # images of several grey pages, of which the first is read
     repairs: list[Problem] = field(default_factory=list)  # the repeated and rounded rows and the clipped boxes
 
     def __len__(self) -> int:

@@ -78,6 +78,13 @@ def kinds_of_pixels(facts: Facts) -> Iterator[Finding]:
         "nothing has to be done, if what the picture shows is in what is kept",
         [facts.at_picture(i, f"{mode}: {MODES.get(mode, 'turned into RGB')}") for i, mode in odd],
     )
+    paged = [(i, pages) for i in facts.usable if (pages := facts.pictures[i].pixels.pages) > 1]
+    yield from Finding.of(
+        WARNING,
+        "pictures of several grey pages, of which the first alone is read",
+        "if the pages are channels of one image, say how many with 'channels' in the data-set YAML",
+        [facts.at_picture(i, f"{pages} pages of one size") for i, pages in paged],
+    )
     grey = [i for i in facts.usable if facts.pictures[i].pixels.is_grey]
     colour = len(facts.usable) - len(grey)
     fewer = grey if len(grey) < colour else [i for i in facts.usable if not facts.pictures[i].pixels.is_grey]

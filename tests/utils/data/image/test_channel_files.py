@@ -47,7 +47,22 @@ def test_an_array_is_read_as_numpy_saved_it(tmp_path, channels, dtype):
         assert read.dtype == dtype
         assert read.flags.c_contiguous
         assert np.array_equal(read, image)
-        assert image_facts(tmp_path / f"{name}.npy", pixels) == ((37, 50), 8 * image.itemsize)
+        assert image_facts(tmp_path / f"{name}.npy", pixels) == ((37, 50), 8 * image.itemsize, 1)
+
+
+def test_pages_that_look_like_channels_are_counted_and_others_are_not(tmp_path):
+    grey, small = Image.fromarray(noise(1)[..., 0]), Image.fromarray(noise(1)[:9, :9, 0])
+    for name, pages in (
+        ("one", [grey]),
+        ("four", [grey] * 4),
+        ("preview", [grey, small]),
+        ("rgb", [grey.convert("RGB")] * 2),
+    ):
+        pages[0].save(tmp_path / f"{name}.tif", save_all=True, append_images=pages[1:])
+
+    found = {name: image_facts(tmp_path / f"{name}.tif").pages for name in ("one", "four", "preview", "rgb")}
+
+    assert found == {"one": 1, "four": 4, "preview": 1, "rgb": 1}
 
 
 def test_a_grey_array_needs_no_axis_of_channels(tmp_path):
