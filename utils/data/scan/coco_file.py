@@ -1,6 +1,7 @@
 """What a COCO file says, in flat arrays: images, categories and annotations, of a data set of any size.
 
-The format: https://cocodataset.org/#format-data. Ids may have gaps, and the three lists any order. Of an outline in
+The format: https://cocodataset.org/#format-data. Ids may have gaps, and the three lists any order. Numbers may be
+written as floats, as tools that keep them in tables do, and all but ids as texts. Of an outline in
 several parts one polygon is made: behind each further part it goes back to where the first one starts, so that the ways
 between the parts have no area. An outline that is no polygon (RLE) is not read: its box says where the object is.
 """
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 LISTS = ("images", "annotations", "categories")
 NO_BOX = (float("nan"),) * 4
 MIN_NUMBERS = 6  # of a polygon
+OFF = ("", "0", "0.0", "false")  # texts
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class _Gathered:
         for key, column in (("image_id", self.image), ("category_id", self.category)):
             numbers = self.numbers[key]
             column.append(numbers.setdefault(self._id(entry, key, "an annotation"), len(numbers)))
-        self.crowd.append(bool(entry.get("iscrowd")))
+        self.crowd.append(_is_set(entry.get("iscrowd")))
         self.boxes.extend(_box(entry.get("bbox")))
         before = len(self.points)
         outline = entry.get("segmentation")
@@ -157,10 +159,14 @@ class _Gathered:
 
     def _id(self, entry: dict, key: str, what: str) -> int | str:
         value = entry.get(key)
-        if isinstance(value, int | str):
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, int | str) and not isinstance(value, bool):
             return value
         where = f"{what} with the keys {', '.join(visible(k) for k in list(entry)[:6])}"
-        raise DataError(f"{visible(self.path)}: {where} has {key} {str(value)[:20]!r}, not a number", FIX)
+        raise DataError(
+            f"{visible(self.path)}: {where} has {key} {str(value)[:20]!r}, neither a whole number nor a text", FIX
+        )
 
     def index(self) -> CocoIndex:
         used = self.numbers["category_id"]
@@ -194,8 +200,17 @@ def _positions(numbers: dict[Any, int], entries: Iterable[Any]) -> np.ndarray:
 
 
 def _size(height: Any, width: Any) -> tuple[int, int]:
-    sides = height, width
-    return sides if all(type(side) is int and 0 < side < 2**31 for side in sides) else (0, 0)
+    try:
+        sides = float(height), float(width)
+    except (TypeError, ValueError, OverflowError):
+        return 0, 0
+    whole = all(side.is_integer() and 0 < side < 2**31 for side in sides)
+    return (int(sides[0]), int(sides[1])) if whole else (0, 0)
+
+
+def _is_set(value: Any) -> bool:
+    """Return whether a switch is on, which may be written as a text."""
+    return value.strip().lower() not in OFF if isinstance(value, str) else bool(value)
 
 
 def _box(value: Any) -> Sequence[float]:

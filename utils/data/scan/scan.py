@@ -91,6 +91,11 @@ def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: S
     if result.left_out:
         fix = f"write classes that the data have into names: {left_out_text(result.left_out)}"
         return DataError(f"{what} of the classes in names", fix)
+    if result.dropped_rows:
+        return DataError(f"{what} that makes sense\n{show(result.problems)}", "correct these")
+    if regions := sum(map(len, result.ignored)):
+        what += f", but {counted(regions, 'region')} in which nothing counts"
+        return DataError(what, "see whether iscrowd of COCO, or difficult of Pascal VOC, is meant")
     first = next((source.files[0] for source in annotations if source.files[0].endswith(".txt")), None)
     if first is None:
         return DataError(what, "label some, or leave this split out")

@@ -20,7 +20,7 @@ from utils.runs import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
 
-VERSION = 6  # raise when the rules of the scan or the arrays change
+VERSION = 7  # raise when the rules of the scan or the arrays change
 
 Table = dict[str, np.ndarray]
 

@@ -39,6 +39,57 @@ def stems(result):
     return [path.rpartition("/")[2].partition(".")[0] for path in result.image_paths]
 
 
+def as_floats(content):
+    """Write all numbers but boxes as a table of floats does."""
+    for key in ("images", "annotations", "categories"):
+        for entry in content[key]:
+            entry |= {name: float(value) for name, value in entry.items() if type(value) is int}
+
+
+def as_texts(content):
+    for entry in content["annotations"]:
+        entry |= {"iscrowd": str(entry.get("iscrowd", 0)), "bbox": list(map(str, entry["bbox"]))}
+    for entry in content["images"]:
+        entry |= {"height": str(entry["height"]), "width": str(entry["width"])}
+
+
+@pytest.mark.parametrize("write", [as_floats, as_texts])
+def test_numbers_that_are_written_as_floats_or_texts_are_read(scanned, write):
+    expected = scanned()
+
+    result = scanned(write)
+
+    assert result.image_paths == expected.image_paths
+    for name in ("labels", "ignored"):
+        for one, other in zip(getattr(result, name), getattr(expected, name), strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_sizes_that_are_texts_are_compared_with_the_files_too(scanned):
+    def turn(content):
+        for entry in content["images"]:
+            entry |= {"height": str(entry["width"]), "width": str(entry["height"])}
+
+    with pytest.raises(DataError, match="its boxes would be wrong"):
+        scanned(turn)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"image_id": "one"}, "makes sense\n.*its image_id is not among the images"),
+        ({"iscrowd": 1}, r"but \d+ regions in which nothing counts"),
+    ],
+)
+def test_a_file_without_a_label_that_counts_says_why(scanned, change, what):
+    def spoil(content):
+        for entry in content["annotations"]:
+            entry |= change
+
+    with pytest.raises(DataError, match=f"none of the . images has a label.*{what}"):
+        scanned(spoil)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -226,7 +277,7 @@ def test_a_name_that_leads_out_of_the_data_set_is_refused(scanned, name):
         (lambda c: c["images"].append(c["images"][0] | {"file_name": "b.png"}), "image id 24 is both a.png and b.png"),
         (lambda c: c["images"].append(c["images"][0] | {"id": 1}), "image ids 24 and 1 are the same file a.png"),
         (lambda c: c["images"][0].pop("file_name"), "image id 24 has no file_name"),
-        (lambda c: c["annotations"][0].pop("image_id"), "has image_id 'None', not a number"),
+        (lambda c: c["annotations"][0].pop("image_id"), "has image_id 'None', neither a whole number nor a text"),
         (lambda c: c["categories"].append({"id": 9, "name": "x"}), "category id 9 is both traffic light and x"),
         (lambda c: c.pop("annotations"), "has images, but no annotations, as files of test images have"),
         (lambda c: c.pop("images"), "no COCO annotations: images missing, it has annotations, categories"),
