@@ -6,6 +6,7 @@ python -m utils.dataset.split --data pets.yaml --kfold 5 --out folds            
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ def main(cfg: SplitConfig) -> Path:
     sources = list(dict.fromkeys([*spec.train, *spec.val, *(spec.test if cfg.test else ())]))
     scan = scan_split(spec, sources)
     check_paths(scan.image_paths, spec)
+    if not cfg.test:
+        _check_test(scan.image_paths, spec)
     coco = [CocoAnnotations(path, spec.names, spec.root, spec.fence) for path in sources if is_coco_file(path)]
     parts = _share(cfg, spec, scan, list(shares.values()))
 
@@ -58,6 +61,24 @@ def main(cfg: SplitConfig) -> Path:
             write_data_yaml(folder, spec, spec.root, splits)
     log.info("written: %s", out / ("fold1/data.yaml …" if cfg.kfold else "data.yaml"))
     return out
+
+
+def _check_test(images: Sequence[str], spec: "DataSpec") -> None:
+    """Raises: DataError where images to share out are in the split test too, which the new data set takes as it is."""
+    from utils.data.scan.scan import split_annotations
+    from utils.text import visible
+
+    places = [path for path in spec.test if path.exists()]
+    try:
+        sources = split_annotations(spec, places) if places else []
+    except DataError as error:
+        log.warning("test is taken as it is, and could not be compared with the other images: %s", error.what)
+        return
+    own = {image for source in sources for image in source.images}
+    shared = [image for image in images if image in own]
+    if shared:
+        what = f"{len(shared)} of {len(images)} images to share out are in test too, as {visible(shared[0])}"
+        raise DataError(what, f"give --test to share test out as well, or remove test from {visible(spec.file)}")
 
 
 def part_shares(cfg: SplitConfig) -> dict[str, float]:

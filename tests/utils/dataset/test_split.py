@@ -72,6 +72,28 @@ def test_with_leak_pictures_are_shared_out_one_by_one(videos, tmp_path):
     assert list(leaks(gather_facts(load_data_spec(out), 64)))
 
 
+def test_images_of_a_split_test_that_stays_are_not_shared_out(videos, tmp_path):
+    """A test that is val, as many have it, would hold images that are trained on then."""
+    (videos.parent / "few.txt").write_text("images/clip0_0.png\n")
+    videos.write_text("train: images\ntest: few.txt\nnames: [even, odd]\n")
+
+    with pytest.raises(DataError, match=r"1 of 32 images to share out are in test too, as .*clip0_0\.png") as caught:
+        split(videos, tmp_path / "out", leak=True)
+    assert caught.value.fix.startswith("give --test") and not (tmp_path / "out").exists()
+
+    split(videos, tmp_path / "out", leak=True, test=0.2)
+
+
+def test_a_split_test_that_cannot_be_read_stays_with_a_word(videos, tmp_path, caplog):
+    (videos.parent / "test.json").write_text('{"images": [], "categories": []}')
+    videos.write_text("train: images\ntest: test.json\nnames: [even, odd]\n")
+
+    out = split(videos, tmp_path / "out", leak=True)
+
+    assert load_data_spec(out).test == [videos.parent / "test.json"]
+    assert "test is taken as it is, and could not be compared with the other images" in caplog.text
+
+
 def test_a_group_of_the_paths_stays_together(videos, tmp_path, caplog):
     caplog.set_level(logging.INFO)
 
@@ -156,9 +178,11 @@ def test_the_images_of_pascal_voc_are_listed_and_keep_their_xml(tmp_path):
 
 
 def test_a_test_split_stays_where_it_is(videos, tmp_path):
-    videos.write_text("train: images\ntest: images\nnames: [even, odd]\n")
+    (videos.parent / "unseen").mkdir()
+    (videos.parent / "images/clip0_0.png").rename(videos.parent / "unseen/other.png")
+    videos.write_text("train: images\ntest: unseen\nnames: [even, odd]\n")
 
-    assert load_data_spec(split(videos, tmp_path / "out")).test == [videos.parent / "images"]
+    assert load_data_spec(split(videos, tmp_path / "out")).test == [videos.parent / "unseen"]
 
 
 @pytest.mark.parametrize(
