@@ -14,6 +14,7 @@ from utils.data.scan.scan_cache import Table, pack
 from utils.data.scan.scan_result import Problem, show
 from utils.errors import DataError
 from utils.pixels import RGB, PixelFormat
+from utils.text import counted
 
 MIN_SIDE = 10  # pixels; what is smaller is an icon or a tracking dot
 NO_ROWS = np.zeros((0, BOX_COLUMNS))
@@ -38,7 +39,7 @@ def verify_files(entries: Sequence[Entry], sources: Sequence[Annotations], nc: i
     bad_classes = [problem for outcome in outcomes for problem in outcome.bad_classes]
     if bad_classes:
         raise DataError(
-            f"{len(bad_classes)} label rows name a class that does not exist\n{show(bad_classes)}",
+            f"{counted(len(bad_classes), 'label row')} of a class that does not exist\n{show(bad_classes)}",
             class_fix(outcomes, nc),
         )
     return _table(outcomes, [problem for reader in readers for problem in reader.problems], pixels)

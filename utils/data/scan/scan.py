@@ -101,6 +101,8 @@ def _no_labels(annotations: Sequence[Annotations], result: ScanResult, images: S
         return DataError(what, "label some, or leave this split out")
     if found := foreign_labels(images[0]):
         return DataError(f"{what} that is read: {found[0]}", found[1])
+    if result.empty:
+        return DataError(f"{what}: {counted(result.empty, 'label file')} without a row", "label some of the images")
     fix = "put the labels where the last /images/ of a path becomes /labels/ and the suffix .txt"
     return DataError(f"{what}; the first label file would be {first}", fix)
 

@@ -62,7 +62,7 @@ def check_files(folder, seeds):
     try:
         result = scan_dataset([folder / "images"], numbered_names(3), max_bad_images=1, max_bad_rows=1)
     except DataError as error:
-        assert "name a class that does not exist" in error.what
+        assert "of a class that does not exist" in error.what
         assert error.fix
     else:
         assert np.isfinite(np.concatenate(result.labels)).all()

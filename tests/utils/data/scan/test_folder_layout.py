@@ -232,7 +232,14 @@ def one_capital(folder):
     return "images", r"the folders images and LABELS of .* are not in lower case\nfix: call them images and labels"
 
 
-@pytest.mark.parametrize("layout", [supervisely, labelme, table, labels_elsewhere, capitals, one_capital])
+def empty_files(folder):
+    folder.images("images")
+    for number in range(3):
+        folder.text(f"labels/{number}.txt", "")
+    return "images", r"none of the 3 images has a label: 3 label files without a row\nfix: label some"
+
+
+@pytest.mark.parametrize("layout", [empty_files, supervisely, labelme, table, labels_elsewhere, capitals, one_capital])
 def test_what_is_not_read_is_refused_with_a_way_out(tmp_path, layout):
     images, expected = layout(Folder(tmp_path))
     (tmp_path / "data.yaml").write_text(f"train: {images}\nval: {images}\nnames: [cat, dog]\n")

@@ -147,7 +147,7 @@ def test_an_icon_is_left_out(dataset):
 def test_every_class_out_of_range_is_listed_up_to_twenty(dataset):
     fill(dataset, 30, GOOD + "7 0.5 0.5 0.1 0.1\n")
 
-    with pytest.raises(DataError, match="30 label rows name a class that does not exist") as caught:
+    with pytest.raises(DataError, match="30 label rows of a class that does not exist") as caught:
         scan_dataset([dataset.images], numbered_names(2))
 
     lines = caught.value.what.splitlines()
@@ -173,7 +173,7 @@ def test_ids_that_seem_to_count_from_one_are_told_how_yolo_counts(dataset, ids, 
     for class_id in ids:
         dataset(f"image{class_id}", f"{class_id} 0.5 0.5 0.2 0.2\n")
 
-    with pytest.raises(DataError, match="name a class that does not exist") as caught:
+    with pytest.raises(DataError, match="of a class that does not exist") as caught:
         scan_dataset([dataset.images], numbered_names(nc))
 
     assert ("subtract 1 from the class of every row" in caught.value.fix) == from_one
