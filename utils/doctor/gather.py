@@ -19,6 +19,8 @@ from utils.data.scan.label_folders import find_orphans, list_label_folders
 from utils.data.scan.scan import scan_split, split_annotations
 from utils.data.scan.scan_result import Problem
 from utils.data.scan.spec import SPLITS, DataSpec
+from utils.data.scan.voc import VocAnnotations
+from utils.data.scan.voc_files import xml_orphans
 from utils.data.scan.yolo import YoloAnnotations
 from utils.doctor.facts import Facts, Picture
 from utils.doctor.pixels import Pixels, read_pixels
@@ -129,6 +131,8 @@ def _orphans(splits: dict[str, _Split]) -> Iterable[str]:
         if isinstance(source, YoloAnnotations):
             folders = list_label_folders(source.files)
             orphans |= dict.fromkeys(find_orphans(source.images, folders.unclaimed))
+        elif isinstance(source, VocAnnotations):
+            orphans |= dict.fromkeys(xml_orphans(source.files))
     return orphans
 
 

@@ -330,6 +330,15 @@ def test_coco_and_voc_are_looked_at_like_label_files(tmp_path, write):
     assert "train" in told(facts, examine(facts))
 
 
+def test_files_of_voc_without_an_image_are_told(tmp_path):
+    yaml = write_voc(tmp_path)
+    (tmp_path / "Annotations/a.xml").rename(tmp_path / "Annotations/lost.xml")
+
+    facts = gather_facts(load_data_spec(yaml), 640)
+
+    assert places(facts, examine(facts), "orphan-labels") == ["Annotations/lost.xml"]
+
+
 def test_objects_that_are_left_out_are_not_pictures_that_are(tmp_path):
     content = coco_content()
     content["annotations"][0]["bbox"] = [1, 1, 0, 5]

@@ -14,7 +14,7 @@ from utils.data.scan.coco_file import is_coco_file
 from utils.data.scan.discovery import find_images, label_path
 from utils.data.scan.label_folders import check_links, check_suffixes, list_label_folders, warn_of_orphans
 from utils.data.scan.voc import VocAnnotations
-from utils.data.scan.voc_files import check_xml_links, xml_files
+from utils.data.scan.voc_files import check_xml_links, xml_files, xml_orphans
 from utils.data.scan.yolo import YoloAnnotations
 from utils.errors import DataError
 from utils.text import counted, visible
@@ -82,6 +82,8 @@ def _of_images(
             check_xml_links(list(xml.values()), fence)
         others = f"; {counted(len(rest), 'image')} without" if rest else ""
         log.info("labels: %s with .xml (Pascal VOC)%s", counted(len(xml), "image"), others)
+        if orphans := xml_orphans(xml.values()):
+            log.warning("%s without an image, the first is %s", counted(len(orphans), ".xml file"), visible(orphans[0]))
         found.append(VocAnnotations(list(xml), list(xml.values()), names))
     if rest:
         found.append(_yolo(*map(list, zip(*rest, strict=True)), len(names), fence, suffixes))

@@ -4,10 +4,10 @@ The file of an image lies in the folder Annotations beside the image's folder, o
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from utils.data.scan.discovery import OUTSIDE_FIX, prefixes
+from utils.data.scan.discovery import OUTSIDE_FIX, is_image_name, prefixes
 from utils.data.scan.voc_lists import ANNOTATIONS
 from utils.errors import DataError
 from utils.text import visible
@@ -36,6 +36,18 @@ def _xml_names(folder: str) -> dict[str, str]:
         return {name[:-4]: name for name in sorted(os.listdir(folder)) if name[-4:].lower() == ".xml"}  # noqa: PTH208
     except OSError:
         return {}
+
+
+def xml_orphans(files: Collection[str]) -> list[str]:
+    """Return the XML files beside these that belong to no image, whether or not it is of the split."""
+    orphans = []
+    for place in sorted({file.rpartition(os.sep)[0] for file in files}):
+        parent, _, name = place.rpartition(os.sep)
+        folders = [entry.path for entry in os.scandir(parent) if entry.is_dir()] if name in ANNOTATIONS else [place]
+        images = (name for folder in folders for name in os.listdir(folder) if is_image_name(name))  # noqa: PTH208
+        stems = {image.rpartition(".")[0] for image in images}
+        orphans += [place + os.sep + file for stem, file in _xml_names(place).items() if stem not in stems]
+    return orphans
 
 
 def check_xml_links(files: Sequence[str], fence: Sequence[Path]) -> None:

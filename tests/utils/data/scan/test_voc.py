@@ -61,6 +61,17 @@ def test_files_may_lie_beside_the_images_and_some_images_have_none(tmp_path, cap
     assert "labels: 1 image with .xml (Pascal VOC); 3 images without" in caplog.text
 
 
+@pytest.mark.parametrize("source", ["ImageSets/Main/few.txt", "JPEGImages"])
+def test_files_without_an_image_are_counted_but_not_those_of_images_of_other_splits(tmp_path, caplog, source):
+    write_voc(tmp_path)
+    (tmp_path / "ImageSets/Main/few.txt").write_text("a\n")
+    (tmp_path / "Annotations/lost.xml").write_text(voc_xml("a", [(0, 3, 4, 20, 30)]))
+
+    scan(tmp_path, source)
+
+    assert f"1 .xml file without an image, the first is {tmp_path}/Annotations/lost.xml" in caplog.text
+
+
 def test_where_there_are_both_the_txt_is_taken_and_that_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     write_voc(tmp_path)
