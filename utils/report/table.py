@@ -1,10 +1,15 @@
 """results.csv as columns, and which epoch is the best."""
 
 import csv
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from utils.text import counted
+
+log = logging.getLogger(__name__)
 
 PRECISION, RECALL, MAP50, MAP = (*("metrics/precision", "metrics/recall", "metrics/mAP_0.5", "metrics/mAP_0.5:0.95"),)
 METRICS = {"precision": PRECISION, "recall": RECALL, "mAP50": MAP50, "mAP50-95": MAP}  # as shown → heading
@@ -41,16 +46,28 @@ class Results:
 
 
 def read_results(path: Path) -> Results:
-    """Return the rows of a results.csv that are whole, those of an epoch that is there twice once, as the last says."""
+    """Return the rows of a results.csv that are whole, those of an epoch that is there twice once, as the last says.
+
+    An empty cell is a figure that was not measured. What is left out is told, but for a last row that is cut off, as of
+    a run that goes on.
+    """
     if not path.is_file():
         return Results()
     lines = path.read_text(encoding="utf-8", errors="replace").replace("\0", "").splitlines()
     header, *rows = [[cell.strip() for cell in row] for row in csv.reader(lines)] or [[]]
-    found = {}
-    for row in rows:
+    found, left_out = {}, []
+    for number, row in enumerate(filter(None, rows), start=1):
         values = [_number(cell) for cell in row]
         if len(row) == len(header) and None not in values and math.isfinite(values[0]):
             found[int(values[0])] = values
+        elif row != header:
+            left_out.append(number)
+    if left_out and (left_out != [number] or not found):
+        log.warning(
+            "%s: %s left out, as they are no figures with commas between them", path, counted(len(left_out), "row")
+        )
+    elif found and MAP not in header:
+        log.warning("%s: has no column %s", path, MAP)
     epochs = sorted(found)
     columns = {heading: [found[epoch][place] for epoch in epochs] for place, heading in enumerate(header)}
     return Results(epochs, columns)
@@ -58,6 +75,6 @@ def read_results(path: Path) -> Results:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return float(cell or "nan")
     except ValueError:
         return None

@@ -171,6 +171,26 @@ def test_a_run_of_yolov5_is_read_with_its_own_options(tmp_path):
     assert "python train.py --epochs 3 --data pets.yaml --quad" in found.text  # its opt.yaml is none of ours
 
 
+@pytest.mark.parametrize(
+    ("change", "epochs", "said"),
+    [
+        (lambda text: text.replace(",", ";"), [], "3 rows left out"),
+        (lambda text: text.replace("0.4", "much"), [0, 2], "1 row left out"),
+        (lambda text: text.replace("0.4000", "").replace(" 0.4,", ","), [0, 1, 2], ""),  # a cell without a figure
+        (lambda text: text[:-40], [0, 1], ""),  # the last row is being written
+        (lambda text: text.replace("mAP_0.5:0.95", "mAP50-95(B)"), [0, 1, 2], "has no column metrics/mAP_0.5:0.95"),
+        (lambda text: text * 2, [0, 1, 2], ""),
+    ],
+)
+def test_rows_and_columns_that_are_not_read_are_told(tmp_path, caplog, change, epochs, said):
+    write_results(tmp_path, (0.1, 0.4, 0.3))
+    table = tmp_path / "results.csv"
+    table.write_text(change(table.read_text()))
+
+    assert read_results(table).epochs == epochs
+    assert said in caplog.text and bool(caplog.text) == bool(said)
+
+
 @pytest.mark.parametrize(("file", "head"), [("scratch-low", "Detect"), ("yolov8", "AnchorFreeDetect")])
 def test_the_default_hyper_parameters_are_no_differences(file, head):
     hyp = load_hyp(ROOT / f"data/hyps/hyp.{file}.yaml", LOSSES.get(head))
