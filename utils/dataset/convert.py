@@ -25,7 +25,7 @@ def main(cfg: ConvertConfig) -> Path:
 
     # here, because NumPy and OpenCV take their time to import, and --help should not
     from utils.data.scan.spec import load_data_spec
-    from utils.dataset.folder import check_out, making, place_image, write_data_yaml
+    from utils.dataset.folder import check_beside, check_out, making, place_image, write_data_yaml
     from utils.dataset.items import read_items
     from utils.dataset.to_coco import write_coco
     from utils.dataset.to_voc import write_voc
@@ -34,6 +34,7 @@ def main(cfg: ConvertConfig) -> Path:
 
     out = check_out(cfg.out)
     spec = load_data_spec(cfg.data, required=("train",))
+    check_beside(out, spec)
     _check_names(spec, cfg.to)
     splits = {split: read_items(spec, paths) for split, paths in _splits(spec).items()}
     names = _names(cfg, spec, splits)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from utils.data.scan.spec import DataSpec
+from utils.data.scan.spec import SPLITS, DataSpec
 from utils.errors import ConfigError, StorageError
 from utils.pixels import RGB
 from utils.runs import atomic_write, make_writable, sync_all
@@ -28,6 +28,14 @@ def check_out(out: str) -> Path:
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError(f"--out {out}: is not empty", "name another folder, or remove this one")
     return folder
+
+
+def check_beside(folder: Path, spec: DataSpec) -> None:
+    """Raises: ConfigError for a folder whose images the data set would have as its own from then on."""
+    for place in (path for split in SPLITS for path in getattr(spec, split)):
+        if place.is_dir() and folder.resolve().is_relative_to(place.resolve()):
+            what = f"--out {folder}: lies among the images of the data set, in {place}"
+            raise ConfigError(what, "name a folder beside it")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,7 +66,8 @@ def gather_facts(spec: DataSpec, imgsz: int) -> Facts:
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
     claimed = {item.file for split in splits.values() for item in split.items}
-    facts = _facts(spec, imgsz, splits, known, [file for file in _orphans(splits) if file not in claimed])
+    orphans = [file for file in _orphans(splits, image_suffixes(spec.pixels)) if file not in claimed]
+    facts = _facts(spec, imgsz, splits, known, orphans)
     return replace(facts, bad_rows=list(dict.fromkeys([*astray, *facts.bad_rows])))
 
 
@@ -125,14 +126,14 @@ def _examine(image: str, reader: Reader, index: int, format_: PixelFormat) -> tu
         return Outcome(problems=[*outcome.problems, Problem(image, 0, reason)]), None
 
 
-def _orphans(splits: dict[str, _Split]) -> Iterable[str]:
+def _orphans(splits: dict[str, _Split], suffixes: Collection[str]) -> Iterable[str]:
     orphans = {}
     for source in (source for split in splits.values() for source in split.sources):
         if isinstance(source, YoloAnnotations):
             folders = list_label_folders(source.files)
-            orphans |= dict.fromkeys(find_orphans(source.images, folders.unclaimed))
+            orphans |= dict.fromkeys(find_orphans(source.images, folders.unclaimed, suffixes))
         elif isinstance(source, VocAnnotations):
-            orphans |= dict.fromkeys(xml_orphans(source.files))
+            orphans |= dict.fromkeys(xml_orphans(source.files, suffixes))
     return orphans
 
 

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from tests.annotation_case import NAMES, coco_content, draw, write_coco, write_voc, write_yolo
 from tests.utils.data.test_annotation_batches import assert_same_batches, assert_same_labels
 from utils.configs.convert import ConvertConfig
-from utils.data.scan.scan import scan_dataset
+from utils.data.scan.scan import scan_dataset, scan_split
 from utils.data.scan.spec import load_data_spec
 from utils.dataset import convert as command
 from utils.dataset.items import flat_names, new_names
@@ -216,6 +216,29 @@ def test_names_of_classes_that_would_not_be_found_again_are_refused(tmp_path, na
     with pytest.raises(ConfigError, match="would not be found again by its name"):
         convert(yaml, tmp_path / "out", to)
     assert not (tmp_path / "out").exists()
+
+
+def test_arrays_of_four_channels_are_found_again_in_every_format(tmp_path, caplog):
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    for index in range(3):
+        np.save(tmp_path / f"set/images/{index}.npy", np.full((40, 50, 4), index, np.uint8))
+        (tmp_path / f"set/labels/{index}.txt").write_text(f"{index} 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "set/data.yaml").write_text("train: images\nnames: [a, b, c]\nchannels: 4\n")
+
+    for to in ("yolo", "coco", "voc"):
+        spec = load_data_spec(convert(tmp_path / "set", tmp_path / to, to), required=("train",))
+        assert [rows[:, 0].tolist() for rows in scan_split(spec, spec.train).labels] == [[0], [1], [2]]
+    assert "without an image" not in caplog.text
+
+
+def test_the_new_folder_may_not_lie_among_the_images_that_it_is_made_of(tmp_path):
+    yaml = write_yolo(tmp_path / "set")
+    place = load_data_spec(yaml).train[0]
+
+    with pytest.raises(ConfigError, match="lies among the images of the data set"):
+        convert(yaml, place / "new", "yolo", images="copy")
+    assert not (place / "new").exists()
 
 
 def test_the_fence_of_the_data_set_holds(tmp_path):

@@ -119,7 +119,7 @@ def _files_of(source: Path, fence: Sequence[Path] | None, suffixes: Collection[s
     if source.is_dir():
         yield from _walk(str(source), suffixes)
     elif source.is_file() and (root := voc_root(source)):
-        for path in images_of_ids(source, root, _entries(source)):
+        for path in images_of_ids(source, root, _entries(source), suffixes):
             yield _File(Path(path).is_symlink(), path, _identity(Path(path)))
     elif source.is_file():
         for _, entry in read_list_file(source, fence):

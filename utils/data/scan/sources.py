@@ -82,7 +82,7 @@ def _of_images(
             check_xml_links(list(xml.values()), fence)
         others = f"; {counted(len(rest), 'image')} without" if rest else ""
         log.info("labels: %s with .xml (Pascal VOC)%s", counted(len(xml), "image"), others)
-        if orphans := xml_orphans(xml.values()):
+        if orphans := xml_orphans(xml.values(), suffixes):
             log.warning("%s without an image, the first is %s", counted(len(orphans), ".xml file"), visible(orphans[0]))
         found.append(VocAnnotations(list(xml), list(xml.values()), names))
     if rest:

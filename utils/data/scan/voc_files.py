@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from utils.data.image.read import IMAGE_SUFFIXES
 from utils.data.scan.discovery import OUTSIDE_FIX, is_image_name, prefixes
 from utils.data.scan.voc_lists import ANNOTATIONS
 from utils.errors import DataError
@@ -38,13 +39,16 @@ def _xml_names(folder: str) -> dict[str, str]:
         return {}
 
 
-def xml_orphans(files: Collection[str]) -> list[str]:
-    """Return the XML files beside these that belong to no image, whether or not it is of the split."""
+def xml_orphans(files: Collection[str], suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
+    """Return the XML files beside these that belong to no image, whether or not it is of the split.
+
+    Names of images end in one of ``suffixes``.
+    """
     orphans = []
     for place in sorted({file.rpartition(os.sep)[0] for file in files}):
         parent, _, name = place.rpartition(os.sep)
         folders = [entry.path for entry in os.scandir(parent) if entry.is_dir()] if name in ANNOTATIONS else [place]
-        images = (name for folder in folders for name in os.listdir(folder) if is_image_name(name))  # noqa: PTH208
+        images = (name for folder in folders for name in os.listdir(folder) if is_image_name(name, suffixes))  # noqa: PTH208
         stems = {image.rpartition(".")[0] for image in images}
         orphans += [place + os.sep + file for stem, file in _xml_names(place).items() if stem not in stems]
     return orphans

@@ -23,8 +23,10 @@ def voc_root(list_file: Path) -> Path | None:
     return root if root and (root / IMAGES).is_dir() else None
 
 
-def images_of_ids(list_file: Path, root: Path, entries: Collection[tuple[int, str]]) -> Iterator[str]:
-    """Yield the image of each id; one that is not there as it would be called.
+def images_of_ids(
+    list_file: Path, root: Path, entries: Collection[tuple[int, str]], suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> Iterator[str]:
+    """Yield the image, whose name ends in one of ``suffixes``, of each id; one that is not there as it would be called.
 
     Raises: DataError for what is no id, and for a list of one class, whose second column tells which images show it.
     """
@@ -32,7 +34,7 @@ def images_of_ids(list_file: Path, root: Path, entries: Collection[tuple[int, st
     stems = {}
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 - names are enough
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
-        if suffix.lower() in IMAGE_SUFFIXES:
+        if suffix.lower() in suffixes:
             stems.setdefault(stem, name)
             stems.setdefault(name, name)
     for number, entry in entries:
