@@ -22,13 +22,18 @@ class PyTorchBackend:
     augment = False  # whether each image is looked at in three sizes (see ``models.tta``)
 
     def __init__(self, model: DetectionModel, trained: TrainingFacts, device: torch.device) -> None:
-        self.device, self.trained = device, trained
+        self.trained = trained
         self.model = model.fuse().to(device, memory_format=torch.channels_last)
         self.names = self.model.names
         self.layout = self.model.head.layout
         self.stride = self.model.size_multiple
         self.fixed_size = self.model.fixed_size
         self.channels, self.bits = self.model.yaml["ch"], self.model.yaml.get("bits", 8)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is: a program may have moved it."""
+        return next(self.model.parameters()).device
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Predictions:

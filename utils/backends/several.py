@@ -56,6 +56,8 @@ def load_backends(
         what = "--half: float16 is for a GPU, and this runs on the CPU"
         raise ConfigError(what, "leave --half out, or name a GPU with --device")
     paths = [Path(path) for path in ([weights] if isinstance(weights, str | Path) else weights)]
+    if not paths:
+        raise ConfigError("the list of weights files is empty", "give at least one file")
     members = [_load(path, device, backbone, layout, dnn) for path in paths]
     for path, member in zip(paths, members, strict=True):
         _check_fit(paths[0], members[0], path, member)

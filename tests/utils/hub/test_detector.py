@@ -244,6 +244,20 @@ def test_it_moves_and_halves_like_a_module(weights, image):
     assert (model.dtype, model(batch).dtype, model(image).n) == (torch.float64, torch.float32, 1)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_images_follow_a_model_that_was_moved(weights, several):
+    model = load([weights, weights] if several else weights, "cpu")
+
+    model.to("meta")  # stands for a GPU: what mixes it with the CPU fails
+
+    assert model.device.type == model(torch.rand(1, 3, 64, 64)).device.type == "meta"
+
+
+def test_no_weights_file_is_refused():
+    with pytest.raises(ConfigError, match="the list of weights files is empty"):
+        load([])
+
+
 FIRST_RESULT = """
 import sys
 from utils import load
