@@ -60,8 +60,10 @@ def non_max_suppression(
     class ids; with ``agnostic``, boxes suppress those of other classes too.
     ``iou_thres`` None is what the family of the head is known with, 0.45 or, without objectness, 0.7.
     Of predictions that their file has suppressed those are left that the other options allow.
-    Raises: ConfigError for a threshold outside 0–1.
+    Raises: ConfigError for a threshold outside 0–1, and for a ``max_det`` below 1.
     """
+    if max_det < 1:
+        raise ConfigError(f"max_det is {max_det}", "give 1 or more")
     if iou_thres is None:
         iou_thres = DETECT_IOU[predictions.layout.has_objectness]
     own = {f"class_thres of {class_id}": value for class_id, value in (class_thres or {}).items()}

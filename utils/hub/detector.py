@@ -7,6 +7,7 @@ results = model(["street.jpg", array], imgsz=640, conf=0.25)
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from utils.backends.several import augmented, load_backends
 from utils.boxes import unletterbox
 from utils.checkpoint.facts import DEFAULT_IMGSZ, Backend
 from utils.data.letterbox import letterbox
+from utils.detection.classes import class_ids
 from utils.device import autocast, autocast_dtype, select_device, to_float_images
-from utils.errors import ConfigError
+from utils.errors import ConfigError, DataError
 from utils.hub.pictures import Picture, names_of, read_pictures
 from utils.hub.results import Results
 from utils.imgsz import MAX_IMGSZ, rounded_up
@@ -31,7 +33,7 @@ from utils.stopwatch import Stopwatch
 log = logging.getLogger(__name__)
 
 SHORT_NAMES = {"size": "imgsz", "conf_thres": "conf", "iou_thres": "iou", "agnostic_nms": "agnostic"}
-SETTINGS = ("conf", "iou", "classes", "agnostic", "multi_label", "max_det", "amp", "augment")
+SETTINGS = ("imgsz", "conf", "iou", "classes", "agnostic", "multi_label", "max_det", "amp", "augment")
 
 
 def load(
@@ -57,17 +59,22 @@ def load(
 class Detector(nn.Module):
     """Finds objects in images of any kind. Its settings are attributes, which a call may override:
 
+    imgsz        longer side of the images, in pixels (that of the training, else 640)
     conf         least confidence (0.25); iou: overlap from which the less confident of two boxes is dropped (0.45, or
                  0.7 after an anchor-free head)
-    classes      keep only these class ids (all); agnostic: boxes of different classes suppress each other (no)
+    classes      keep only these classes, by id or name (all); agnostic: boxes of different classes suppress each
+                 other (no)
     multi_label  several classes for a box (no); max_det: detections per image (1000); amp: mixed precision (no)
     augment      look at each image in three sizes, once mirrored; .pt files (no)
+
+    ``size``, ``conf_thres``, ``iou_thres`` and ``agnostic_nms`` are other names of these. ``names``, by id or as a
+    list, are those of the classes. Raises: ConfigError for names of more or fewer classes than the model finds.
     """
 
     def __init__(self, backend: Backend, device: torch.device, **settings: Any) -> None:
         super().__init__()
         self.conf, self.iou = 0.25, DETECT_IOU[backend.layout.has_objectness]
-        self.classes, self.max_det = None, 1000
+        self.imgsz, self.classes, self.max_det = None, None, 1000
         self.agnostic = self.multi_label = self.amp = self.augment = False
         self.backend, self.names, self.stride = backend, dict(backend.names), backend.stride
         self.model = getattr(backend, "model", None)  # a module, so that to(), cpu() and half() reach it
@@ -75,6 +82,20 @@ class Detector(nn.Module):
         for name, value in _plain(settings).items():
             setattr(self, name, value)
         self.eval()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        name = SHORT_NAMES.get(name, name)
+        super().__setattr__(name, self._by_id(value) if name == "names" else value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self, SHORT_NAMES[name]) if name in SHORT_NAMES else super().__getattr__(name)
+
+    def _by_id(self, names: Mapping[int, str] | Sequence[str]) -> dict[int, str]:
+        named = dict(names if isinstance(names, Mapping) else enumerate(names))
+        if set(named) != set(self.backend.names):
+            what = f"names of {len(named)} classes, but the model finds {len(self.backend.names)}"
+            raise ConfigError(what, "give one for each class, from 0 on")
+        return named
 
     @property
     def device(self) -> torch.device:
@@ -101,11 +122,14 @@ class Detector(nn.Module):
         """
         options = _plain({"size": size, **options})
         if isinstance(images, Tensor) and images.ndim == 4:
+            if not images.is_floating_point():
+                fix = "divide it by its largest value, 255 for 8 bits, or give the images as list(batch)"
+                raise DataError(f"a batch of {images.dtype}, where the model takes 0–1", fix)
             return self._predict(images.to(self.device), options).output.clone()
         watch = Stopwatch(self.device)
         with watch.phase("preprocess"):
             pictures = read_pictures(images, self.pixels)
-            boxed, places = self._letterboxed(pictures, options.get("imgsz"))
+            boxed, places = self._letterboxed(pictures, options.get("imgsz", self.imgsz))
             batch = to_float_images(torch.from_numpy(boxed).permute(0, 3, 1, 2), self.device)
         with watch.phase("inference"):
             predictions = self._predict(batch, options)
@@ -125,10 +149,16 @@ class Detector(nn.Module):
 
     def _suppress(self, predictions: Predictions, options: Mapping[str, Any]) -> list[Tensor]:
         s = {name: options.get(name, getattr(self, name)) for name in SETTINGS}
-        classes = [s["classes"]] if isinstance(s["classes"], int) else s["classes"]
+        classes = None if s["classes"] is None else self._class_ids(s["classes"])
         return non_max_suppression(
             predictions, s["conf"], s["iou"], classes, s["agnostic"], s["multi_label"], max_det=s["max_det"]
         )
+
+    def _class_ids(self, classes: Any) -> list[int]:
+        """Return the ids of classes, one or several, each an id or a name. Raises: ConfigError."""
+        given = [classes] if isinstance(classes, str | int) else [c if isinstance(c, str) else int(c) for c in classes]
+        ids = [[c] if c in self.names else class_ids([str(c)], self.names, "classes") for c in given]
+        return list(chain.from_iterable(ids))
 
     def _letterboxed(self, pictures: Sequence[Picture], imgsz: int | Sequence[int] | None) -> tuple[np.ndarray, list]:
         """Return the images (B, H, W, C) in one shape, and ratio and padding of each."""
@@ -140,10 +170,13 @@ class Detector(nn.Module):
         """Return (height, width) that every image fits into once its longer side is the longer one of ``imgsz``."""
         if self.backend.fixed_size is not None:
             return tuple(self.backend.fixed_size)
-        imgsz = imgsz or self.backend.trained.imgsz or DEFAULT_IMGSZ  # without a word: the program did not ask
-        longest = max(imgsz) if isinstance(imgsz, list | tuple) else imgsz
-        if type(longest) is not int or not 1 <= longest <= MAX_IMGSZ:
-            raise ConfigError(f"imgsz is {imgsz!r}", "give one number, or height and width")
+        if imgsz is None:
+            imgsz = self.backend.trained.imgsz or DEFAULT_IMGSZ  # without a word: the program did not ask
+        sides = imgsz if isinstance(imgsz, list | tuple) else [imgsz]
+        whole = all(isinstance(side, int | np.integer) and 1 <= side <= MAX_IMGSZ for side in sides)
+        if not whole or len(sides) not in (1, 2):
+            raise ConfigError(f"imgsz is {imgsz!r}", "give one whole number, or height and width")
+        longest = max(sides)
         fitted = np.array([[int(side * longest / max(shape)) for side in shape] for shape in shapes]).max(axis=0)
         height, width = (rounded_up(int(side), self.stride) for side in fitted)
         return height, width
@@ -153,6 +186,6 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options by their short names, without those that are None. Raises: ConfigError for an unknown one."""
     named = {SHORT_NAMES.get(name, name): value for name, value in options.items() if value is not None}
     for name in named:
-        if name not in (*SETTINGS, "imgsz"):
-            raise ConfigError(f"unknown option {name!r}", f"known: imgsz, {', '.join(SETTINGS)}")
+        if name not in SETTINGS:
+            raise ConfigError(f"unknown option {name!r}", f"known: {', '.join(SETTINGS)}")
     return named

@@ -178,8 +178,66 @@ def test_settings_are_attributes_and_a_call_may_override_them(weights, image):
     assert len(model(image, conf=0.0001).pred[0]) == 1
     with pytest.raises(ConfigError, match="unknown option 'agment'"):
         model(image, agment=True)
-    with pytest.raises(ConfigError, match="imgsz is '640'"):
-        model(image, imgsz="640")
+
+
+@pytest.mark.parametrize("size", ["640", 0, -1, 64.0, [], [96, 96, 96], (96, "96"), [96, 40000]])
+def test_a_size_that_is_none_is_refused(model, image, size):
+    with pytest.raises(ConfigError, match="imgsz is "):
+        model(image, imgsz=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "value"),
+    [("conf_thres", "conf", 0.9), ("iou_thres", "iou", 0.3), ("agnostic_nms", "agnostic", True), ("size", "imgsz", 64)],
+)
+def test_every_name_of_a_setting_sets_it(weights, name, short, value):
+    model, loaded = load(weights, "cpu"), load(weights, "cpu", **{name: value})
+
+    setattr(model, name, value)
+
+    assert getattr(model, short) == getattr(loaded, short) == getattr(model, name) == value
+    assert not hasattr(model, "no_setting")
+
+
+def test_a_size_that_is_set_counts_until_a_call_gives_another(weights, image):
+    model = load(weights, "cpu", imgsz=192)
+
+    assert model(image).s == (1, 3, 128, 192)
+    assert model(image, np.int64(48)).s == (1, 3, 32, 48)
+    model.imgsz = None
+    assert model(image).s == (1, 3, 64, 96)  # the size of the training
+
+
+@pytest.mark.parametrize(
+    "classes", [1, "dog", "DOG", [1], ["dog"], (np.int64(1),), {1}, np.array([1]), torch.tensor([1]), [1, "dog"]]
+)
+def test_classes_are_ids_or_names(model, image, classes):
+    found = model(image, classes=classes, conf=0.001).pred[0]
+
+    assert set(found[:, 5].tolist()) == {1.0}
+
+
+@pytest.mark.parametrize(("classes", "message"), [([3], "knows 3 classes"), (-1, "knows 3 classes"), ("owl", "owl")])
+def test_classes_that_the_model_does_not_know_are_refused(model, image, classes, message):
+    with pytest.raises(ConfigError, match=message):
+        model(image, classes=classes)
+
+
+def test_names_may_be_a_list_of_as_many(weights, image):
+    model = load(weights, "cpu")
+
+    model.names = ["Katze", "Hund", "Aal"]
+
+    results = model(image, classes="Hund", conf=0.001)
+    assert results.names[1] == "Hund" and "Hund" in str(results)
+    with pytest.raises(ConfigError, match="names of 2 classes, but the model finds 3"):
+        model.names = ["Katze", "Hund"]
+
+
+@pytest.mark.parametrize("max_det", [0, -1])
+def test_at_least_one_detection_may_be_wanted(model, image, max_det):
+    with pytest.raises(ConfigError, match=f"max_det is {max_det}"):
+        model(image, max_det=max_det)
 
 
 def test_a_batch_of_tensors_goes_straight_through(model):
@@ -187,6 +245,12 @@ def test_a_batch_of_tensors_goes_straight_through(model):
 
     assert isinstance(predictions, torch.Tensor) and predictions.shape[::2] == (2, 5 + len(NAMES))
     predictions += 1  # it may be changed
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_a_batch_of_whole_numbers_is_no_input_of_a_model(model, dtype):
+    with pytest.raises(DataError, match=f"a batch of {dtype}, where the model takes 0–1"):
+        model(torch.ones(2, 3, 64, 64, dtype=dtype))
 
 
 def test_results_have_what_programs_for_the_hub_read(model, image, tmp_path, capsys):
