@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.command import run_command
-from utils.config import make_config, option_values
+from utils.config import make_config, option_values, read_options
 from utils.configs.train import TrainConfig
 from utils.search.which import EVOLVE, SEEDS, kind_of
 
@@ -50,11 +50,14 @@ def main(cfg: TrainConfig) -> Path | None:
 
 
 def run(**options: Any) -> argparse.Namespace:
-    """Train from a program, ``run(data="my.yaml", imgsz=320)``; return the options, and the run folder ``save_dir``,
-    empty where none was made.
+    """Train from a program, ``run(data="my.yaml", imgsz=320)``; return the options, with ``resume`` those of the run,
+    and its folder ``save_dir``, empty where none was made.
     """
     cfg = make_config(TrainConfig, options)
-    return argparse.Namespace(**option_values(cfg), save_dir=str(main(cfg) or ""))
+    run_dir = main(cfg)
+    if run_dir is not None and cfg.resume is not None:
+        cfg = make_config(TrainConfig, read_options(TrainConfig, str(run_dir / "opt.yaml")))
+    return argparse.Namespace(**option_values(cfg), save_dir=str(run_dir or ""))
 
 
 if __name__ == "__main__":

@@ -134,6 +134,10 @@ def test_the_commands_can_be_run_from_a_program(tmp_path, monkeypatch):
     folder = detect.run(weights=weights, source=tmp_path / "images", imgsz=64, device="cpu")
     files = export.run(weights=weights, imgsz=64)
 
+    resumed = train.run(resume=True)
+
+    of_the_run = ("cfg", "data", "epochs", "imgsz", "batch_size", "plots", "save_dir")
+    assert [getattr(resumed, name) for name in of_the_run] == [getattr(options, name) for name in of_the_run]
     assert (options.epochs, len(figures), len(maps), len(times)) == (1, 7, 3, 3)
     assert len(list(folder.glob("*.png"))) == 3
     assert [file.name for file in files] == ["best.onnx"] and files[0].is_file()
