@@ -106,6 +106,8 @@ def test_options_go_by_the_names_of_the_flags(options, expected):
     [
         (TrainConfig, {"epoch": 3}, "unknown option 'epoch'"),
         (TrainConfig, {"resume_evolve": "x"}, "--resume_evolve of YOLOv5's train.py"),
+        (DetectConfig, {"update": True}, "--update of YOLOv5's detect.py"),
+        (DetectConfig, {"sauce": None}, "unknown option 'sauce'"),
         (TrainConfig, {"epochs": 0}, "--epochs 0 is out of range"),
         (TrainConfig, {"epochs": "3"}, "epochs is '3'"),
         (TrainConfig, {"epochs": 2.5}, "epochs is 2.5"),
@@ -119,6 +121,13 @@ def test_a_wrong_option_is_named(config, options, message):
         make_config(config, options)
 
     assert error.value.fix
+
+
+def test_what_a_program_leaves_out_by_its_value_is_left_out():
+    options = {"weights": "a.pt", "half": False, "update": False}  # as scripts for YOLOv5 list them
+
+    assert make_config(DetectConfig, options) == make_config(DetectConfig, {"weights": "a.pt"})
+    assert make_config(TrainConfig, {"bucket": "", "entity": None, "upload_dataset": False}) == TrainConfig()
 
 
 def test_the_commands_can_be_run_from_a_program(tmp_path, monkeypatch):

@@ -70,6 +70,12 @@ def check_flag(command: str, given: str) -> None:
         raise ConfigError(f"{found[0]} of YOLOv5's {script}.py is not an option here", absent[found[0]])
 
 
+def is_left_out(command: str, name: str, value: object) -> bool:
+    """Return whether an option is a flag of YOLOv5's command that this one lacks, and its value says not to use it."""
+    off = value is None or value is False or value == ""
+    return off and _dashes(f"--{name}") in map(_dashes, FLAGS.get(command, ()))
+
+
 def check_value(name: str, value: object) -> None:
     """Raises: ConfigError for a value that YOLOv5 takes for this option, and this repository does not."""
     for option, pattern, what, fix in VALUES:

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.absent_flags import check_flag, check_value
+from utils.absent_flags import check_flag, check_value, is_left_out
 from utils.bad_arguments import refused, unknown
 from utils.errors import ConfigError
 from utils.idle_options import Idle, check_idle
@@ -162,11 +162,13 @@ def make_config(config_class: type, options: Mapping[str, Any]) -> Any:
 
 
 def _values(config_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    names, hints = _names(config_class), typing.get_type_hints(config_class)
+    names, hints, command = _names(config_class), typing.get_type_hints(config_class), _command(config_class)
     values = {}
     for given, value in options.items():
+        if is_left_out(command, given, value):
+            continue
         if given not in names:
-            check_flag(_command(config_class), f"--{given}")
+            check_flag(command, f"--{given}")
             raise ConfigError(
                 f"unknown option {given!r}",
                 suggest(given, names) or f"known: {', '.join(f.name for f in option_fields(config_class))}",
