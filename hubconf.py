@@ -20,15 +20,21 @@ OFFICIAL_CLASSES = 80  # of COCO
 
 
 def custom(path: str, autoshape: bool = True, _verbose: bool = True, device: Any = None) -> Any:
-    """Return the detector of a weights file; without ``autoshape`` its bare model, which takes tensors.
+    """Return the detector of a weights file; without ``autoshape`` the bare model of a checkpoint, which takes tensors.
 
+    That is not fused: it can be trained.
     ``_verbose`` changes nothing: what there is to say goes to Python's logging, which is the program's own.
     """
     _check_packages()
+    from utils.backends.choose import CHECKPOINTS
+    from utils.checkpoint.load import load_model
+    from utils.device import select_device
     from utils.hub.detector import load
 
-    detector = load(path, device="" if device is None else device)
-    return detector if autoshape or detector.model is None else detector.model
+    device = "" if device is None else str(device)
+    if autoshape or not str(path).lower().endswith(CHECKPOINTS):
+        return load(path, device=device)
+    return load_model(path).to(select_device(device))
 
 
 def _create(

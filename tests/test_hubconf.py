@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from tiny_detector import TINY, tiny_model
 
 import detect
@@ -45,6 +46,18 @@ def test_a_program_in_another_folder_loads_models_through_torch_hub(tmp_path):
 
     assert result.stdout.split() == ["DetectionModel", "3", "1"], result.stderr
     assert result.stderr == ""
+
+
+def test_the_bare_model_of_a_checkpoint_can_be_trained(tmp_path):
+    weights, images = save(tmp_path / "tiny.pt"), torch.rand(2, 3, 64, 64)
+
+    model = hubconf.custom(str(weights), autoshape=False, device="cpu")
+
+    assert not model.training and any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    detector = hubconf.custom(str(weights), device=torch.device("cpu"))
+    torch.testing.assert_close(model(images)[0], detector(images), rtol=1e-4, atol=1e-3)
+    model.train()(images)[0].sum().backward()
+    assert all(weight.grad is not None for weight in model.model[0].parameters())
 
 
 def test_packages_of_the_program_with_our_names_are_told_apart(tmp_path):
