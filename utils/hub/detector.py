@@ -168,15 +168,18 @@ class Detector(nn.Module):
 
     def _common_shape(self, shapes: Sequence[tuple[int, int]], imgsz: int | Sequence[int] | None) -> tuple[int, int]:
         """Return (height, width) that every image fits into once its longer side is the longer one of ``imgsz``."""
-        if self.backend.fixed_size is not None:
-            return tuple(self.backend.fixed_size)
+        fixed = self.backend.fixed_size
         if imgsz is None:
-            imgsz = self.backend.trained.imgsz or DEFAULT_IMGSZ  # without a word: the program did not ask
+            imgsz = fixed or self.backend.trained.imgsz or DEFAULT_IMGSZ  # without a word: the program did not ask
         sides = imgsz if isinstance(imgsz, list | tuple) else [imgsz]
         whole = all(isinstance(side, int | np.integer) and 1 <= side <= MAX_IMGSZ for side in sides)
         if not whole or len(sides) not in (1, 2):
             raise ConfigError(f"imgsz is {imgsz!r}", "give one whole number, or height and width")
         longest = max(sides)
+        if fixed is not None:
+            if longest != max(fixed):
+                log.warning("the model takes images of %d×%d pixels only, not of %d", *reversed(fixed), longest)
+            return tuple(fixed)
         fitted = np.array([[int(side * longest / max(shape)) for side in shape] for shape in shapes]).max(axis=0)
         height, width = (rounded_up(int(side), self.stride) for side in fitted)
         return height, width

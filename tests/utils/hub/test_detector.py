@@ -208,6 +208,16 @@ def test_a_size_that_is_set_counts_until_a_call_gives_another(weights, image):
     assert model(image).s == (1, 3, 64, 96)  # the size of the training
 
 
+def test_a_size_that_a_file_of_one_size_does_not_take_is_told(weights, image, caplog):
+    model = load(weights, "cpu")
+    model.backend.fixed_size = (64, 128)
+
+    assert model(image).s == model(image, size=128).s == model(image, size=(64, 128)).s == (1, 3, 64, 128)
+    assert caplog.text == ""
+    assert model(image, size=640).s == (1, 3, 64, 128)
+    assert "the model takes images of 128×64 pixels only, not of 640" in caplog.text
+
+
 @pytest.mark.parametrize(
     "classes", [1, "dog", "DOG", [1], ["dog"], (np.int64(1),), {1}, np.array([1]), torch.tensor([1]), [1, "dog"]]
 )
