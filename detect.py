@@ -9,10 +9,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from utils.command import keep_freed_memory, run_command
+from utils.command import run_command
 from utils.config import make_config
 from utils.configs.detect import DetectConfig
 from utils.detection.classes import parse_thresholds
+from utils.freed_memory import keep_freed_memory
 from utils.runs import ROOT, new_run_dir, newest_weights
 
 log = logging.getLogger("detect")

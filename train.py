@@ -18,6 +18,7 @@ from typing import Any
 from utils.command import run_command
 from utils.config import make_config, option_values, read_options
 from utils.configs.train import TrainConfig
+from utils.freed_memory import keep_freed_memory
 from utils.search.which import EVOLVE, SEEDS, kind_of
 
 
@@ -61,4 +62,5 @@ def run(**options: Any) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     run_command(main, TrainConfig, goes_on=True, is_shared=True)

@@ -8,10 +8,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.command import keep_freed_memory, run_command
+from utils.command import run_command
 from utils.config import make_config
 from utils.configs.val import SWEEPS, ValConfig
 from utils.errors import ConfigError
+from utils.freed_memory import keep_freed_memory
 from utils.runs import new_run_dir, newest_weights, write_text
 
 if TYPE_CHECKING:

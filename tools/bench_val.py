@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.command import keep_freed_memory, let_waiting_threads_sleep
+from utils.command import let_waiting_threads_sleep
+from utils.freed_memory import keep_freed_memory
 
 let_waiting_threads_sleep()  # as the command does, before PyTorch is imported
 keep_freed_memory()

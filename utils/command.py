@@ -1,6 +1,5 @@
 """Run a command from the shell: flags in, one sentence where something is wrong, an exit code; signals end it well."""
 
-import ctypes
 import errno
 import os
 import signal
@@ -19,8 +18,6 @@ from utils.text import safe_text
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 SPINS = "2000"  # about 50 µs
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-MOST_KEPT, LARGEST_KEPT = 2**31 - 1, 32 * 2**20  # bytes in all; of one piece, the most that glibc allows
 
 
 def run_command(
@@ -44,19 +41,6 @@ def let_waiting_threads_sleep() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = SPINS
-
-
-def keep_freed_memory() -> None:
-    """Let the process keep what it frees for the next image; glibc gives it back to the system, which clears it anew.
-
-    Detection at 640 px took 13 % less processor time so, validation 8 %. Other systems have ways of their own.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt:
-        mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
-        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
 def _exit_code(main: Callable[[Any], Any], config_class: type, is_shared: bool) -> int:

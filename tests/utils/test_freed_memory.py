@@ -10,10 +10,12 @@ from utils.runs import ROOT
 
 FAULTS = """
 import resource, sys
-from utils.command import keep_freed_memory
-if sys.argv[1] == "keep":
+from utils.freed_memory import keep_freed_memory, keep_small_pieces
+if sys.argv[1] != "as it is":
     keep_freed_memory()
-pieces = lambda: [bytearray(20_000_000) for _ in range(4)]
+if sys.argv[1] == "small":
+    keep_small_pieces()
+pieces = lambda: [bytearray(size) for size in (20_000_000, 200_000_000)]
 pieces()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 pieces()
@@ -22,9 +24,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory in ways of their own")
-def test_pieces_of_20_mb_are_found_where_they_were():
+def test_pieces_of_any_size_are_found_where_they_were():
     def faults(how: str) -> int:
         command = [sys.executable, "-c", FAULTS, how]
         return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
-    assert faults("keep") < 100 < 1000 < faults("as it is")
+    assert faults("all") < 100 < 1000 < faults("as it is")
+    assert 40_000 < faults("small") < faults("all") + 50_000  # the large piece alone is cleared anew

@@ -29,6 +29,7 @@ from utils.data.val_batches import ValBatches
 from utils.device import usable_cpus
 from utils.dist import local_world
 from utils.errors import DataError, StorageError, UserError
+from utils.freed_memory import keep_small_pieces
 from utils.held_signals import held_signals
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,7 @@ def worker_count(wanted: int, batch_size: int) -> int:
 def _start_worker(_: int) -> None:
     """Set up a worker: it shares the CPUs with others, and ends when its parent says so or has ended."""
     cv2.setNumThreads(0)
+    keep_small_pieces()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_soon if hasattr(signal, "setitimer") else signal.SIG_DFL)
     if hasattr(signal, "SIGKILL"):  # not on Windows
