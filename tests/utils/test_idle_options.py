@@ -28,7 +28,7 @@ TOLD = {
     "export --simplify": "--simplify means nothing here: the ONNX graph is always simplified",
     "train --save-period 2 --nosave": "--save-period means nothing with --nosave",
     "train --patience 5 --noval": "--patience means nothing with --noval, as improvement is seen by validation",
-    "train --epochs 5 --time 2": "--epochs means nothing with --time, but for what is tried first",
+    "train --epochs 5 --time 2": "--epochs means nothing with --time, but as a first guess",
     "train --freeze backbone --backbone-lr 0.1": "--backbone-lr means nothing with --freeze backbone",
     "train --evolve 3 --on-nonfinite rollback": "--on-nonfinite means nothing with --evolve",
 }

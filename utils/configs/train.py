@@ -43,7 +43,7 @@ class TrainConfig(Given):
         ),
         Idle("on_nonfinite", "with --evolve", lambda cfg: cfg.evolve is not None),
         Idle("patience", "with --noval, as improvement is seen by validation", lambda cfg: not cfg.val),
-        Idle("epochs", "with --time, but for what is tried first", lambda cfg: cfg.time is not None),
+        Idle("epochs", "with --time, but as a first guess", lambda cfg: cfg.time is not None),
         Idle(
             "backbone_lr layer_decay",
             "with --freeze backbone",
