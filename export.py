@@ -86,9 +86,7 @@ def build_order(cfg: ExportConfig, weights: Path) -> "Order":
 
     device = select_device(cfg.device)
     model, trained = load_trained(weights, cfg.backbone)
-    if (
-        cfg.data and not cfg.int8
-    ):  # val.py will go by what the file names; with --int8 the data are looked through below
+    if cfg.data and not cfg.int8:  # val.py will go by what the file names; --int8 looks through it in any case
         agreed_classes(model.names, trained, load_data_spec(cfg.data, required=()))
     height, width = (*(sizes := cfg.imgsz or trained.default_imgsz()), *sizes)[:2]
     iou = DETECT_IOU[model.head.layout.has_objectness] if cfg.iou_thres is None else cfg.iou_thres
