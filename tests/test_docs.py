@@ -57,6 +57,7 @@ NOT_RUN = {  # words of the commands that are not run even there, and why
     "--source 0": "needs a camera",
     "--source rtsp": "needs a camera in the network",
     "screen 1": "needs a screen",
+    "tools.bench_": "measures for minutes",
 }
 SLOW = ("pytest", "benchmark.py", "export.py", ".onnx", "val.py", "--fuse-check", "--list-backbones")  # with -m slow
 
