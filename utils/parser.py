@@ -105,7 +105,6 @@ def _add_flag(parser: argparse._ActionsContainer, field: dataclasses.Field, hint
         keywords |= {"nargs": "?", "const": meta["const"]}
     default = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
     choices = f": any of {', '.join(meta['choices'])}" if meta["choices"] and many else ""
-    shown = (meta["help"] + choices).replace("%", "%%") + (
-        f" (default: {default})" if default not in (None, "") else ""
-    )
+    ends = "" if default in (None, "") else f" (default: {default})"
+    shown = (meta["help"] + choices).replace("%", "%%") + ends
     parser.add_argument(*spellings, help=shown, **keywords)

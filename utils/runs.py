@@ -28,14 +28,8 @@ RETRY_S = (0.1, 0.2, 0.3, 0.4)  # a second in all, for virus scanners to let go 
 UNLOCKED_S = 1.0  # age from which a temporary file without a lock is abandoned: between two calls it has none yet
 ABANDONED_S = 3600.0  # the same where there are no locks
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NOT_WRITABLE = FULL | {
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ESTALE,
-}  # ESTALE: of network disks
+# ESTALE: of network disks
+NOT_WRITABLE = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ESTALE}
 
 
 def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:

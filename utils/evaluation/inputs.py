@@ -101,15 +101,15 @@ def kept_of_model(model: Mapping[int, str], data: DataSpec, selection: Selection
 
 
 def agreed_classes(
-    model: Mapping[int, str], trained: TrainingFacts, data: DataSpec
+    model: Mapping[int, str], trained: TrainingFacts, data: DataSpec, cfg: ValConfig | None = None
 ) -> tuple[Selection | None, np.ndarray | None, dict[int, str], bool]:
     """Return which classes of the data count, as what those of the model do, their names, and whether all are one.
 
-    All are one for a model of one class on data of several, as --single-cls trains. Raises: ConfigError where model and
-    data have different classes.
+    ``cfg`` says the latter; without it all are one for a model of one class on data of several, as --single-cls trains.
+    Raises: ConfigError where model and data have different classes.
     """
-    selection = chosen_classes(ValConfig(), model, trained, data)
-    single = len(model) == 1 < data.nc and selection is None
+    selection = chosen_classes(cfg or ValConfig(), model, trained, data)
+    single = cfg.single_cls if cfg else len(model) == 1 < data.nc and selection is None
     classes = kept_of_model(model, data, selection)
     chosen = replace(data, names=selection.names) if selection else data
     return selection, classes, agreed_names(chosen.names if classes is not None else model, chosen, single), single

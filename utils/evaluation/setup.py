@@ -17,12 +17,10 @@ from utils.device import select_device
 from utils.evaluation.coco import CocoTruth
 from utils.evaluation.evaluate import VAL_IOU, Evaluation, Observer, evaluate
 from utils.evaluation.inputs import (
-    agreed_names,
+    agreed_classes,
     build_loader,
     build_nms,
     check_channels,
-    chosen_classes,
-    kept_of_model,
     split_of,
     truth_for,
 )
@@ -66,10 +64,7 @@ def open_model(cfg: ValConfig, weights: str | Path | tuple[str, ...]) -> Setup:
     cfg = replace(cfg, weights=weights if isinstance(weights, tuple) else str(weights), iou_thres=iou_thres)
     data = load_data_spec(cfg.data or backend.trained.default_data(), required=(split_of(cfg),))
     check_channels(backend, data)
-    selection = chosen_classes(cfg, backend.names, backend.trained, data)
-    classes = kept_of_model(backend.names, data, selection)
-    chosen = replace(data, names=selection.names) if selection else data
-    names = agreed_names(chosen.names if classes is not None else backend.names, chosen, cfg.single_cls)
+    selection, classes, names, _ = agreed_classes(backend.names, backend.trained, data, cfg)
     return Setup(cfg, device, backend, data, names, selection, classes)
 
 
